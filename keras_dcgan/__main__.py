@@ -1,0 +1,14 @@
+"""`python -m keras_dcgan` lists the verbs."""
+
+VERBS = """keras_dcgan: a folder of images in, a generator that runs on a phone out.
+
+  python -m keras_dcgan.fit --data ./imgs                                train; run it again to resume
+  python -m keras_dcgan.sample --run runs/imgs --seeds 0-63 --out a.png  draw: a grid, single files, a walk
+  python -m export --run runs/imgs                                       SavedModel and .tflite files
+  python export/edge_sample.py --model runs/imgs/export --seeds 0-15 --out b.png    draw with no TensorFlow
+  python -m keras_dcgan.demo ./imgs                                      the built-in pictures, as files
+
+Each of them explains itself with --help."""
+
+if __name__ == "__main__":
+    print(VERBS)

@@ -1,0 +1,232 @@
+"""What happens around the training step: ticks, progress, metrics.jsonl, sample grids, TensorBoard. No training math.
+
+    ticks = Ticks(config, actions=[grids, metrics_file, board], save=lambda: run.save(gan))
+    gan.fit(batches, steps_per_epoch=config.total_steps - step, callbacks=[ticks], verbose=0)
+
+Ticks are counted from the start of the run and not of the process. At the end of one, each action is called with the tick's row, a
+dict, in the order given; the checkpoint comes last, so that all it vouches for is on disk by then.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_dcgan import images
+from keras_dcgan.config import TrainConfig
+
+SCALARS = {
+    "d_loss": "loss/discriminator",
+    "g_loss": "loss/generator",
+    "real_acc": "accuracy of D/on real",
+    "fake_acc": "accuracy of D/on fake",
+    "img_per_s": "speed/images per second",
+}
+
+
+class Ticks(keras.callbacks.Callback):
+    """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is under way.
+
+    `actions` take the row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc, fake_acc}; `save` saves the model.
+    `seconds`: training time before this process. After a signal `received` holds its number; a second one ends the process at once.
+    """
+
+    def __init__(self, config: TrainConfig, actions: list[Callable[[dict], None]], save: Callable[[], None], seconds: float = 0.0):
+        super().__init__()
+        self.config, self.batch = config, config.batch
+        self.actions, self.save = actions, save
+        self.seconds_before = seconds
+        self.received = None
+        self.progress = Progress(config.total_steps * config.batch)
+
+    def on_train_begin(self, logs=None):
+        self.step = self.tick_start = int(self.model.step)
+        self.began = self.tick_began = time.perf_counter()
+        self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_end(self, logs=None):
+        self.progress.close()
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number, frame):
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self.progress.update(self.step * self.batch)
+        if self.config.ticks(self.step) > self.config.ticks(self.step - 1) or self.step == self.config.total_steps:
+            self._end_tick()
+        elif self.received:
+            self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
+        if self.received:
+            self.model.stop_training = True
+
+    def _end_tick(self):
+        now = time.perf_counter()
+        row = {
+            "tick": self.config.ticks(self.step),
+            "step": self.step,
+            "kimg": round(self.step * self.batch / 1000, 6),
+            "seconds": round(self.seconds_before + now - self.began, 3),
+            "img_per_s": round((self.step - self.tick_start) * self.batch / (now - self.tick_began), 2),
+            **self.model.current_means(),
+        }
+        self.tick_began, self.tick_start = now, self.step
+        self.progress.tick(row)
+        self.model.reset_means()
+        for action in self.actions:
+            action(row)
+        self.save()
+
+
+class Progress:
+    """A line that rewrites itself on a terminal; elsewhere one plain line a tick.
+
+    Not Keras' Progbar: after a resume its rate and its time left would count the images of earlier processes as well.
+    """
+
+    def __init__(self, total_images: int, stream=None):
+        self.total = total_images
+        self.stream = stream or sys.stdout
+        self.is_terminal = self.stream.isatty()
+        self.first = None  # (time, images) after the first step, which has built the graph and tells nothing about the rate
+        self.shown = 0.0
+        self.facts = ""
+
+    def update(self, count: int):
+        now = time.monotonic()
+        self.first = self.first or (now, count)
+        if self.is_terminal and now - self.shown > 0.2:
+            self.shown = now
+            done = round(24 * count / self.total)
+            bar = "━" * done + "─" * (24 - done)
+            print(f"\r\033[K{bar} {self._state(count)}{self.facts}", end="", file=self.stream, flush=True)
+
+    def tick(self, row: dict):
+        self.facts = "  d_loss {d_loss:.3f}  g_loss {g_loss:.3f}  real_acc {real_acc:.2f}  fake_acc {fake_acc:.2f}".format(**row)
+        if not self.is_terminal:
+            print(f"{self._state(round(row['kimg'] * 1000))}{self.facts}", file=self.stream, flush=True)
+
+    def close(self):
+        if self.is_terminal:
+            print(file=self.stream)
+
+    def _state(self, count: int) -> str:
+        state = f"{count / 1000:.1f}/{self.total / 1000:.1f} kimg"
+        since, before = self.first
+        if count > before:
+            rate = (count - before) / max(time.monotonic() - since, 1e-9)
+            state += f"  {rate:.0f} img/s  {duration((self.total - count) / rate)} left"
+        return state
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1:02:05', 65 -> '1:05'."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class MetricsFile:
+    """metrics.jsonl: one row a tick. Rows after `step`, which a killed process wrote after its last checkpoint, are dropped."""
+
+    def __init__(self, path: Path, step: int):
+        self.path = path
+        lines = path.read_text().splitlines() if path.is_file() else []
+        self.rows = [row for row in map(_row_or_none, lines) if row and row["step"] <= step]
+        beside = path.with_name(f".{path.name}.part")
+        beside.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        os.replace(beside, path)
+
+    def __call__(self, row: dict):
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _row_or_none(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except ValueError:  # torn by a kill in the middle of the line
+        return None
+
+
+class SampleGrids:
+    """samples/: every `every` ticks what the averaged generator draws of the same latents `z`, beside the real images."""
+
+    def __init__(self, folder: Path, generator: keras.Model, z: np.ndarray, every: int, tick_kimg: float):
+        self.folder, self.generator, self.z = folder, generator, z
+        self.every, self.tick_kimg = every, tick_kimg
+        self.newest = None  # what the last tick drew, if it drew
+
+    def reals(self, real: np.ndarray) -> np.ndarray:
+        sheet = images.grid(real)
+        images.save(sheet, self.folder / "reals.png")
+        return sheet
+
+    def __call__(self, row: dict):
+        self.newest = None
+        if row["tick"] % self.every == 0:
+            self.draw(row["tick"])
+
+    def draw(self, tick: int):
+        self.newest = images.grid(images.to_uint8(self.generator(self.z, training=False)))
+        images.save(self.newest, self.folder / f"{kimg_name(tick * self.tick_kimg)}.png")
+
+
+def kimg_name(kimg: float) -> str:
+    """12.0 -> '000012kimg', 0.5 -> '000000.5kimg'."""
+    return f"{kimg:010.3f}".rstrip("0").rstrip(".") + "kimg"
+
+
+class Board:
+    """logs/ for TensorBoard: settings and real images once, scalars and grids a tick. The x axis is images shown, in kimg / 1000.
+
+    Events after `step`, which a killed process wrote after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int, grids: SampleGrids):
+        self.grids = grids
+        _cut_events(folder, step)
+        self.writer = tf.summary.create_file_writer(str(folder))
+
+    def introduce(self, settings: dict, reals: np.ndarray):
+        table = "\n".join(["| setting | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in settings.items())])
+        with self.writer.as_default(step=0):
+            tf.summary.text("settings", table)
+            tf.summary.image("real", reals[None])
+
+    def __call__(self, row: dict):
+        with self.writer.as_default(step=row["step"]):
+            for name, tag in SCALARS.items():
+                if name in row:
+                    tf.summary.scalar(tag, row[name])
+            if self.grids.newest is not None:
+                tf.summary.image("samples", self.grids.newest[None])
+        self.writer.flush()
+
+
+def _cut_events(folder: Path, step: int):
+    old = sorted(folder.glob("*.tfevents.*"))
+    if not old:
+        return
+    beside = folder / ".events.part"
+    with tf.io.TFRecordWriter(str(beside)) as writer:
+        for file in old:
+            try:
+                for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+                    if tf.compat.v1.Event.FromString(record).step <= step:
+                        writer.write(record)
+            except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
+                continue
+    for file in old:
+        file.unlink()
+    os.replace(beside, old[0])

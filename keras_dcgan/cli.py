@@ -1,0 +1,96 @@
+"""What every verb has in common: how it reads its flags, and how it says that something is wrong. Stdlib only.
+
+A user's mistake is one line on stderr that names the flag, what was expected and what was received, and exit status 2:
+
+    fit: --size: expected N or HxW with sides from 16 to 512, received '9'
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with defaults in --help, no abbreviated flags, and errors of one line."""
+
+    def __init__(self, prog: str, description: str):
+        super().__init__(
+            prog=f"python -m {prog}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.verb = prog.rpartition(".")[2]
+
+    def error(self, message):
+        # argparse writes "argument --size: why"; ours is "--size: why".
+        fail(self.verb, message.removeprefix("argument "))
+
+
+def fail(verb: str, message: str):
+    """One line on stderr, exit status 2."""
+    print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def user_errors(verb: str):
+    """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not the training."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        fail(verb, error)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps stderr from the user's screen, also what C++ writes there, unless the enclosed steps fail: then it is shown.
+
+    For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment variable silences
+    (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU).
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            noise.seek(0)
+            os.write(screen, noise.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+
+
+def flag_type(read):
+    """A reader that raises ValueError with what it expected -> the same for argparse, which would swallow the message."""
+
+    def typed(text):
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+def seeds(text: str) -> list[int]:
+    """'0-3,7' -> [0, 1, 2, 3, 7]. A seed is a whole number from 0 to 2**32 - 1 (see latents.py)."""
+    expected = "expected seeds such as 0-63 or 1,5,9, each from 0 to 4294967295"
+    result = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"{expected}, received {text!r}")
+        low, high = int(first), int(last or first)
+        if not low <= high < 2**32:
+            raise ValueError(f"{expected} and the first not above the last, received {text!r}")
+        if high - low >= 10**6:
+            raise ValueError(f"expected at most a million seeds at once, received {text!r}")
+        result.extend(range(low, high + 1))
+    return result

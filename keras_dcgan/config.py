@@ -1,0 +1,212 @@
+"""Every setting of a training run: one frozen dataclass from which the flags, their help and config.json are built. Stdlib only.
+
+    config = from_flags(["--data", "./imgs", "--size", "32"])
+    config.size, config.batch                      # ((32, 32), 64)
+
+A setting is one row: its group, its default, how its text is read, its help. What a preset says differently stands in PRESETS;
+what the user types wins over both.
+"""
+
+import argparse
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_dcgan import cli
+
+SCHEMA = 1  # of config.json; a run directory of a later schema is refused
+GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
+
+
+def number(low: float, high: float = math.inf, unit: str = "", kind=float, above: bool = False):
+    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out."""
+    bounds = f"{'above' if above else 'from'} {low:g}" + (f" to {high:g}" if high < math.inf else "" if above else " up")
+    expected = f"expected a {'whole ' if kind is int else ''}number {bounds}{unit and ' ' + unit}"
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (above and value == low) or math.isinf(value):
+            raise ValueError(f"{expected}, received {text!r}")
+        return value
+
+    read.__name__ = "N"  # what --help shows for the value
+    return read
+
+
+def one_of(*choices: str):
+    def read(text):
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, received {text!r}")
+        return text
+
+    read.__name__ = "|".join(choices)
+    return read
+
+
+def side_lengths(text: str) -> tuple[int, int]:
+    """'64' -> (64, 64); '48x64' -> (48, 64), height first."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and 16 <= int(side) <= 512 for side in sides):
+        raise ValueError(f"expected N or HxW with sides from 16 to 512 pixels, received {text!r}")
+    return int(sides[0]), int(sides[-1])
+
+
+def setting(group: str, default, read, help: str, *, placeholder: str = "", resume: bool = False):
+    """A row of TrainConfig. `resume`: the setting may change when a run goes on."""
+    return field(
+        default=default,
+        metadata={"group": group, "read": read, "help": help, "placeholder": placeholder, "resume": resume},
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    data: str = setting(
+        "Main", dataclasses.MISSING, str, "a folder of images, or the word demo for the built-in pictures", placeholder="PATH"
+    )
+    run: str = setting("Main", "", str, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
+    preset: str = setting(
+        "Main", "auto", one_of("paper", "auto", "demo"), "the row of settings to start from: paper, auto, demo", resume=True
+    )
+    size: tuple = setting("Main", (64, 64), side_lengths, "image side in pixels, or height x width", placeholder="N|HxW")
+    channels: str = setting("Main", "auto", one_of("auto", "1", "3", "4"), "grey, RGB or RGBA")
+    kimg: float = setting(
+        "Main",
+        1000.0,
+        number(0, above=True, unit="(thousands of images)"),
+        "how long to train: thousands of real images to show",
+        resume=True,
+    )
+    seed: int = setting("Main", 0, number(0, 2**31 - 1, kind=int), "of weights, latents and the order of the images")
+    deterministic: bool = setting("Main", False, None, "the same bits every time, also on a GPU; slower there")
+    dry_run: bool = setting("Main", False, None, "prepare, build, take one step, print the plan; write nothing", resume=True)
+
+    latent_dim: int = setting("Model", 100, number(1, 4096, kind=int), "length of the latent vector z")
+    filters: int = setting(
+        "Model", 64, number(1, 1024, kind=int), "channels of the layers next to the image; at most 8 times as many inside"
+    )
+    upsample: str = setting(
+        "Model", "transpose", one_of("transpose", "nearest"), "how the generator doubles: Conv2DTranspose, or nearest + Conv2D"
+    )
+
+    batch: int = setting("Optimisation", 64, number(2, 65536, kind=int), "images per step, over all devices together")
+    loss: str = setting("Optimisation", "bce", one_of("bce", "hinge", "least_squares"), "what the two networks play for")
+    g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
+    d_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator")
+    ema_kimg: float = setting(
+        "Optimisation",
+        0.0,
+        number(0),
+        "half-life of the generator's moving average, in thousands of images; 0 keeps no average",
+    )
+    flip: bool = setting("Optimisation", False, None, "mirror half of the images at random")
+
+    precision: str = setting(
+        "Performance",
+        "float32",
+        one_of("auto", "float32", "bfloat16", "float16"),
+        "arithmetic of the training step; weights stay float32",
+    )
+    strategy: str = setting(
+        "Performance", "auto", one_of("auto", "single", "mirrored"), "one device, or all GPUs of this machine", resume=True
+    )
+    jit: str = setting("Performance", "auto", one_of("auto", "on", "off"), "compile the step with XLA; auto: on a GPU", resume=True)
+    threads: int = setting("Performance", 0, number(0, 4096, kind=int), "CPU threads; 0: as many as there are cores", resume=True)
+
+    tick_kimg: float = setting(
+        "Logging", 4.0, number(0, above=True, unit="(thousands of images)"), "a tick: progress line, metrics row, checkpoint"
+    )
+    grid_every: int = setting("Logging", 1, number(1, kind=int), "ticks between two sample grids", resume=True)
+    keep: int = setting("Logging", 3, number(1, kind=int), "checkpoints to keep", resume=True)
+
+    @property
+    def total_steps(self) -> int:
+        return math.ceil(round(1000 * self.kimg / self.batch, 6))
+
+    def ticks(self, step: int) -> int:
+        """Ticks that have ended after `step` steps: tick number n ends with the step that shows image n * tick_kimg * 1000."""
+        return math.floor(round(step * self.batch / (1000 * self.tick_kimg), 6))
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: dict) -> "TrainConfig":
+        """The settings of config.json; ValueError for a name that this version does not know."""
+        known = {row.name for row in dataclasses.fields(cls)}
+        unknown = sorted(settings.keys() - known)
+        if unknown:
+            raise ValueError(f"expected settings known to this version, received {', '.join(unknown)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+
+
+PRESETS = {
+    # Radford et al. 2015 as it stands in TrainConfig's defaults: no moving average, float32, batch 64 (the paper's 128 is a flag).
+    "paper": {},
+    "auto": {"ema_kimg": 10.0, "precision": "auto"},
+    # For --data demo, where auto chooses it: recognisable faces within ten minutes on two CPU cores.
+    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 120.0},
+}
+
+
+def from_flags(arguments: list[str] | None = None) -> TrainConfig:
+    """The command line (sys.argv without arguments) -> settings. A mistake is one line on stderr and exit status 2."""
+    typed = vars(parser().parse_args(arguments))
+    preset = typed.get("preset", "auto")
+    if preset == "auto" and typed["data"] == "demo":
+        preset = "demo"
+    settings = {"run": default_run(typed["data"]), **PRESETS[preset], **typed, "preset": preset}
+    return TrainConfig(**settings)
+
+
+def default_run(data: str) -> str:
+    """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats'."""
+    return str(Path("runs") / (Path(data).resolve().stem or "images"))
+
+
+def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """What stands against resuming a run: a line for each setting that differs and may not."""
+    return [
+        f"{flag(row.name)}: the run has {as_text(getattr(before, row.name))}, received {as_text(getattr(now, row.name))}"
+        for row in dataclasses.fields(TrainConfig)
+        if not row.metadata["resume"] and getattr(before, row.name) != getattr(now, row.name)
+    ]
+
+
+def parser() -> cli.Parser:
+    result = cli.Parser("keras_dcgan.fit", "Trains a DCGAN on a folder of images. Run the same command again to resume.")
+    groups = {name: result.add_argument_group(name) for name in GROUPS}
+    for row in dataclasses.fields(TrainConfig):
+        # Absent unless typed, so that a preset can tell what the user said from what is only the default.
+        common = {"default": argparse.SUPPRESS, "help": row.metadata["help"] + default_text(row)}
+        if row.metadata["read"] is None:
+            common["action"] = argparse.BooleanOptionalAction if row.name == "flip" else "store_true"
+        else:
+            common["type"] = cli.flag_type(row.metadata["read"])
+            common["metavar"] = row.metadata["placeholder"] or row.metadata["read"].__name__
+            common["required"] = row.default is dataclasses.MISSING
+        groups[row.metadata["group"]].add_argument(flag(row.name), **common)
+    return result
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def as_text(value) -> str:
+    """A setting as it would be typed: (64, 64) -> '64x64', 10.0 -> '10'."""
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default_text(row) -> str:
+    """' [64; demo: 32]': the default, and the presets that say otherwise."""
+    if row.default in (dataclasses.MISSING, "") or isinstance(row.default, bool):
+        return ""
+    others = [f"{name}: {as_text(preset[row.name])}" for name, preset in PRESETS.items() if row.name in preset]
+    return f" [{'; '.join([as_text(row.default), *others])}]".replace("%", "%%")

@@ -1,0 +1,112 @@
+"""Trains a DCGAN on a folder of images: `python -m keras_dcgan.fit --data ./imgs`. The same command again resumes.
+
+What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for TensorBoard, checkpoints.
+"""
+
+import contextlib
+import sys
+
+from keras_dcgan import cli, data
+from keras_dcgan.config import TrainConfig, from_flags
+
+GRID = 64  # pictures in a sample grid
+
+
+def main(arguments: list[str] | None = None) -> int:
+    config = from_flags(arguments)
+    with cli.user_errors("fit"):
+        prepared = data.prepare(config.data, config.size, config.channels)
+    print(data.report(prepared.manifest), flush=True)
+    with cli.quiet():
+        from keras_dcgan import devices
+
+        devices.start(config.threads, config.deterministic)
+    with cli.user_errors("fit"):
+        strategy = devices.strategy(config.strategy)
+        devices.check_batch(config.batch, strategy)
+    return dry_run(config, prepared, strategy) if config.dry_run else train(config, prepared, strategy)
+
+
+def train(config: TrainConfig, prepared: data.ImageSet, strategy) -> int:
+    from keras_dcgan import callbacks, latents, runs
+
+    with contextlib.ExitStack() as stack:
+        with cli.user_errors("fit"):
+            run = stack.enter_context(runs.open_run(config, prepared.manifest))
+            with strategy.scope():
+                gan = runs.build(config, prepared.manifest["channels"])
+            step = restore(run, gan)
+        if step >= config.total_steps:
+            print(f"{run.path} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
+            return farewell(config, run)
+        print(plan(config, gan, strategy), flush=True)
+
+        z = latents.latents(range(GRID), config.latent_dim)
+        grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, z, config.grid_every, config.tick_kimg)
+        metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
+        board = callbacks.Board(run.path / "logs", step, grids)
+        if step == 0:
+            board.introduce(config.to_json(), grids.reals(data.preview(prepared, GRID)))
+            grids.draw(0)
+        seconds = metrics.rows[-1]["seconds"] if metrics.rows else 0.0
+        ticks = callbacks.Ticks(config, actions=[grids, metrics, board], save=lambda: run.save(gan), seconds=seconds)
+        gan.fit(
+            data.batches(prepared, config.batch, config.seed, step, flip=config.flip),
+            steps_per_epoch=config.total_steps - step,
+            shuffle=False,
+            callbacks=[ticks],
+            verbose=0,
+        )
+    if ticks.received:
+        print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
+        return 128 + ticks.received
+    return farewell(config, run)
+
+
+def dry_run(config: TrainConfig, prepared: data.ImageSet, strategy) -> int:
+    """One step of everything in memory."""
+    from keras_dcgan import runs
+
+    with strategy.scope():
+        gan = runs.build(config, prepared.manifest["channels"])
+    print(plan(config, gan, strategy), flush=True)
+    gan.fit(data.batches(prepared, config.batch, config.seed), steps_per_epoch=1, shuffle=False, verbose=0)
+    means = "  ".join(f"{name} {value:.3f}" for name, value in gan.current_means().items())
+    print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
+    return 0
+
+
+def restore(run, gan) -> int:
+    step, spoilt = run.restore(gan)
+    if spoilt:
+        print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
+    if step:
+        print(f"Resuming {run.path} at {step} steps.")
+    return step
+
+
+def plan(config: TrainConfig, gan, strategy) -> str:
+    from keras_dcgan import devices
+
+    height, width, channels = gan.generator.output_shape[1:]
+    parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
+    replicas = strategy.num_replicas_in_sync
+    return (
+        f"{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
+        f"{devices.precision(config.precision)} on {replicas} device{'s' if replicas > 1 else ''}\n"
+        f"{config.kimg:g} kimg are {config.total_steps} steps of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
+        f"Watch: {config.run}/samples, or tensorboard --logdir {config.run}"
+    )
+
+
+def farewell(config: TrainConfig, run) -> int:
+    print(
+        f"Next:  python -m keras_dcgan.sample --run {run.path} --seeds 0-63 --out grid.png\n"
+        f"       tensorboard --logdir {run.path}\n"
+        f"       python -m export --run {run.path}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""DCGAN: the training step of Radford et al. (arXiv:1511.06434, 2015) as a keras.Model. No paths, no flags, no plots.
+
+    gan = DCGAN(generator, discriminator, ema_generator, seed=0)
+    gan.compile(Adam(2e-4, beta_1=0.5), Adam(2e-4, beta_1=0.5), LOSSES["bce"], ema_kimg=10)
+    gan.fit(batches, ...)              # uint8 images (N, height, width, channels)
+
+One step: the generator draws once; the discriminator learns from the real images and from these fakes; then the generator learns
+from the same fakes through the updated discriminator; then its moving average follows. (The usual example draws twice a step.)
+
+Nothing random is state. The latents of a step are a pure function of (seed, step, place in the global batch), so a run that is
+killed and resumed at step n sees what it would have seen, and two replicas at half the batch see what one sees at the whole.
+"""
+
+import keras
+import tensorflow as tf
+
+from keras_dcgan.losses import Loss
+
+EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
+
+
+class DCGAN(keras.Model):
+    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits).
+
+    `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the exponential moving average
+    of the weights, and of the batch-norm statistics with them: copied instead, they would belong to other weights.
+    """
+
+    def __init__(self, generator: keras.Model, discriminator: keras.Model, ema_generator: keras.Model, seed: int = 0):
+        super().__init__(name="dcgan")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.ema_generator = ema_generator
+        self.ema_generator.trainable = False
+        for average, weight in zip(ema_generator.weights, generator.weights):
+            average.assign(weight)
+        self.seed = seed
+        self.latent_dim = generator.input_shape[-1]
+        # Not an optimizer's `iterations`: loss scaling in float16 skips updates, and a skipped step must not be drawn again.
+        self.step = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="step")
+        self.means = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "real_acc", "fake_acc")}
+        self.built = True
+
+    def compile(
+        self,
+        g_optimizer: keras.Optimizer,
+        d_optimizer: keras.Optimizer,
+        loss: Loss,
+        ema_kimg: float,
+        jit_compile: bool = False,
+        steps_per_execution: int = 1,
+    ):
+        """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the generator at once."""
+        super().compile(optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
+        self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
+        self.objective = loss
+        self.ema_kimg = ema_kimg
+        # Built now, so that a checkpoint finds their slots, and so that no replica creates variables inside the step.
+        g_optimizer.build(self.generator.trainable_variables)
+        d_optimizer.build(self.discriminator.trainable_variables)
+
+    @property
+    def metrics(self):
+        """None that `fit` may reset: the means run over a tick, which may begin in one process and end in another."""
+        return []
+
+    def reset_means(self):
+        for mean in self.means.values():
+            mean.reset_state()
+
+    def current_means(self) -> dict[str, float]:
+        """d_loss, g_loss, real_acc and fake_acc (the share of real and of fake images that D tells rightly) since the reset."""
+        return {name: float(mean.result()) for name, mean in self.means.items()}
+
+    def train_step(self, images):
+        """One step on this replica's uint8 images (n, height, width, channels); returns the means since `reset_means`."""
+        replica = tf.distribute.get_replica_context()
+        replicas = replica.num_replicas_in_sync
+        real = tf.cast(images, tf.float32) / 127.5 - 1
+        z = self._latents(tf.shape(images)[0], replica)
+
+        with tf.GradientTape() as g_tape:
+            fakes = self.generator(z, training=True)
+            with tf.GradientTape() as d_tape:
+                # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
+                real_logits = self.discriminator(real, training=True)
+                fake_logits = self.discriminator(tf.stop_gradient(fakes), training=True)
+                d_loss = self.objective.discriminator(real_logits, fake_logits)
+                # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
+                d_scaled = self.d_optimizer.scale_loss(d_loss / replicas)
+            d_weights = self.discriminator.trainable_variables
+            self.d_optimizer.apply(d_tape.gradient(d_scaled, d_weights), d_weights)
+            g_loss = self.objective.generator(self.discriminator(fakes, training=True))
+            g_scaled = self.g_optimizer.scale_loss(g_loss / replicas)
+        g_weights = self.generator.trainable_variables
+        self.g_optimizer.apply(g_tape.gradient(g_scaled, g_weights), g_weights)
+
+        self.step.assign_add(1)
+        self._update_average(tf.shape(images)[0] * replicas)
+        self.means["d_loss"].update_state(d_loss)
+        self.means["g_loss"].update_state(g_loss)
+        self.means["real_acc"].update_state(tf.cast(real_logits > 0, tf.float32))
+        self.means["fake_acc"].update_state(tf.cast(fake_logits < 0, tf.float32))
+        return {name: mean.result() for name, mean in self.means.items()}
+
+    def _latents(self, count, replica):
+        """This replica's rows of the global batch's z. Each replica draws all of them: it is cheap, and needs no talk."""
+        shape = (count * replica.num_replicas_in_sync, self.latent_dim)
+        step = tf.convert_to_tensor(self.step)
+        z = tf.random.stateless_normal(shape, seed=tf.stack([tf.constant(self.seed, tf.int64), step]))
+        first = replica.replica_id_in_sync_group * count
+        return z[first : first + count]
+
+    def _update_average(self, batch):
+        images = tf.cast(self.step, tf.float32) * tf.cast(batch, tf.float32)
+        half_life = tf.minimum(1000.0 * self.ema_kimg, EMA_RAMP * images)
+        rate = 1 - 0.5 ** (tf.cast(batch, tf.float32) / half_life)
+
+        def update(strategy, averages, weights):
+            for average, weight in zip(averages, weights):
+                strategy.extended.update(average, lambda var, new: var.assign_add(rate * (new - var)), args=(weight,), group=False)
+
+        averages = [variable.value for variable in self.ema_generator.weights]
+        weights = [variable.value for variable in self.generator.weights]
+        # Mirrored variables can only be assigned across replicas, as Keras' own optimizers do it.
+        tf.__internal__.distribute.interim.maybe_merge_call(update, tf.distribute.get_strategy(), averages, weights)

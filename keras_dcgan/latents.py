@@ -1,0 +1,67 @@
+"""Latents: which z a seed stands for, and the paths between latents. NumPy only.
+
+    z = latents([0, 1, 2], latent_dim=100)      # float32 (3, 100); seed 0 is the same picture on every machine
+
+A picture is named by its seed, so the seed must mean the same z in Python, JavaScript, Kotlin and Swift, for ever. Therefore
+the random numbers are not NumPy's: they are Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", SC 2011), which needs only 32-bit add, rotate and xor, followed by Box and Muller's transform in double precision.
+`export/edge_sample.py` holds the same few lines once more, since it must run where this package is not; a test compares them.
+"""
+
+import numpy as np
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry-2x32, Salmon et al., table 2
+PARITY = 0x1BD11BDA
+
+
+def threefry(key: tuple, counter: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Threefry-2x32-20: two uint32 key words and two uint32 counter words (arrays that broadcast) -> two uint32 arrays."""
+    k0, k1, x0, x1 = (np.atleast_1d(np.asarray(word, np.uint32)) for word in (*key, *counter))  # arrays wrap without a warning
+    keys = (k0, k1, k0 ^ k1 ^ np.uint32(PARITY))
+    x0, x1 = x0 + keys[0], x1 + keys[1]
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(rotation) | x1 >> np.uint32(32 - rotation)) ^ x0
+        x0 = x0 + keys[(group + 1) % 3]
+        x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+    return x0, x1
+
+
+def latents(seeds, latent_dim: int) -> np.ndarray:
+    """Seeds, each from 0 to 2**32 - 1, -> z ~ N(0, I), float32 (len(seeds), latent_dim).
+
+    Pair number i of a seed's components is Box and Muller's transform of threefry(key=(seed, 0), counter=(i, 0)).
+    """
+    seeds = np.asarray(seeds, np.uint32).reshape(-1, 1)
+    pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)
+    first, second = threefry((seeds, 0), (pairs, 0))
+    radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))  # the half keeps the logarithm finite
+    angle = 2 * np.pi * ((second + 0.5) / 2**32)
+    z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return z.reshape(len(seeds), -1)[:, :latent_dim].astype(np.float32)
+
+
+def truncate(z: np.ndarray, truncation: float) -> np.ndarray:
+    """Pulls latents towards 0: at 1 they stay as they are, towards 0 pictures grow more typical and less varied."""
+    return (z * np.float32(truncation)).astype(np.float32)
+
+
+def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
+    """Spherical interpolation between two latents of shape (latent_dim,), t in [0, 1] (White, arXiv:1609.04468, 2016).
+
+    A straight line would pass nearer to the origin than any latent seen in training; the arc keeps its length.
+    """
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    cosine = np.clip(np.dot(a, b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12), -1, 1)
+    omega = np.arccos(cosine)
+    if np.sin(omega) < 1e-6:  # parallel: the arc is the line
+        return ((1 - t) * a + t * b).astype(np.float32)
+    return ((np.sin((1 - t) * omega) * a + np.sin(t * omega) * b) / np.sin(omega)).astype(np.float32)
+
+
+def walk(stops: np.ndarray, frames_per_leg: int) -> np.ndarray:
+    """A closed path through latents (N, latent_dim) and back to the first: float32 (N * frames_per_leg, latent_dim)."""
+    following = np.roll(stops, -1, axis=0)
+    steps = [frame / frames_per_leg for frame in range(frames_per_leg)]
+    return np.stack([slerp(a, b, t) for a, b in zip(stops, following) for t in steps])

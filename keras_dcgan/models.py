@@ -1,0 +1,111 @@
+"""The two networks of a DCGAN (Radford et al., arXiv:1511.06434, 2015) as functional Keras models with plain arguments.
+
+    G = generator((64, 64), channels=3)           # z (N, 100) -> images (N, 64, 64, 3) in [-1, 1]
+    D = discriminator((64, 64), channels=3)       # images -> logits (N, 1)
+
+At 64x64 with 64 filters these are the paper's: 4x4x512 -> 8x8x256 -> 16x16x128 -> 32x32x64 -> 64x64x3 and its mirror image.
+Any other size from 16 to 512 gets a base grid and as many doublings as fit it; what is too much is cropped.
+"""
+
+import keras
+from keras import layers
+
+UPSAMPLINGS = ("transpose", "nearest")
+KERNEL = (
+    4  # a multiple of the stride, so that every pixel is covered evenly (Odena et al., "Deconvolution and checkerboards", 2016)
+)
+LEAK = 0.2
+MAX_WIDTH = 8  # no layer has more than this times `filters` channels
+
+
+def base_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
+    """(height, width) -> ((cells down, cells across), doublings): the shorter side starts from 4 to 6 cells, and the grid times
+    2**doublings covers the size."""
+    doublings = 0
+    while -(-min(size) // 2**doublings) > 6:
+        doublings += 1
+    return tuple(-(-side // 2**doublings) for side in size), doublings
+
+
+def widths(filters: int, doublings: int) -> list[int]:
+    """Channels at each resolution from the image's side inwards: 64 filters, 4 doublings -> [64, 128, 256, 512]."""
+    return [filters * min(2**level, MAX_WIDTH) for level in range(doublings)]
+
+
+def initializer():
+    """The paper's N(0, 0.02). Unseeded here: `keras.utils.set_random_seed` makes a run repeatable."""
+    return keras.initializers.RandomNormal(0.0, 0.02)
+
+
+def batch_norm(precision: str, synchronized: bool, name: str) -> layers.Layer:
+    # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that changes fast.
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=precision, name=name)
+
+
+def generator(
+    size: tuple[int, int],
+    channels: int,
+    latent_dim: int = 100,
+    filters: int = 64,
+    upsample: str = "transpose",
+    precision: str = "float32",
+    synchronized: bool = False,
+) -> keras.Model:
+    """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
+
+    `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
+    no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
+    """
+    if upsample not in UPSAMPLINGS:
+        raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
+    (rows, columns), doublings = base_grid(size)
+    *inner, base = widths(filters, doublings)
+    common = {"kernel_initializer": initializer(), "dtype": precision}
+
+    def double(x, width, name, **options):
+        if upsample == "transpose":
+            return layers.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
+        x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
+        return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
+
+    z = keras.Input((latent_dim,), name="z")
+    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
+    x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
+    x = layers.ReLU(dtype=precision, name="project_relu")(batch_norm(precision, synchronized, "project_norm")(x))
+    for level, width in enumerate(reversed(inner)):
+        x = double(x, width, f"up_{level}", use_bias=False)
+        x = batch_norm(precision, synchronized, f"up_{level}_norm")(x)
+        x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
+    x = double(x, channels, "to_image")
+    surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
+    if any(surplus):
+        x = layers.Cropping2D([(extra // 2, extra - extra // 2) for extra in surplus], dtype=precision, name="crop")(x)
+    images = layers.Activation("tanh", dtype="float32", name="images")(x)
+    return keras.Model(z, images, name="generator")
+
+
+def discriminator(
+    size: tuple[int, int],
+    channels: int,
+    filters: int = 64,
+    norm: bool = True,
+    precision: str = "float32",
+    synchronized: bool = False,
+) -> keras.Model:
+    """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the loss's.
+
+    `norm` off leaves batch norm out, which makes the logits of the images of a batch independent of each other.
+    """
+    grid, doublings = base_grid(size)
+    common = {"kernel_initializer": initializer(), "dtype": precision}
+    images = keras.Input((*size, channels), name="images")
+    x = images
+    for level, width in enumerate(widths(filters, doublings)):
+        normalized = norm and level > 0  # not on the first: the paper saw it make training unstable
+        x = layers.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)(x)
+        if normalized:
+            x = batch_norm(precision, synchronized, f"down_{level}_norm")(x)
+        x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
+    x = layers.Conv2D(1, grid, 1, "valid", name="score", **common)(x)
+    logits = layers.Flatten(dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name="discriminator")

@@ -1,0 +1,209 @@
+"""The run directory: made, found again, resumed; its checkpoints; the generator that it holds.
+
+    generator = load_generator("runs/imgs")        # z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]
+
+    with open_run(config, manifest) as run:        # a new directory, or an old one that fits; locked against a second process
+        gan = build(config, channels)
+        step = run.restore(gan)                    # 0 for a new run
+        run.save(gan, step)
+
+Every file is written beside its place and renamed into it, so a kill at any moment leaves the old file or the new one. A
+checkpoint is a directory of its own with the checksums of its files: one that a full disk or a bad one has spoilt is passed over.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import keras_dcgan
+from keras_dcgan import devices
+from keras_dcgan.config import SCHEMA, TrainConfig, differences
+from keras_dcgan.gan import DCGAN
+from keras_dcgan.losses import LOSSES
+from keras_dcgan.models import discriminator, generator
+
+ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
+
+
+def load_generator(path: str | Path) -> keras.Model:
+    """The run's generator, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
+    file = Path(path) / "generator.keras"
+    if not file.is_file():
+        raise FileNotFoundError(f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its zip and HDF5 readers raise
+        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({error})") from error
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """The settings of a run directory. Raises OSError where there is none, ValueError where it belongs to another version."""
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
+    try:
+        content = json.loads(file.read_text())
+        schema, settings = content["schema"], content["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
+    if schema != SCHEMA:
+        raise ValueError(f"--run: expected a run directory of schema {SCHEMA}, received schema {schema} in {file}")
+    return TrainConfig.from_json(settings)
+
+
+def build(config: TrainConfig, channels: int) -> DCGAN:
+    """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains."""
+    precision = devices.precision(config.precision)
+    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    keras.utils.set_random_seed(config.seed)
+    training = {"filters": config.filters, "precision": precision, "synchronized": synchronized}
+    shape = {"size": config.size, "channels": channels, "latent_dim": config.latent_dim, "upsample": config.upsample}
+    gan = DCGAN(
+        generator(**shape, **training),
+        discriminator(config.size, channels, **training),
+        generator(**shape, filters=config.filters),
+        seed=config.seed,
+    )
+    optimizers = [keras.optimizers.Adam(rate, beta_1=ADAM_BETA_1) for rate in (config.g_lr, config.d_lr)]
+    if precision == "mixed_float16":
+        optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
+    gan.compile(*optimizers, LOSSES[config.loss], config.ema_kimg, jit_compile=devices.compiles(config.jit))
+    return gan
+
+
+@contextlib.contextmanager
+def open_run(config: TrainConfig, manifest: dict):
+    """Yields the Run of `config.run`, new or found again, and holds its lock meanwhile.
+
+    Raises ValueError, naming each setting that differs, where a run is there that these settings or images do not fit; OSError
+    where the directory is not ours, cannot be written, or is in use by another process.
+    """
+    path = Path(config.run)
+    if (path / "config.json").is_file():
+        against = differences(load_config(path), config)
+        before = json.loads((path / "data.json").read_text())["fingerprint"] if (path / "data.json").is_file() else None
+        if before not in (None, manifest["fingerprint"]):
+            against.append(f"--data: the run has images of fingerprint {before}, received {manifest['fingerprint']}")
+        if against:
+            raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
+    elif path.is_dir() and any(path.iterdir()):
+        raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
+    path.mkdir(parents=True, exist_ok=True)
+    with _locked(path):
+        run = Run(path, keep=config.keep)
+        run.remove_leftovers()
+        versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+        versions = {"keras_dcgan": keras_dcgan.__version__, **versions}
+        run.write_json("config.json", {"schema": SCHEMA, "settings": config.to_json(), "versions": versions})
+        run.write_json("data.json", manifest)
+        yield run
+
+
+class Run:
+    """What is written into one run directory."""
+
+    def __init__(self, path: Path, keep: int):
+        self.path = path
+        self.keep = keep
+
+    def write_json(self, name: str, content: dict):
+        beside = self.path / f".{name}.part"
+        beside.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(beside, self.path / name)
+
+    def remove_leftovers(self):
+        """Unfinished files of a process that was killed: hidden, and named so by this file."""
+        for leftover in [*self.path.glob(".*.part"), *self.path.glob("checkpoints/.*.part")]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def checkpoints(self) -> list[Path]:
+        """Finished checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*"))
+
+    def save(self, gan: DCGAN):
+        """A checkpoint of everything that a step reads, and generator.keras; then the oldest checkpoints go."""
+        step = int(gan.step)
+        place = self.path / "checkpoints" / f"step-{step:09d}"
+        beside = self.path / "checkpoints" / f".{place.name}.part"
+        if not place.exists():
+            beside.mkdir(parents=True, exist_ok=True)
+            _checkpoint(gan).write(str(beside / "state"))
+            sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
+            (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
+            os.replace(beside, place)
+        beside = self.path / ".generator.part"
+        beside.mkdir(exist_ok=True)
+        gan.ema_generator.save(beside / "generator.keras")  # Keras insists on the ending
+        os.replace(beside / "generator.keras", self.path / "generator.keras")
+        beside.rmdir()
+        for old in self.checkpoints()[: -self.keep]:
+            shutil.rmtree(old)
+
+    def restore(self, gan: DCGAN) -> tuple[int, list[str]]:
+        """Loads the newest sound checkpoint into a built model -> (its step, the names of unsound ones that were passed over).
+
+        (0, []) where there is none yet. Raises ValueError where there are checkpoints, and none is sound.
+        """
+        spoilt = []
+        for place in reversed(self.checkpoints()):
+            if _is_sound(place):
+                _checkpoint(gan).read(str(place / "state")).assert_existing_objects_matched()
+                return int(gan.step), spoilt
+            spoilt.append(place.name)
+        if spoilt:
+            raise ValueError(f"--run: expected a sound checkpoint in {self.path}, received only spoilt ones: {', '.join(spoilt)}")
+        return 0, []
+
+
+def _checkpoint(gan: DCGAN) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        generator=gan.generator,
+        discriminator=gan.discriminator,
+        ema_generator=gan.ema_generator,
+        g_optimizer=gan.g_optimizer,
+        d_optimizer=gan.d_optimizer,
+        means=list(gan.means.values()),
+        step=gan.step,
+    )
+
+
+def _is_sound(place: Path) -> bool:
+    try:
+        sums = json.loads((place / "sha256.json").read_text())["sha256"]
+        return bool(sums) and all(_sha256(place / name) == value for name, value in sums.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path):
+    """One process at a time. The system drops the lock with the process, however that ends."""
+    with open(path / ".lock", "w") as file:
+        try:
+            _lock(file)
+        except OSError as error:
+            raise BlockingIOError(f"--run: expected a run that nobody trains at the moment, received {path}") from error
+        yield
+
+
+def _lock(file):
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,91 @@
+"""Draws new images: `python -m keras_dcgan.sample --run runs/imgs --seeds 0-63 --out grid.png`.
+
+`--out` says what comes out: `.png` one grid; `.gif` or `.webp` a looping walk through the seeds; anything else is a folder with
+one file a seed, seed-0000.png and so on. A seed draws the same picture here, in the exported files and on every device.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan import cli, images, latents
+from keras_dcgan.config import number
+
+CHUNK = 64  # pictures drawn at once: more would need more memory than training did
+SECONDS_A_LEG = 1.0  # of a walk, from one seed to the next
+FRAMES_PER_SECOND = 25
+
+
+def main(arguments: list[str] | None = None) -> int:
+    flags = parser().parse_args(arguments)
+    with cli.user_errors("sample"):
+        out = Path(flags.out)
+        kind = kind_of(out)
+        if kind == "walk" and len(flags.seeds) < 2:
+            raise ValueError(f"--seeds: expected at least 2 seeds to walk between, received {len(flags.seeds)}")
+        with cli.quiet():
+            from keras_dcgan import devices, runs
+
+            devices.start()
+        generator = runs.load_generator(flags.run)
+        z = latents.truncate(latents.latents(flags.seeds, generator.input_shape[-1]), flags.truncation)
+        if kind == "walk":
+            z = latents.walk(z, round(SECONDS_A_LEG * FRAMES_PER_SECOND))
+        pictures = draw(generator, z)
+        if kind == "folder":
+            for seed, picture in zip(flags.seeds, pictures):
+                images.save(picture, out / f"seed-{seed:04d}.png")
+        elif kind == "grid":
+            images.save(images.grid(np.stack(list(pictures)), flags.cols), out)
+        else:
+            images.save_animation(np.stack(list(pictures)), out, FRAMES_PER_SECOND)
+    print(f"{len(z)} {'frames' if kind == 'walk' else 'pictures'} in {out}")
+    return 0
+
+
+def parser() -> cli.Parser:
+    result = cli.Parser("keras_dcgan.sample", "Draws new images from a run: a grid, single files, or a walk.")
+    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
+    result.add_argument(
+        "--seeds", required=True, type=cli.flag_type(cli.seeds), metavar="0-63", help="which pictures: 0-63 or 1,5,9"
+    )
+    result.add_argument(
+        "--out", required=True, metavar="PATH", help="NAME.png: a grid; NAME.gif, NAME.webp: a looping walk; else a folder"
+    )
+    result.add_argument(
+        "--truncation",
+        type=cli.flag_type(number(0, 2)),
+        default=1.0,
+        metavar="T",
+        help="scales the latents: below 1 more typical, less varied [1]",
+    )
+    result.add_argument(
+        "--cols", type=cli.flag_type(number(1, kind=int)), metavar="N", help="columns of a grid [as square as it gets]"
+    )
+    return result
+
+
+def kind_of(out: Path) -> str:
+    if out.suffix.lower() == ".png":
+        return "grid"
+    if out.suffix.lower() in images.ANIMATIONS:
+        return "walk"
+    if out.suffix and not out.is_dir():
+        raise ValueError(f"--out: expected a name that ends in .png, .gif or .webp, or a folder, received {str(out)!r}")
+    return "folder"
+
+
+def draw(generator, z: np.ndarray) -> Iterator[np.ndarray]:
+    """Latents (N, latent_dim) -> one uint8 (height, width, channels) after the other.
+
+    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many were asked for.
+    """
+    for start in range(0, len(z), CHUNK):
+        chunk = z[start : start + CHUNK]
+        padded = np.pad(chunk, ((0, CHUNK - len(chunk)), (0, 0)))
+        yield from images.to_uint8(generator(padded, training=False))[: len(chunk)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+"""Pictures and runs small enough to test with: 16 pixels, 8 filters, drawn here."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    """uint8 (count, size, size, 3): a coloured disc on a coloured ground each."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    pictures = np.empty((count, size, size, 3), np.uint8)
+    for picture in pictures:
+        y, x, radius = rng.uniform(0.3, 0.7, 3) * (size, size, size / 2)
+        inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+        picture[:] = np.where(inside[..., None], rng.integers(0, 256, 3), rng.integers(0, 256, 3))
+    return pictures
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """40 PNG files of 16x16, some in a subfolder."""
+    root = tmp_path_factory.mktemp("discs")
+    (root / "more").mkdir()
+    for index, picture in enumerate(discs(40)):
+        Image.fromarray(picture).save(root / ("more" if index % 3 == 0 else "") / f"{index:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Prepared images go here, not into the home of whoever runs the tests."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KERAS_DCGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from keras_dcgan.latents import latents, slerp, threefry, truncate, walk
+
+
+@pytest.mark.parametrize(
+    "key, counter, expected",
+    [  # the known answers that Random123 (Salmon et al.) ships for threefry2x32 with 20 rounds
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_published_answers(key, counter, expected):
+    assert tuple(int(word[0]) for word in threefry(key, counter)) == expected
+
+
+def test_seeds_keep_their_latents_for_ever():
+    # Golden values: whoever changes them changes every picture that users have named by its seed.
+    z = latents([0, 7, 2**32 - 1], 5)
+    expected = [
+        [-1.0654525, -0.7792130, 0.0323991, -1.5203084, 1.3601084],
+        [-0.0404642, -0.4362647, -0.3205668, 0.7990275, 1.9440784],
+        [0.8304964, -1.4310553, -1.1234566, -1.4371946, 1.7380916],
+    ]
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z, expected, rtol=0, atol=1e-6)
+
+
+def test_a_seed_does_not_depend_on_its_neighbours_nor_on_the_dimension():
+    together, alone = latents(range(10), 100), latents([7], 33)
+    np.testing.assert_array_equal(together[7, :33], alone[0])
+
+
+def test_latents_are_standard_normal_and_uncorrelated():
+    z = latents(range(4000), 50).astype(np.float64)
+    assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
+    assert abs((z**4).mean() - 3) < 0.1  # the kurtosis of a normal distribution
+    correlation = np.corrcoef(z.T) - np.eye(50)
+    assert np.abs(correlation).max() < 0.09  # 1225 pairs of 4000 draws each: 5.7 standard errors
+    assert np.isfinite(z).all()
+
+
+def test_truncation_scales():
+    z = latents([3], 10)
+    np.testing.assert_array_equal(truncate(z, 1), z)
+    np.testing.assert_allclose(truncate(z, 0.5), z / 2)
+
+
+def test_slerp_meets_both_ends_and_keeps_the_length():
+    a, b = np.array([2.0, 0, 0]), np.array([0, 2.0, 0])
+    np.testing.assert_allclose(slerp(a, b, 0), a, atol=1e-6)
+    np.testing.assert_allclose(slerp(a, b, 1), b, atol=1e-6)
+    np.testing.assert_allclose(slerp(a, b, 0.5), [2**0.5, 2**0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(slerp(a, a, 0.3), a, atol=1e-6)
+
+
+def test_a_walk_closes():
+    stops = latents(range(3), 8)
+    path = walk(stops, 10)
+    assert path.shape == (30, 8)
+    np.testing.assert_allclose(path[::10], stops, atol=1e-6)
+    steps = np.linalg.norm(path - np.roll(path, -1, axis=0), axis=1)
+    assert steps.max() < 3 * steps.mean()  # also from the last frame back to the first

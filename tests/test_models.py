@@ -1,0 +1,64 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_dcgan.models import base_grid, discriminator, generator, widths
+
+
+def test_at_64_pixels_they_are_the_papers():
+    G, D = generator((64, 64), 3), discriminator((64, 64), 3)
+    shapes = [layer.output.shape[1:] for layer in G.layers if layer.name in ("reshape", "up_0", "up_1", "up_2", "to_image")]
+    assert shapes == [(4, 4, 512), (8, 8, 256), (16, 16, 128), (32, 32, 64), (64, 64, 3)]
+    shapes = [layer.output.shape[1:] for layer in D.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert shapes == [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512), (1, 1, 1)]
+    # 100*8192 + 4*8192 norm, then kernels 4*4*in*out and 4 numbers a channel of batch norm, then 4*4*64*3 + 3
+    assert G.count_params() == 100 * 8192 + 4 * 512 + 16 * (512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 4 * (256 + 128 + 64) + 3
+    assert not any(layer.name == "down_0_norm" for layer in D.layers)
+
+
+def test_weights_start_from_the_papers_distribution():
+    for model in (generator((32, 32), 3), discriminator((32, 32), 3)):
+        kernels = np.concatenate([w.numpy().ravel() for w in model.weights if w.name == "kernel"])
+        assert abs(kernels.mean()) < 1e-3 and abs(kernels.std() - 0.02) < 1e-3
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 16), (28, 28), (64, 48), (100, 37), (16, 160), (512, 512)])
+@pytest.mark.parametrize("upsample", ["transpose", "nearest"])
+def test_any_size_and_channels(size, upsample):
+    for channels in (1, 3, 4):
+        G = generator(size, channels, latent_dim=5, filters=2, upsample=upsample)
+        D = discriminator(size, channels, filters=2)
+        assert G.output_shape == (None, *size, channels) and G.input_shape == (None, 5)
+        assert D.input_shape == (None, *size, channels) and D.output_shape == (None, 1)
+
+
+def test_base_grids_are_four_to_six_cells_and_cover_the_size():
+    for side in range(16, 513):
+        (cells, _), doublings = base_grid((side, side))
+        assert 4 <= cells <= 6
+        assert 0 <= cells * 2**doublings - side < 2**doublings
+
+
+def test_widths_are_capped():
+    assert widths(8, 6) == [8, 16, 32, 64, 64, 64]
+
+
+def test_an_odd_size_is_the_middle_of_the_grid():
+    G = generator((21, 21), 1, latent_dim=4, filters=2)  # 6 cells times 4 are 24: one row off at the top, two at the bottom
+    uncropped = keras.Model(G.input, G.get_layer("to_image").output)
+    z = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    np.testing.assert_allclose(G.predict(z, verbose=0), np.tanh(uncropped.predict(z, verbose=0)[:, 1:22, 1:22]), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_in_mixed_precision_weights_and_results_stay_float32(precision):
+    G, D = generator((16, 16), 3, filters=2, precision=precision), discriminator((16, 16), 3, filters=2, precision=precision)
+    assert {w.dtype for w in G.weights + D.weights} == {"float32"}
+    images = G(np.zeros((1, 100), "float32"))
+    assert images.dtype == "float32" and D(images).dtype == "float32"
+    assert G.get_layer("up_0").compute_dtype == precision.removeprefix("mixed_")
+
+
+def test_unknown_upsampling_is_named():
+    with pytest.raises(ValueError, match="transpose.*received upsample='bilinear'"):
+        generator((16, 16), 3, upsample="bilinear")
