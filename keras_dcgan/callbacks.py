@@ -47,7 +47,7 @@ class Ticks(keras.callbacks.Callback):
         self.progress = Progress(config.total_steps * config.batch)
 
     def on_train_begin(self, logs=None):
-        self.step = self.tick_start = int(self.model.step)
+        self.step = self.tick_start = self.model.steps_taken
         self.began = self.tick_began = time.perf_counter()
         self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -164,8 +164,9 @@ def from_flags(arguments: list[str] | None = None) -> TrainConfig:
 
 
 def default_run(data: str) -> str:
-    """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats'."""
-    return str(Path("runs") / (Path(data).resolve().stem or "images"))
+    """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' -> 'runs/shards'."""
+    path = Path(data.rpartition("/")[0] if data.endswith(".tfrecord") else data)
+    return str(Path("runs") / (path.resolve().stem or "images"))
 
 
 def differences(before: TrainConfig, now: TrainConfig) -> list[str]:

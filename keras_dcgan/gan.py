@@ -64,6 +64,10 @@ class DCGAN(keras.Model):
         """None that `fit` may reset: the means run over a tick, which may begin in one process and end in another."""
         return []
 
+    @property
+    def steps_taken(self) -> int:
+        return int(self.step.numpy())
+
     def reset_means(self):
         for mean in self.means.values():
             mean.reset_state()

@@ -129,7 +129,7 @@ class Run:
 
     def save(self, gan: DCGAN):
         """A checkpoint of everything that a step reads, and generator.keras; then the oldest checkpoints go."""
-        step = int(gan.step)
+        step = gan.steps_taken
         place = self.path / "checkpoints" / f"step-{step:09d}"
         beside = self.path / "checkpoints" / f".{place.name}.part"
         if not place.exists():
@@ -155,7 +155,7 @@ class Run:
         for place in reversed(self.checkpoints()):
             if _is_sound(place):
                 _checkpoint(gan).read(str(place / "state")).assert_existing_objects_matched()
-                return int(gan.step), spoilt
+                return gan.steps_taken, spoilt
             spoilt.append(place.name)
         if spoilt:
             raise ValueError(f"--run: expected a sound checkpoint in {self.path}, received only spoilt ones: {', '.join(spoilt)}")
@@ -169,7 +169,7 @@ def _checkpoint(gan: DCGAN) -> tf.train.Checkpoint:
         ema_generator=gan.ema_generator,
         g_optimizer=gan.g_optimizer,
         d_optimizer=gan.d_optimizer,
-        means=list(gan.means.values()),
+        means=[variable for mean in gan.means.values() for variable in mean.variables],  # of a tick that goes on
         step=gan.step,
     )
 

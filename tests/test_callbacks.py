@@ -1,0 +1,126 @@
+import io
+import json
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from keras_dcgan import callbacks
+from keras_dcgan.callbacks import Board, MetricsFile, Progress, SampleGrids, duration, kimg_name
+
+
+def row(step, **more):
+    means = {"d_loss": 0.5, "g_loss": 1.25, "real_acc": 0.75, "fake_acc": 1.0}
+    return {"tick": step, "step": step, "kimg": step * 1.0, "seconds": 2.0 * step, "img_per_s": 500.0, **means, **more}
+
+
+def constant_generator(z, training):
+    return tf.ones((len(z), 2, 2, 3)) * tf.reshape(tf.cast(z[:, 0], tf.float32), (-1, 1, 1, 1))
+
+
+def test_metrics_after_the_checkpoint_and_torn_lines_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, 0)
+    for step in (1, 2, 3):
+        first(row(step))
+    with open(path, "a") as file:
+        file.write('{"step": 4, "ki')
+    again = MetricsFile(path, 2)
+    assert [entry["step"] for entry in again.rows] == [1, 2]
+    again(row(3, d_loss=0.125))
+    assert [json.loads(line)["d_loss"] for line in path.read_text().splitlines()] == [0.5, 0.5, 0.125]
+
+
+def test_grid_names_sort_by_kimg_and_do_not_collide():
+    names = [kimg_name(kimg) for kimg in (0.0, 0.5, 0.75, 1.0, 12.0, 250.25)]
+    assert names == ["000000kimg", "000000.5kimg", "000000.75kimg", "000001kimg", "000012kimg", "000250.25kimg"]
+
+
+def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
+    z = np.array([[-1.0], [0.0], [1.0], [0.5]])
+    grids = SampleGrids(tmp_path, constant_generator, z, every=2, tick_kimg=4.0)
+    for tick in (1, 2, 3, 4):
+        grids(row(tick))
+        assert (grids.newest is None) == bool(tick % 2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["000008kimg.png", "000016kimg.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "000016kimg.png"))[::2, ::2, 0], [[0, 128], [255, 191]])
+
+
+def events(folder):
+    """{tag: [(step, value or picture)]} of all event files."""
+    found = {}
+    for file in sorted(folder.glob("*.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
+    return found
+
+
+def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_path):
+    grids = SampleGrids(tmp_path / "samples", constant_generator, np.ones((4, 1)), every=1, tick_kimg=1.0)
+
+    def board_at(step):
+        return Board(tmp_path / "logs", step, grids)
+
+    board = board_at(0)
+    board.introduce({"batch": 64, "loss": "bce"}, np.zeros((4, 4, 3), np.uint8))
+    for step in (1, 2, 3):
+        grids(row(step))
+        board(row(step))
+    board.writer.close()
+    newest = next((tmp_path / "logs").glob("*.tfevents.*"))
+    newest.write_bytes(newest.read_bytes()[:-7])  # killed in the middle of a record
+    board = board_at(2)
+    grids(row(3))
+    board(row(3, d_loss=0.125))
+    board.writer.close()
+
+    found = events(tmp_path / "logs")
+    assert [(step, float(value)) for step, value in found["loss/discriminator"]] == [(1, 0.5), (2, 0.5), (3, 0.125)]
+    assert [step for step, _ in found["samples"]] == [1, 2, 3]
+    assert [step for step, _ in found["real"]] == [0]
+    assert "| batch | 64 |" in str(found["settings"][0][1])
+    assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings"}
+    assert not list((tmp_path / "logs").glob(".*"))
+
+
+def test_without_a_terminal_a_tick_is_one_plain_line():
+    out = io.StringIO()
+    progress = Progress(4000, out)
+    progress.update(1000)
+    progress.tick(row(1))
+    progress.update(2000)
+    progress.tick(row(2))
+    progress.close()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "1.0/4.0 kimg  d_loss 0.500  g_loss 1.250  real_acc 0.75  fake_acc 1.00"
+    assert lines[1].startswith("2.0/4.0 kimg  ") and " img/s  " in lines[1] and " left" in lines[1]
+    assert len(lines) == 2 and "\r" not in out.getvalue()
+
+
+def test_on_a_terminal_one_line_rewrites_itself():
+    out = io.StringIO()
+    out.isatty = lambda: True
+    progress = Progress(4000, out)
+    progress.update(1000)
+    progress.shown = 0
+    progress.tick(row(1))
+    progress.update(2000)
+    progress.close()
+    assert "\n" not in out.getvalue()[:-1]
+    last = out.getvalue().split("\r")[-1]
+    assert "━" * 12 + "─" * 12 in last and "2.0/4.0 kimg" in last and "d_loss 0.500" in last
+
+
+def test_time_left_counts_this_process_alone(monkeypatch):
+    clock = iter([100.0, 110.0, 110.0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    progress = Progress(100_000, io.StringIO())
+    progress.update(90_000)  # resumed here: what earlier processes did is no part of the rate
+    progress.update(91_000)
+    assert progress._state(91_000) == "91.0/100.0 kimg  100 img/s  1:30 left"
+
+
+def test_durations():
+    assert [duration(seconds) for seconds in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]

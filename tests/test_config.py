@@ -1,0 +1,82 @@
+import dataclasses
+
+import pytest
+
+from keras_dcgan import config
+from keras_dcgan.config import PRESETS, TrainConfig, differences, from_flags
+
+
+def test_the_paper_preset_is_the_paper():
+    settings = from_flags(["--data", "x", "--preset", "paper"])
+    assert (settings.size, settings.filters, settings.latent_dim, settings.upsample) == ((64, 64), 64, 100, "transpose")
+    assert (settings.batch, settings.loss, settings.g_lr, settings.d_lr) == (64, "bce", 2e-4, 2e-4)
+    assert (settings.precision, settings.ema_kimg, settings.flip) == ("float32", 0, False)
+
+
+def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
+    assert from_flags(["--data", "demo"]).filters == PRESETS["demo"]["filters"] != TrainConfig("x").filters
+    assert from_flags(["--data", "demo", "--filters", "8"]).filters == 8
+    assert from_flags(["--data", "demo", "--preset", "paper"]).filters == 64
+    assert from_flags(["--data", "demo", "--preset", "paper"]).preset == "paper"
+
+
+@pytest.mark.parametrize(
+    "data, run", [("./imgs/", "runs/imgs"), ("/a/b/cats.zip", "runs/cats"), ("demo", "runs/demo"), ("shards/part-*.tfrecord", "runs/shards")]
+)
+def test_run_is_named_after_the_data(data, run):
+    assert from_flags(["--data", data]).run == run
+    assert from_flags(["--data", data, "--run", "elsewhere"]).run == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        (["--size", "15"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '15'"),
+        (["--size", "64x"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x'"),
+        (["--size", "64x64x3"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x64x3'"),
+        (["--kimg", "0"], "--kimg: expected a number above 0 (thousands of images), received '0'"),
+        (["--kimg", "nan"], "--kimg: expected a number above 0 (thousands of images), received 'nan'"),
+        (["--batch", "1"], "--batch: expected a whole number from 2 to 65536, received '1'"),
+        (["--batch", "2.5"], "--batch: expected a whole number from 2 to 65536, received '2.5'"),
+        (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
+        (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, received 'l1'"),
+        (["--preset", "fast"], "--preset: expected one of paper, auto, demo, received 'fast'"),
+        (["--siz", "64"], "unrecognized arguments: --siz 64"),
+        (["--kimg"], "--kimg: expected one argument"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(typed, complaint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        from_flags(["--data", "x", *typed])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"fit: {complaint}\n"
+
+
+def test_every_flag_is_in_the_help_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        from_flags(["--help"])
+    help = capsys.readouterr().out
+    for row in dataclasses.fields(TrainConfig):
+        assert config.flag(row.name) in help
+    assert "[64; demo: " in help  # --filters
+    assert "bce|hinge|least_squares" in help
+
+
+def test_json_round_trip_and_unknown_names():
+    settings = from_flags(["--data", "x", "--size", "32x48", "--flip"])
+    assert TrainConfig.from_json(settings.to_json()) == settings
+    with pytest.raises(ValueError, match="received colour"):
+        TrainConfig.from_json({**settings.to_json(), "colour": 1})
+
+
+def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
+    settings = from_flags(["--data", "x", "--kimg", "1", "--tick-kimg", "0.25", "--batch", "48"])
+    assert settings.total_steps == 21  # 1000 / 48 = 20.8
+    assert [step for step in range(1, 22) if settings.ticks(step) > settings.ticks(step - 1)] == [6, 11, 16, 21]
+
+
+def test_differences_name_what_may_not_change_and_only_that():
+    before = from_flags(["--data", "x"])
+    now = from_flags(["--data", "x", "--size", "32", "--g-lr", "1e-3", "--kimg", "7", "--keep", "9", "--threads", "1"])
+    assert differences(before, now) == ["--size: the run has 64x64, received 32x32", "--g-lr: the run has 0.0002, received 0.001"]
+    assert differences(before, before) == []

@@ -1,0 +1,113 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import discs
+
+from keras_dcgan.gan import DCGAN
+from keras_dcgan.losses import LOSSES
+from keras_dcgan.models import discriminator, generator
+
+RATE = 0.1
+
+
+def small_gan(ema_kimg=0.0, precision="float32", seed=3) -> DCGAN:
+    keras.utils.set_random_seed(1)
+    options = {"filters": 4, "precision": precision}
+    gan = DCGAN(
+        generator((16, 16), 3, latent_dim=6, **options),
+        discriminator((16, 16), 3, **options),
+        generator((16, 16), 3, latent_dim=6, filters=4),
+        seed=seed,
+    )
+    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], ema_kimg)
+    return gan
+
+
+def train(gan, images, steps, batch=8):
+    dataset = tf.data.Dataset.from_tensor_slices(images).repeat().batch(batch, drop_remainder=True)
+    gan.fit(dataset, steps_per_epoch=steps, verbose=0, shuffle=False)
+    return gan
+
+
+def values(model):
+    return [weight.numpy() for weight in model.weights]
+
+
+def test_a_step_is_the_papers_discriminator_first_then_generator_from_the_same_fakes():
+    gan, images = small_gan(), discs(8)
+    G, D = keras.models.clone_model(gan.generator), keras.models.clone_model(gan.discriminator)
+    G.set_weights(gan.generator.get_weights())
+    D.set_weights(gan.discriminator.get_weights())
+    train(gan, images, steps=1)
+
+    # The same step, written out: no shared tape, the second half a forward pass of its own.
+    z = tf.random.stateless_normal((8, 6), seed=tf.constant([3, 0], tf.int64))
+    fakes = G(z, training=True)
+    norm_statistics = G.get_weights()
+    with tf.GradientTape() as tape:
+        real_logits, fake_logits = D(images / np.float32(127.5) - 1, training=True), D(fakes, training=True)
+        loss = tf.reduce_mean(tf.nn.softplus(-real_logits)) / 2 + tf.reduce_mean(tf.nn.softplus(fake_logits)) / 2
+    for weight, gradient in zip(D.trainable_variables, tape.gradient(loss, D.trainable_variables)):
+        weight.assign_sub(RATE * gradient)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.nn.softplus(-D(G(z, training=True), training=True)))
+    gradients = tape.gradient(loss, G.trainable_variables)
+    G.set_weights(norm_statistics)  # the second forward pass has moved them once more
+    for weight, gradient in zip(G.trainable_variables, gradients):
+        weight.assign_sub(RATE * gradient)
+
+    for ours, theirs in zip(values(gan.generator) + values(gan.discriminator), values(G) + values(D)):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_latents_depend_on_seed_and_step_alone():
+    first, again, other = (train(small_gan(seed=seed), discs(8), 3) for seed in (3, 3, 4))
+    for a, b in zip(values(first.generator), values(again.generator)):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(values(first.generator), values(other.generator)))
+
+
+def test_without_a_half_life_the_average_is_the_generator():
+    gan = train(small_gan(ema_kimg=0), discs(8), 3)
+    for average, weight in zip(values(gan.ema_generator), values(gan.generator)):
+        np.testing.assert_allclose(average, weight, atol=1e-7)
+
+
+def test_average_follows_by_its_half_life_with_a_ramp_up():
+    gan, images = small_gan(ema_kimg=0.0008), discs(8)  # 0.8 images; the ramp is below it up to image 16, that is step 2
+    average = values(gan.ema_generator)
+    for step in (1, 2, 3, 4):
+        train(gan, images, 1)
+        half_life = min(0.8, 0.05 * 8 * step)
+        keep = 0.5 ** (8 / half_life)
+        average = [keep * old + (1 - keep) * new for old, new in zip(average, values(gan.generator))]
+    for ours, expected in zip(values(gan.ema_generator), average):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_accuracies_count_what_the_discriminator_tells_rightly():
+    z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
+    G = keras.Model(z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z)))
+    mean = keras.layers.GlobalAveragePooling2D()(pictures)  # a picture's logit is its brightness
+    D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(mean))
+    gan = DCGAN(G, D, keras.models.clone_model(G))
+    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0)
+    images = np.array([255, 255, 255, 0], np.uint8).reshape(4, 1, 1, 1).repeat(2, 1).repeat(2, 2)
+    train(gan, images, steps=2, batch=4)
+    means = gan.current_means()
+    assert means["real_acc"] == 0.75  # three white, one black
+    assert means["fake_acc"] == 0.0  # all fakes are white
+    assert means["g_loss"] == pytest.approx(np.log1p(np.exp(-1)), rel=1e-6)
+    gan.reset_means()
+    assert gan.current_means()["real_acc"] == 0
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights_close_to_float32(precision):
+    exact = train(small_gan(), discs(8), 3)
+    mixed = train(small_gan(precision=precision), discs(8), 3)
+    for a, b in zip(values(exact.generator), values(mixed.generator)):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=0.02)
+    assert any((a != b).any() for a, b in zip(values(exact.generator), values(mixed.generator)))

@@ -1,0 +1,78 @@
+"""Who may import whom, and what a verb's --help may cost."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTHING = set()
+MAY_IMPORT = {
+    "keras_dcgan.cli": NOTHING,
+    "keras_dcgan.images": NOTHING,
+    "keras_dcgan.latents": NOTHING,
+    "keras_dcgan.models": NOTHING,
+    "keras_dcgan.losses": NOTHING,
+    "keras_dcgan.devices": NOTHING,
+    "keras_dcgan.decode": NOTHING,
+    "keras_dcgan.feed": NOTHING,
+    "keras_dcgan.config": {"cli"},
+    "keras_dcgan.demo": {"cli"},
+    "keras_dcgan.data": {"cli", "demo", "decode", "feed"},
+    "keras_dcgan.gan": {"losses"},
+    "keras_dcgan.runs": {"config", "devices", "gan", "losses", "models"},
+    "keras_dcgan.callbacks": {"config", "images"},
+    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "latents", "runs"},
+    "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
+    "export.edge_sample": NOTHING,
+    "export.parity": {"edge_sample", "images", "latents"},
+    "export.convert": {"parity", "runs", "latents", "images"},
+    "export.__main__": {"cli", "convert", "devices", "parity", "runs"},
+}
+FILES = sorted(path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a file names in any import, also inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found = {re.match(r"(?:keras_dcgan|export)\.(\w+)", name) for name in names}
+    modules = {path.stem for path in FILES}
+    return {match[1] for match in found if match and match[1] in modules}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_imports_keep_to_the_layers(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    if name == "keras_dcgan.__main__":
+        assert imported(path) == NOTHING
+    else:
+        assert name in MAY_IMPORT, f"{name} has no row in MAY_IMPORT: which modules may it import?"
+        assert imported(path) <= MAY_IMPORT[name]
+
+
+@pytest.mark.parametrize("verb", ["keras_dcgan.fit", "keras_dcgan.sample", "keras_dcgan.demo", "keras_dcgan.data", "export"])
+def test_help_answers_without_tensorflow(verb):
+    command = "import runpy, sys; sys.argv[1:] = ['--help']\n"
+    command += f"try: runpy.run_module({verb!r}, run_name='__main__', alter_sys=True)\n"
+    command += "finally: print(sorted({'tensorflow', 'keras', 'ai_edge_litert'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "usage: python -m " + verb in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_list_of_verbs_names_modules_that_exist():
+    done = subprocess.run([sys.executable, "-m", "keras_dcgan"], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = set(re.findall(r"python -m ([\w.]+)", done.stdout))
+    assert {"keras_dcgan.fit", "keras_dcgan.sample", "export"} <= modules
+    for module in modules:
+        parts = module.split(".")
+        assert (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file()

@@ -1,0 +1,180 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import discs
+
+from keras_dcgan import runs
+from keras_dcgan.config import from_flags
+
+MANIFEST = {"images": 16, "channels": 3, "fingerprint": "abc", "classes": [], "left_out": []}
+
+
+def settings(path, *typed):
+    return from_flags(["--data", "x", "--run", str(path), "--size", "16", "--filters", "4", "--batch", "8", *typed])
+
+
+def train(gan, steps):
+    """The stream of images starts where the model stands, as `data.batches` makes it."""
+    stream = tf.data.Dataset.from_tensor_slices(discs(16)).repeat().batch(8, drop_remainder=True).skip(gan.steps_taken)
+    gan.fit(stream, steps_per_epoch=steps, verbose=0, shuffle=False)
+    return gan
+
+
+def everything(gan):
+    optimizers = [v for optimizer in (gan.g_optimizer, gan.d_optimizer) for v in optimizer.variables]
+    networks = [v for network in (gan.generator, gan.discriminator, gan.ema_generator) for v in network.weights]
+    return [v.numpy() for v in networks + optimizers + [gan.step]] + [np.array(list(gan.current_means().values()))]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with checkpoints after steps 1, 2 and 3, and the model as it stands after step 3."""
+    config = settings(tmp_path_factory.mktemp("trained") / "run")
+    gan = runs.build(config, 3)
+    with runs.open_run(config, MANIFEST) as run:
+        for _ in range(3):
+            run.save(train(gan, 1))
+    return config, gan
+
+
+@pytest.fixture
+def saved(trained, tmp_path):
+    """A copy of that run to play with, and the model."""
+    config, gan = trained
+    shutil.copytree(config.run, tmp_path / "run")
+    return settings(tmp_path / "run"), gan
+
+
+@pytest.fixture
+def at_step_4(trained):
+    """The model as if it had taken one more step."""
+    _, gan = trained
+    gan.step.assign(4)
+    yield gan
+    gan.step.assign(3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_resume_is_exact(tmp_path, precision):
+    config = settings(tmp_path / "run", "--ema-kimg", "1", "--precision", precision)
+    straight = train(runs.build(config, 3), 5)
+    with runs.open_run(config, MANIFEST) as run:
+        run.save(train(runs.build(config, 3), 2))
+    with runs.open_run(config, MANIFEST) as run:
+        resumed = runs.build(config, 3)
+        assert run.restore(resumed) == (2, [])
+    train(resumed, 3)
+    for ours, theirs in zip(everything(resumed), everything(straight), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_generator_file_is_the_average_and_needs_nothing_of_ours(saved):
+    config, gan = saved
+    model = keras.saving.load_model(f"{config.run}/generator.keras", safe_mode=True)
+    z = np.random.default_rng(0).normal(size=(4, 100)).astype("float32")
+    np.testing.assert_allclose(model(z), gan.ema_generator(z, training=False), atol=1e-6)
+    np.testing.assert_array_equal(model(z), runs.load_generator(config.run)(z))
+
+
+@pytest.mark.parametrize("spoil", ["flip", "tear", "remove"])
+def test_a_spoilt_checkpoint_is_passed_over_and_named(saved, spoil):
+    config, _ = saved
+    with runs.open_run(config, MANIFEST) as run:
+        newest = run.checkpoints()[-1]
+        file = next(newest.glob("state.data*"))
+        content = bytearray(file.read_bytes())
+        if spoil == "flip":
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+        elif spoil == "tear":
+            file.write_bytes(content[:-100])
+        else:
+            file.unlink()
+        assert run.restore(runs.build(config, 3)) == (2, [newest.name])
+
+
+def test_only_spoilt_checkpoints_are_an_error_not_a_new_start(saved):
+    config, _ = saved
+    with runs.open_run(config, MANIFEST) as run:
+        for place in run.checkpoints():
+            (place / "sha256.json").unlink()
+        with pytest.raises(ValueError, match="only spoilt ones: step-000000003, step-000000002, step-000000001"):
+            run.restore(runs.build(config, 3))
+
+
+def test_the_newest_checkpoints_are_kept_and_no_unfinished_ones(saved, at_step_4):
+    config, _ = saved
+    unfinished = runs.Path(config.run) / "checkpoints" / ".step-000000009.part"
+    unfinished.mkdir()
+    with runs.open_run(settings(config.run, "--keep", "2"), MANIFEST) as run:
+        assert not unfinished.exists()
+        run.save(at_step_4)
+        assert [place.name for place in run.checkpoints()] == ["step-000000003", "step-000000004"]
+
+
+def test_a_failed_save_leaves_the_run_as_it_was(saved, at_step_4, monkeypatch):
+    config, _ = saved
+    before = (runs.Path(config.run) / "generator.keras").read_bytes()
+    with runs.open_run(config, MANIFEST) as run:
+        monkeypatch.setattr(runs, "_sha256", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.save(at_step_4)
+        monkeypatch.undo()
+        assert run.restore(runs.build(config, 3)) == (3, [])
+        assert (run.path / "generator.keras").read_bytes() == before
+
+
+def test_other_settings_or_images_are_refused_by_name(saved):
+    config, _ = saved
+    before = (runs.Path(config.run) / "config.json").read_text()
+    other = settings(config.run, "--d-lr", "0.1", "--seed", "5")
+    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0002, received 0.1"):
+        with runs.open_run(other, MANIFEST):
+            pass
+    with pytest.raises(ValueError, match="--data: the run has images of fingerprint abc, received xyz"):
+        with runs.open_run(config, {**MANIFEST, "fingerprint": "xyz"}):
+            pass
+    assert (runs.Path(config.run) / "config.json").read_text() == before
+    with runs.open_run(settings(config.run, "--kimg", "9"), MANIFEST) as run:
+        assert run.restore(runs.build(config, 3)) == (3, [])
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(saved):
+    config, _ = saved
+    with runs.open_run(config, MANIFEST):
+        with pytest.raises(BlockingIOError, match="nobody trains at the moment"):
+            with runs.open_run(config, MANIFEST):
+                pass
+    with runs.open_run(config, MANIFEST):  # and the lock is gone with its holder
+        pass
+
+
+def test_a_directory_of_somebody_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="new or empty directory"):
+        with runs.open_run(settings(tmp_path), MANIFEST):
+            pass
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_config_of_another_schema_is_refused(saved):
+    config, _ = saved
+    file = runs.Path(config.run) / "config.json"
+    content = json.loads(file.read_text())
+    assert content["settings"]["filters"] == 4 and content["versions"]["keras"] == keras.__version__
+    file.write_text(json.dumps({**content, "schema": 99}))
+    with pytest.raises(ValueError, match="schema 1, received schema 99"):
+        runs.load_config(config.run)
+
+
+def test_a_missing_or_broken_generator_is_one_clear_error(saved, tmp_path):
+    config, _ = saved
+    with pytest.raises(FileNotFoundError, match="expected a run directory"):
+        runs.load_generator(tmp_path / "nowhere")
+    shutil.copy(__file__, f"{config.run}/generator.keras")
+    with pytest.raises(ValueError, match="expected a generator that Keras can load"):
+        runs.load_generator(config.run)
