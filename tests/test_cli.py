@@ -1,0 +1,235 @@
+"""What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_dcgan.images import to_uint8
+from keras_dcgan.latents import latents
+
+# A learning rate at which ten steps are enough to draw more than grey.
+SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01"]
+
+
+def python(module, *arguments):
+    """`python -m module arguments`, as a user has it."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def command(capsys):
+    """The same without the process: stdout, stderr and returncode of a verb's main()."""
+
+    def call(module, *arguments):
+        capsys.readouterr()
+        try:
+            code = importlib.import_module(module).main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """A run of two ticks, made by the command, and what the command printed."""
+    path = tmp_path_factory.mktemp("runs") / "discs"
+    done = python("keras_dcgan.fit", "--data", folder, "--run", path, "--kimg", "0.08", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return path, done
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_fit_leaves_what_the_readme_says(run, folder):
+    path, done = run
+    assert sorted(file.name for file in path.iterdir() if not file.name.startswith(".")) == [
+        "checkpoints", "config.json", "data.json", "generator.keras", "logs", "metrics.jsonl", "samples",
+    ]  # fmt: skip
+    assert sorted(file.name for file in (path / "samples").iterdir()) == [
+        "000000.04kimg.png", "000000.08kimg.png", "000000kimg.png", "reals.png",
+    ]  # fmt: skip
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["kimg"] for row in rows] == [0.04, 0.08]
+    assert all(row["img_per_s"] > 0 and np.isfinite(row["d_loss"] + row["g_loss"]) for row in rows)
+    assert all(0 <= row["real_acc"] <= 1 and 0 <= row["fake_acc"] <= 1 for row in rows)
+    assert json.loads((path / "config.json").read_text())["settings"]["filters"] == 4
+    assert json.loads((path / "data.json").read_text())["images"] == 40
+
+
+def test_fit_prints_one_line_a_tick_what_to_do_next_and_no_noise(run):
+    path, done = run
+    assert done.stderr == ""
+    assert sum("kimg  " in line and "d_loss" in line for line in done.stdout.splitlines()) == 2
+    assert "\r" not in done.stdout
+    last = done.stdout.splitlines()[-3:]
+    assert [f"--run {path}" in line or f"--logdir {path}" in line for line in last] == [True] * 3
+    assert "keras_dcgan.sample" in last[0] and "tensorboard" in last[1] and "export" in last[2]
+
+
+def test_the_same_command_resumes_and_the_log_goes_on(copy, folder, command):
+    done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.16", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert f"Resuming {copy} at 10 steps" in done.stdout
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
+
+
+def test_a_finished_run_says_so(copy, folder, command):
+    before = (copy / "generator.keras").read_bytes()
+    done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL)
+    assert done.returncode == 0 and "trained for 0.08 kimg already" in done.stdout
+    assert (copy / "generator.keras").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_with_128_and_its_number(copy, folder, number):
+    arguments = ["--data", folder, "--run", copy, "--kimg", "100000", *SMALL]
+    typed = [sys.executable, "-u", "-m", "keras_dcgan.fit", *map(str, arguments)]
+    process = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "d_loss" not in process.stdout.readline():  # the first tick
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "The same command goes on from here" in out and err == ""
+    newest = sorted((copy / "checkpoints").glob("step-*"))[-1].name
+    assert f"{int(newest[5:]) * 8 / 1000:.1f} kimg, saved" in out
+
+
+def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = command("keras_dcgan.fit", "--data", folder, "--dry-run", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "40 images" in done.stdout and "One step: d_loss" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grey_and_rectangular_and_flipped(tmp_path, command):
+    for index in range(9):
+        Image.fromarray(np.full((30, 20), 20 * index, np.uint8)).save(tmp_path / f"{index}.png")
+    arguments = [
+        "--data",
+        tmp_path,
+        "--run",
+        tmp_path / "run",
+        "--size",
+        "24x16",
+        "--filters",
+        "2",
+        "--batch",
+        "4",
+        "--kimg",
+        "0.01",
+    ]
+    done = command("keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--loss", "hinge", "--precision", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    assert keras.saving.load_model(tmp_path / "run" / "generator.keras").output_shape == (None, 24, 16, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--data", "nowhere"], "--data: "),
+        (["--data", "empty"], "--data: no images in empty"),
+        (["--data", "empty", "--size", "9"], "--size: expected"),
+        ([], "required: --data"),
+    ],
+)
+def test_fit_mistakes_are_one_line_and_status_2(tmp_path, arguments, complaint, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    done = command("keras_dcgan.fit", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fit: ") and complaint in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder, command):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
+    done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL, "--d-lr", "0.1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fit: --d-lr: the run has 0.0002, received 0.1") and done.stderr.count("\n") == 1
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path, command):
+    path, _ = run
+    generator = keras.saving.load_model(path / "generator.keras")
+    expected = to_uint8(generator.predict(latents(range(3, 9), 100), verbose=0))
+
+    done = command("keras_dcgan.sample", "--run", path, "--seeds", "3-8", "--out", tmp_path / "grid.png", "--cols", "2")
+    assert done.returncode == 0 and done.stderr == "" and "6 pictures in" in done.stdout
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert grid.shape == (48, 32, 3)
+    assert np.abs(grid[32:, 16:].astype(int) - expected[5]).max() <= 1  # seed 8: third row, second column
+
+    assert command("keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "files").returncode == 0
+    assert sorted(os.listdir(tmp_path / "files")) == ["seed-0003.png", "seed-0008.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "files" / "seed-0008.png")), grid[32:, 16:])
+
+    assert command("keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "walk.webp").returncode == 0
+    with Image.open(tmp_path / "walk.webp") as walk:
+        assert walk.n_frames == 50
+        walk.seek(25)  # the second stop
+        np.testing.assert_array_equal(np.asarray(walk.convert("RGB")), grid[32:, 16:])
+
+    assert (
+        command(
+            "keras_dcgan.sample", "--run", path, "--seeds", "3-4", "--out", tmp_path / "dull.png", "--truncation", "0"
+        ).returncode
+        == 0
+    )
+    dull = np.asarray(Image.open(tmp_path / "dull.png"))
+    np.testing.assert_array_equal(dull[:, :16], dull[:, 16:])  # at truncation 0 every seed is the same picture
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        (["--run", "nowhere", "--seeds", "1", "--out", "a.png"], "--run: expected a run directory"),
+        (["--run", "nowhere", "--seeds", "5-1", "--out", "a.png"], "--seeds: expected seeds such as 0-63 or 1,5,9"),
+        (["--run", "nowhere", "--seeds", "-1", "--out", "a.png"], "--seeds: expected"),
+        (["--run", "nowhere", "--seeds", "1", "--out", "a.gif"], "--seeds: expected at least 2 seeds to walk between, received 1"),
+        (["--run", "nowhere", "--seeds", "1", "--out", "a.jpg"], "--out: expected a name that ends in .png, .gif or .webp"),
+    ],
+)
+def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = command("keras_dcgan.sample", *typed)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sample: {complaint}") and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_path, command):
+    path, _ = run
+    done = python("export", "--run", path)
+    assert done.returncode == 0, done.stderr
+    script = Path(__file__).parent.parent / "export" / "edge_sample.py"
+    arguments = ["--model", path / "export", "--seeds", "0-15", "--out", tmp_path / "edge.png"]
+    done = subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert command("keras_dcgan.sample", "--run", path, "--seeds", "0-15", "--out", tmp_path / "here.png").returncode == 0
+    edge, here = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("edge.png", "here.png"))
+    assert edge.shape == (64, 64, 3) and edge.std() > 1
+    assert np.abs(edge - here).max() <= 1
