@@ -1,8 +1,12 @@
 """Pictures and runs small enough to test with: 16 pixels, 8 filters, drawn here."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
+
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same test on every machine
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:

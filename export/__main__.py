@@ -1,0 +1,82 @@
+"""Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
+
+Writes a SavedModel, three .tflite files and model.json to runs/imgs/export, or to --out, and prints what each weighs, how near
+it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from export.convert import FORMATS, Artefact, check_place, export
+from export.parity import TIMED_RUNS
+from keras_dcgan.cli import Parser, fail, flag_type, quiet, user_errors
+
+VERB = "export"
+
+
+def main(argv: list[str] | None = None):
+    flags = read_flags(argv)
+    out = flags.out or flags.run / "export"
+    with user_errors(VERB):
+        check_place(out)
+        generator = load(flags.run)
+    print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}", flush=True)
+    try:
+        with quiet():
+            artefacts = export(generator, flags.formats, out, name=flags.run.resolve().name)
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(VERB, error)
+    passed = [artefact for artefact in artefacts if not artefact.parity.faults]
+    print_table(passed)
+    print_next(passed, out)
+    refuse([artefact for artefact in artefacts if artefact.parity.faults])
+
+
+def read_flags(argv):
+    parser = Parser(VERB, __doc__)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
+    add("--formats", type=flag_type(formats), default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
+    add("--out", type=Path, metavar="DIR", help="where to [export in the run]; it then holds what this export made, no earlier one")
+    return parser.parse_args(argv)
+
+
+def formats(text: str) -> tuple[str, ...]:
+    chosen = {name.strip() for name in text.split(",")}
+    if not chosen <= set(FORMATS):
+        raise ValueError(f"expected some of {','.join(FORMATS)}, received {text!r}")
+    return tuple(name for name in FORMATS if name in chosen)
+
+
+def load(run: Path):
+    with quiet():
+        import tensorflow as tf
+
+        from keras_dcgan import runs
+
+        tf.config.set_visible_devices([], "GPU")  # a GPU's own rounding (TF32) would count against files that are exact
+    return runs.load_generator(run)
+
+
+def print_table(artefacts: list[Artefact]):
+    print(f"{'':24}{'MB':>8}{'dB':>8}{'ms':>8}    dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}")
+    for artefact in artefacts:
+        ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
+        print(f"{artefact.variant.file:24}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}")
+
+
+def print_next(artefacts: list[Artefact], out: Path):
+    if any(artefact.parity.ms for artefact in artefacts):  # edge_sample draws with .tflite files
+        print(f"Next: python export/edge_sample.py --model {shlex.quote(str(out))} --seeds 0-15 --out grid.png")
+
+
+def refuse(artefacts: list[Artefact]):
+    for artefact in artefacts:
+        print(f"{VERB}: {artefact.variant.file} is not written: {'; '.join(artefact.parity.faults)}", file=sys.stderr)
+    if artefacts:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""A generator -> files for servers and devices, each held against Keras before it gets its name.
+
+    artefacts = export(load_generator("runs/imgs"), FORMATS, out=Path("runs/imgs/export"), name="imgs")
+
+fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every file has two
+signatures: `sample` (z -> images, float32 in [-1, 1]) and `sample_rgb` (z -> pixels, uint8, ready to draw). The batch of the
+.tflite files is 1: a dynamic one is 40 % slower, and GPU delegates refuse it. The SavedModel, for servers, takes any batch, and
+has `sample` once more as `serving_default`, which TensorFlow Serving asks for.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras_dcgan
+from export import parity
+from keras_dcgan.latents import latents
+
+FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
+SEED_ALGORITHM = "threefry2x32-20 box-muller"  # keras_dcgan/latents.py
+GOLDEN_SEEDS, GOLDEN_COMPONENTS = (0, 1, 2**32 - 1), 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    file: str
+    least_psnr: float  # dB against Keras
+    weights: str  # "float32", "float16", or "int8" of dynamic range: activations stay float
+
+
+VARIANTS = {
+    "saved_model": Variant("saved_model", 100, "float32"),
+    "fp32": Variant("generator_fp32.tflite", 100, "float32"),
+    "fp16": Variant("generator_fp16.tflite", 60, "float16"),
+    "int8": Variant("generator_int8.tflite", 30, "int8"),
+}
+FORMATS = tuple(VARIANTS)
+MODEL_JSON = "model.json"
+WORKSHOP = ".export.part"  # where everything is made and measured; within `out`, since renaming works within one file system
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One row of VARIANTS as written: a file, or the SavedModel's folder."""
+
+    variant: Variant
+    bytes: int
+    sha256: str
+    parity: parity.Parity
+
+
+def check_place(out: Path):
+    """Raises OSError where `out` is no folder, or where files have our names and no export wrote them: not ours to replace."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out: expected a folder, received {out}")
+    taken = [variant.file for variant in VARIANTS.values() if (out / variant.file).exists()]
+    if taken and not ((out / MODEL_JSON).exists() or (out / WORKSHOP).exists()):
+        raise FileExistsError(f"--out: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
+
+
+def export(generator, formats: Iterable[str], out: Path, name: str) -> list[Artefact]:
+    """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
+
+    Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights.
+    """
+    workshop = out / WORKSHOP
+    shutil.rmtree(workshop, ignore_errors=True)
+    workshop.mkdir(parents=True)
+    try:
+        artefacts = make(generator, formats, workshop)
+        passed = [artefact for artefact in artefacts if not artefact.parity.faults]
+        (workshop / MODEL_JSON).write_text(json.dumps(describe(generator, name, passed), indent=1) + "\n")
+        put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
+        return artefacts
+    finally:
+        shutil.rmtree(workshop)
+
+
+def make(generator, formats: Iterable[str], folder: Path) -> list[Artefact]:
+    """Writes every format into `folder` and measures it as it lies there."""
+    z = latents(parity.SEEDS, generator.input_shape[1])
+    reference = generator.predict(z, batch_size=8, verbose=0)
+    batch_of_one = folder / "batch_of_one"
+    write_saved_model(generator, batch_of_one, batch=1)
+    artefacts = []
+    for variant in (VARIANTS[name] for name in formats):
+        path = folder / variant.file
+        if path.suffix == ".tflite":
+            path.write_bytes(to_tflite(batch_of_one, variant.weights))
+        else:
+            write_saved_model(generator, path, batch=None)
+        result = parity.check(path, z, reference, variant.least_psnr)
+        artefacts.append(Artefact(variant, *size_and_sha256(path), result))
+    return artefacts
+
+
+def write_saved_model(generator, folder: Path, batch: int | None):
+    import keras
+    import tensorflow as tf
+
+    # An endpoint called `serve` would swallow the others in the conversion. Not `archive.track(generator)`: the endpoints bring
+    # their variables along, and tracked as well they were written twice (Keras 3.15).
+    z = [tf.TensorSpec((batch, generator.input_shape[1]), tf.float32, name="z")]
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("sample", lambda z: {"images": generator(z, training=False)}, z)
+    # Truncation of x + 0.5 rounds half up, as keras_dcgan.images.to_uint8 does; 1 becomes 255.5 and so 255.
+    archive.add_endpoint("sample_rgb", lambda z: {"pixels": tf.cast(generator(z, training=False) * 127.5 + 128.0, tf.uint8)}, z)
+    archive.write_out(str(folder), verbose=False)
+
+
+def to_tflite(saved_model: Path, weights: str) -> bytes:
+    """Builtin operations only, which every LiteRT runtime has; the two signatures share their weights.
+
+    From a SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file answers NaN.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["sample", "sample_rgb"])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if weights != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Of a file; of a folder, those of its files one after the other, in the order of their names."""
+    files = [path] if path.is_file() else sorted((file for file in path.rglob("*") if file.is_file()), key=Path.as_posix)
+    content = b"".join(file.read_bytes() for file in files)
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def describe(generator, name: str, artefacts: list[Artefact]) -> dict:
+    """The content of model.json."""
+    latent_dim, (height, width, channels) = generator.input_shape[1], generator.output_shape[1:]
+    z = {"z": {"shape": [1, latent_dim], "dtype": "float32", "distribution": "standard normal"}}
+    images = {"images": {"shape": [1, height, width, channels], "dtype": "float32", "range": [-1, 1]}}
+    pixels = {"pixels": {"shape": [1, height, width, channels], "dtype": "uint8", "range": [0, 255]}}
+    return {
+        "format_version": FORMAT_VERSION,
+        "made_by": f"keras_dcgan {keras_dcgan.__version__}",
+        "name": name,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "latent_dim": latent_dim,
+        "seed": {"algorithm": SEED_ALGORITHM, "golden": [golden(seed, latent_dim) for seed in GOLDEN_SEEDS]},
+        "signatures": {"sample": {"inputs": z, "outputs": images}, "sample_rgb": {"inputs": z, "outputs": pixels}},
+        "files": {artefact.variant.file: entry(artefact) for artefact in artefacts},
+    }
+
+
+def golden(seed: int, latent_dim: int) -> dict:
+    """The first components of a seed's z, by which a device can tell that it makes the same; nine digits are a float32 exactly."""
+    return {"seed": seed, "z": [float(f"{value:.9g}") for value in latents([seed], latent_dim)[0, :GOLDEN_COMPONENTS]]}
+
+
+def entry(artefact: Artefact) -> dict:
+    return {
+        "weights": artefact.variant.weights,
+        "bytes": artefact.bytes,
+        "sha256": artefact.sha256,
+        "psnr": round(artefact.parity.psnr, 2),
+        "least_psnr": artefact.variant.least_psnr,
+        "max_error": float(f"{artefact.parity.max_error:.3g}"),
+    }
+
+
+def put_in_place(workshop: Path, out: Path, passed: list[str]):
+    """Moves what an earlier export left out of the way, then what passed in; model.json goes first and comes last, so that at no
+    moment it describes files of other weights."""
+    earlier = workshop / "earlier"
+    earlier.mkdir()
+    for name in (MODEL_JSON, *(variant.file for variant in VARIANTS.values())):
+        if (out / name).exists():
+            os.rename(out / name, earlier / name)
+    for name in (*passed, MODEL_JSON) if passed else ():
+        os.rename(workshop / name, out / name)

@@ -1,0 +1,149 @@
+"""Draws pictures with an exported generator where there is no TensorFlow: copy this one file and a .tflite to the device.
+
+    pip install numpy pillow ai-edge-litert
+    python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
+    python edge_sample.py --model runs/imgs/export --seeds 0-15 --out pictures     # pictures/seed-0000.png, seed-0001.png, ...
+    python edge_sample.py --model generator_int8.tflite --benchmark                # ms an image
+
+`python -m export` writes a folder: the same generator as generator_fp32.tflite (exact), _fp16 (half the size), _int8 (a quarter,
+the fastest), and model.json about them, optional here. Of a folder the most exact is taken: a seed's picture is then Keras' own.
+"""
+
+import argparse
+import json
+import os
+import timeit
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")  # the most exact first
+
+
+def latents(seeds, latent_dim: int) -> np.ndarray:
+    """Seeds from 0 to 2**32 - 1 -> z ~ N(0, I), float32 (N, latent_dim): Threefry-2x32-20 and Box-Muller, as in latents.py."""
+    seeds = np.asarray(seeds, np.uint32).reshape(-1, 1)
+    keys = (seeds, np.uint32(0), seeds ^ np.uint32(0x1BD11BDA))
+    x0, x1 = np.arange((latent_dim + 1) // 2, dtype=np.uint32) + keys[0], np.uint32(0)
+    for group in range(5):
+        for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(rotation) | x1 >> np.uint32(32 - rotation)) ^ x0
+        x0, x1 = x0 + keys[(group + 1) % 3], x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+    radius, angle = np.sqrt(-2 * np.log((x0 + 0.5) / 2**32)), 2 * np.pi * ((x1 + 0.5) / 2**32)
+    z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return z.reshape(len(seeds), -1)[:, :latent_dim].astype(np.float32)
+
+
+def choose(model: Path) -> Path:
+    """A folder -> its most exact .tflite; anything else is taken for a file."""
+    found = [file for file in ([model / name for name in FILES] if model.is_dir() else [model]) if file.is_file()]
+    if not found:
+        raise FileNotFoundError(f"--model: expected a .tflite file, or a folder with {' or '.join(FILES)}, received {model}")
+    return found[0]
+
+
+def check_golden(description: Path):
+    """Raises ValueError where the latents noted in model.json are not those made here: a seed would draw another picture."""
+    about = json.loads(description.read_text()) if description.is_file() else {}
+    for golden in about.get("seed", {}).get("golden", []):
+        z = latents([golden["seed"]], len(golden["z"]))[0]
+        if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
+            raise ValueError(f"{description}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}")
+
+
+def load(file: Path, threads: int = 1) -> tuple[Interpreter, int]:
+    """-> the interpreter and the size of its latents. Raises ValueError where LiteRT or we cannot read the file."""
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # LiteRT's C++ greets on stderr ("Created TensorFlow Lite XNNPACK delegate") and has no switch for it
+    try:
+        interpreter = Interpreter(str(file), num_threads=threads)
+        interpreter.allocate_tensors()
+        inputs = interpreter.get_signature_runner("sample_rgb").get_input_details()
+        return interpreter, int(inputs["z"]["shape"][1])
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"--model: expected a generator exported by keras_dcgan, received {file} ({error})") from error
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
+def draw(interpreter: Interpreter, z: np.ndarray, signature: str = "sample_rgb") -> np.ndarray:
+    """z float32 (N, latent_dim) -> uint8 (N, H, W, C); through the signature "sample": float32 in [-1, 1]."""
+    runner = interpreter.get_signature_runner(signature)
+    (output,) = runner.get_output_details()
+    return np.concatenate([runner(z=row[None])[output] for row in z])
+
+
+def median_ms(interpreter: Interpreter, z: np.ndarray, runs: int = 200) -> float:
+    """Milliseconds from a z (1, latent_dim) to its uint8 image: the median of `runs`, after a tenth as many to warm up."""
+    runner = interpreter.get_signature_runner("sample_rgb")
+    seconds = timeit.repeat(lambda: runner(z=z), repeat=runs // 10 + runs, number=1)
+    return 1000 * float(np.median(seconds[-runs:]))
+
+
+def grid(images: np.ndarray, columns: int | None) -> np.ndarray:
+    """uint8 (N, H, W, C) -> one uint8 (rows*H, columns*W, C), row by row; as square as N allows if `columns` is None."""
+    count, height, width, channels = images.shape
+    columns = min(columns or int(np.ceil(np.sqrt(count))), count)
+    sheet = np.concatenate([images, np.zeros((-count % columns, height, width, channels), np.uint8)])
+    return sheet.reshape(-1, columns, height, width, channels).swapaxes(1, 2).reshape(-1, columns * width, channels)
+
+
+def save(image: np.ndarray, path: Path):
+    """Writes a uint8 (H, W, C) as PNG, beside its place and then renamed into it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(beside, format="PNG")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def seeds(text: str) -> list[int]:
+    """'0-3,7' -> [0, 1, 2, 3, 7]."""
+    ends = [[int(end) if end.strip().isdecimal() else -1 for end in part.split("-")] for part in text.split(",")]
+    if any(len(end) > 2 or not 0 <= end[0] <= end[-1] < min(2**32, end[0] + 10**6) for end in ends):
+        raise argparse.ArgumentTypeError(f"expected seeds from 0 to 4294967295, such as 0-63 or 1,5,9, received {text!r}")
+    return [seed for end in ends for seed in range(end[0], end[-1] + 1)]
+
+
+def main(argv: list[str] | None = None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
+    parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
+    parser.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
+    parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
+    parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
+    parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
+    parser.add_argument("--benchmark", action="store_true", help="print the median time of 200 images")
+    flags = parser.parse_args(argv)
+    if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
+        parser.error("--threads, --cols: expected 1 or more")
+    if not (flags.out or flags.benchmark):
+        parser.error("--out: expected NAME.png or a folder, received nothing")
+    try:
+        file = choose(flags.model)
+        check_golden(file.with_name("model.json"))
+        interpreter, latent_dim = load(file, flags.threads)
+        z = latents(flags.seeds, latent_dim) * np.float32(flags.truncation)
+        if flags.out and flags.out.suffix.lower() == ".png":
+            save(grid(draw(interpreter, z), flags.cols), flags.out)
+        elif flags.out:
+            for seed, row in zip(flags.seeds, z, strict=True):
+                save(draw(interpreter, row[None])[0], flags.out / f"seed-{seed:04d}.png")
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{file}: {len(z)} pictures in {flags.out}" if flags.out else file)
+    if flags.benchmark:
+        ms = median_ms(interpreter, z[:1])
+        print(f"{ms:.2f} ms an image, {1000 / ms:.0f} images/s (median of 200 runs, threads: {flags.threads})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Is what ships the same function as the Keras generator? The same latents go through both, the artefact as it lies on disk.
+
+    z = latents(SEEDS, latent_dim)
+    parity = check(Path("export/generator_fp16.tflite"), z, generator.predict(z), least_psnr=60)
+    parity.faults                      # () if it may ship, else sentences that say why not
+
+The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; both signatures of each are compared.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan.images import to_uint8
+
+SEEDS = range(64)
+TIMED_RUNS = 50
+PEAK_TO_PEAK = 2.0  # of images in [-1, 1]
+LEAST_MSE = 1e-20  # stands for equality to the bit: 206 dB, where rounding alone gives some 150
+LEAST_SPREAD = 1e-6  # between the images of different latents; less is rounding
+RGB_TOLERANCE = 0  # grey levels; every variant was seen to agree exactly, since both signatures run the same kernels
+
+
+@dataclass(frozen=True)
+class Parity:
+    psnr: float  # dB against Keras, over all images
+    max_error: float  # the worst value of any image, of [-1, 1]
+    ms: float | None  # median milliseconds an image on one thread; None for the SavedModel
+    faults: tuple[str, ...]
+
+    @property
+    def decibels(self) -> str:
+        return f"{self.psnr:.1f}" if self.max_error else "equal"
+
+
+def check(artefact: Path, z: np.ndarray, reference: np.ndarray, least_psnr: float) -> Parity:
+    """Runs z (N, latent_dim) through both signatures of a .tflite file or a SavedModel and holds the results against Keras'
+    images (N, H, W, C) in [-1, 1]."""
+    run = run_saved_model if artefact.is_dir() else run_tflite
+    images, pixels, ms = run(artefact, z)
+    if images.shape != reference.shape or pixels.shape != reference.shape:
+        return Parity(-np.inf, np.inf, ms, (f"draws images of shapes {images.shape} and {pixels.shape}, not {reference.shape}",))
+    decibels = psnr(reference, images)
+    faults = (*broken(images), *too_far(decibels, least_psnr), *pixels_differ(images, pixels))
+    return Parity(decibels, float(np.max(np.abs(images - reference))), ms, faults)
+
+
+def run_tflite(file: Path, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """-> `images` and `pixels` of the two signatures, one latent at a time, and the milliseconds of one, by the script that
+    runs on devices."""
+    from export import edge_sample
+
+    interpreter, _ = edge_sample.load(file)
+    images, pixels = (edge_sample.draw(interpreter, z, signature) for signature in ("sample", "sample_rgb"))
+    return images, pixels, edge_sample.median_ms(interpreter, z[:1], TIMED_RUNS)
+
+
+def run_saved_model(folder: Path, z: np.ndarray, batch: int = 8) -> tuple[np.ndarray, np.ndarray, None]:
+    """-> `images` and `pixels` of the two signatures, as TensorFlow Serving would run them."""
+    import tensorflow as tf
+
+    saved = tf.saved_model.load(str(folder))  # named, since the signatures do not keep their variables alive
+    batches = [tf.constant(z[start : start + batch]) for start in range(0, len(z), batch)]
+    images = [saved.signatures["sample"](z=part)["images"] for part in batches]
+    pixels = [saved.signatures["sample_rgb"](z=part)["pixels"] for part in batches]
+    return np.concatenate(images), np.concatenate(pixels), None
+
+
+def psnr(reference: np.ndarray, images: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]; NaN where either has a NaN."""
+    error = np.mean(np.square(np.subtract(images, reference, dtype=np.float64)))
+    return float(10 * np.log10(PEAK_TO_PEAK**2 / np.maximum(error, LEAST_MSE)))
+
+
+def too_far(decibels: float, least: float) -> list[str]:
+    # "not at least" rather than "less", so that NaN is too far as well.
+    return [] if decibels >= least else [f"{decibels:.1f} dB against Keras, expected at least {least:.0f} dB"]
+
+
+def broken(images: np.ndarray) -> list[str]:
+    """What no generator draws, whatever Keras says: a file whose weights were lost answers NaN, or always the same."""
+    if not np.isfinite(images).all():
+        return ["draws NaN or infinity"]
+    spread = np.ptp(images, axis=0).max()
+    return [] if spread > LEAST_SPREAD else ["draws the same image for every latent"]
+
+
+def pixels_differ(images: np.ndarray, pixels: np.ndarray) -> list[str]:
+    """Whether `sample_rgb` is `sample` in grey levels, by the arithmetic that `keras_dcgan.sample` uses."""
+    if pixels.dtype != np.uint8:
+        return [f"sample_rgb answers {pixels.dtype}, expected uint8"]
+    levels = np.abs(pixels.astype(np.int16) - to_uint8(np.nan_to_num(images))).max()
+    return [] if levels <= RGB_TOLERANCE else [f"sample_rgb is {levels} grey levels off its own sample, expected 0"]

@@ -1,0 +1,155 @@
+"""`export/edge_sample.py`: alone with numpy, pillow and ai-edge-litert it draws what Keras draws, seed by seed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import convert, edge_sample
+from keras_dcgan import images
+from keras_dcgan.latents import latents
+from keras_dcgan.models import generator
+
+SCRIPT = Path(edge_sample.__file__).resolve()
+LATENT_DIM = 9  # odd: the last Box-Muller pair is cut in two
+ALONE = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "keras", "keras_dcgan", "export"):
+            raise ImportError(name + " is not on this device")
+sys.meta_path.insert(0, Absent())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1]."""
+    model = generator((16, 20), 3, latent_dim=LATENT_DIM, filters=8)
+    for layer in model.layers:
+        layer.momentum = 0.0  # of batch norm: one batch settles it
+    model(latents(range(64), LATENT_DIM), training=True)
+    kernel = model.get_layer("to_image").kernel
+    kernel.assign(kernel * 10)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export")
+    convert.export(model, ["fp32", "int8"], out, name="tiny")
+    return out
+
+
+def keras_pictures(model, seeds):
+    return images.to_uint8(model.predict(latents(seeds, LATENT_DIM), verbose=0))
+
+
+def read(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def refusal(capsys, *flags):
+    """The one line on stderr of a command that ends with status 2."""
+    with pytest.raises(SystemExit) as stop:
+        edge_sample.main([str(flag) for flag in flags])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("edge_sample: ")
+    return line
+
+
+@pytest.mark.parametrize("latent_dim", [1, 9, 100])
+def test_a_seed_is_the_same_latent_to_the_bit(latent_dim):
+    seeds = [*range(101), 2**32 - 1]
+    ours = edge_sample.latents(seeds, latent_dim)
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, latents(seeds, latent_dim))
+
+
+def test_alone_on_a_device_it_draws_the_grid_that_keras_draws(model, folder, tmp_path):
+    flags = ["--model", folder, "--seeds", "0-4,4294967295", "--cols", "4", "--out", "grid.png"]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    device = subprocess.run(
+        [sys.executable, "-c", ALONE, SCRIPT, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (device.returncode, device.stderr) == (0, "")
+    assert "generator_fp32.tflite" in device.stdout
+    expected = images.grid(keras_pictures(model, [0, 1, 2, 3, 4, 2**32 - 1]), columns=4)
+    drawn = read(tmp_path / "grid.png")
+    assert drawn.shape == expected.shape == (32, 80, 3)
+    assert np.abs(drawn - expected).max() <= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_a_folder_gets_one_file_a_seed(model, folder, tmp_path):
+    edge_sample.main(["--model", str(folder), "--seeds", "2,10000", "--out", str(tmp_path / "new" / "pictures")])
+    paths = sorted((tmp_path / "new" / "pictures").iterdir())
+    assert [path.name for path in paths] == ["seed-0002.png", "seed-10000.png"]
+    for path, expected in zip(paths, keras_pictures(model, [2, 10000]), strict=True):
+        assert np.abs(read(path) - expected).max() <= 1
+
+
+def test_the_most_exact_file_of_a_folder_is_taken(tmp_path):
+    for name in ("generator_int8.tflite", "generator_fp16.tflite", "generator_fp32.tflite"):
+        (tmp_path / name).touch()
+        assert edge_sample.choose(tmp_path).name == name
+        assert edge_sample.choose(tmp_path / "generator_int8.tflite").name == "generator_int8.tflite"
+
+
+def test_a_file_alone_is_enough(folder, tmp_path):
+    alone = tmp_path / "mine.tflite"
+    alone.write_bytes((folder / "generator_int8.tflite").read_bytes())
+    edge_sample.main(["--model", str(alone), "--out", str(tmp_path / "grid.png")])
+    assert read(tmp_path / "grid.png").shape == (4 * 16, 4 * 20, 3)
+
+
+def test_truncation_0_draws_one_picture_for_all(folder, tmp_path):
+    edge_sample.main(["--model", str(folder), "--seeds", "0-1", "--truncation", "0", "--out", str(tmp_path)])
+    np.testing.assert_array_equal(read(tmp_path / "seed-0000.png"), read(tmp_path / "seed-0001.png"))
+
+
+def test_benchmark_prints_time_and_rate_that_fit(folder, capsys):
+    edge_sample.main(["--model", str(folder), "--benchmark", "--threads", "2"])
+    ms, rate = re.search(r"([\d.]+) ms an image, (\d+) images/s", capsys.readouterr().out).groups()
+    assert float(ms) * float(rate) == pytest.approx(1000, rel=0.5)  # ms has two decimals, and the model is tiny
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_a_grid_is_that_of_keras_dcgan_and_its_file_has_the_models_channels(channels, mode, tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 2, 3, channels), np.uint8)
+    for columns in (None, 1, 2, 99):
+        np.testing.assert_array_equal(edge_sample.grid(pictures, columns), images.grid(pictures, columns))
+    edge_sample.save(pictures[0], tmp_path / "one.png")
+    assert Image.open(tmp_path / "one.png").mode == mode
+    np.testing.assert_array_equal(read(tmp_path / "one.png").reshape(2, 3, channels), pictures[0])
+
+
+def test_other_golden_latents_are_refused(folder, tmp_path, capsys):
+    model = tmp_path / "generator_int8.tflite"
+    model.write_bytes((folder / "generator_int8.tflite").read_bytes())
+    about = json.loads((folder / "model.json").read_text())
+    about["seed"]["golden"][1]["z"][0] += 0.001
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    assert "expected seed 1 to be" in refusal(capsys, "--model", model, "--out", tmp_path / "grid.png")
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
+    (tmp_path / "garbage.tflite").write_text("not a model")
+    assert "received" in refusal(capsys, "--model", tmp_path / "nowhere", "--out", "grid.png")
+    assert "expected a .tflite file, or a folder with" in refusal(capsys, "--model", tmp_path, "--out", "grid.png")
+    assert "garbage.tflite" in refusal(capsys, "--model", tmp_path / "garbage.tflite", "--out", "grid.png")
+    assert "--out" in refusal(capsys, "--model", folder)
+    assert "garbage.tflite" in refusal(capsys, "--model", folder, "--out", tmp_path / "garbage.tflite")
+    assert "--threads, --cols" in refusal(capsys, "--model", folder, "--out", "grid.png", "--cols", "0")
+    for seeds in ("5-3", "one", "4294967296", "1-2-3", "", "0-4294967295"):
+        assert "--seeds: expected" in refusal(capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds)

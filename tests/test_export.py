@@ -1,0 +1,228 @@
+"""`python -m export`: what the files are, that each is the Keras generator, and that one which is not never ships."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
+
+from export import convert, edge_sample, parity
+from export.__main__ import main
+from keras_dcgan.latents import latents
+from keras_dcgan.models import generator
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LATENT_DIM = 12
+TFLITE = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
+
+
+def lively_generator(size=(16, 16), channels=3, **options):
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1]."""
+    model = generator(size, channels, latent_dim=LATENT_DIM, filters=8, **options)
+    for layer in model.layers:
+        layer.momentum = 0.0  # of batch norm: one batch settles it
+    model(latents(range(64), LATENT_DIM), training=True)
+    kernel = model.get_layer("to_image").kernel
+    kernel.assign(kernel * 10)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lively_generator()
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    model.save(folder / "generator.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(run):
+    """The user's own command, once."""
+    return subprocess.run([sys.executable, "-m", "export", "--run", run], cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def out(run, command):
+    assert command.returncode == 0, command.stderr
+    return run / "export"
+
+
+def test_the_command_says_what_it_made_and_what_to_type_next_and_nothing_else(command, out):
+    assert command.stderr == ""
+    header, columns, *rows, following = command.stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["saved_model", *TFLITE]
+    assert following == f"Next: python export/edge_sample.py --model {out} --seeds 0-15 --out grid.png"
+    assert sorted(path.name for path in out.iterdir()) == sorted(["saved_model", *TFLITE, "model.json"])
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_a_file_has_two_named_signatures_of_fixed_shapes(out, name):
+    interpreter = Interpreter(str(out / name))
+    assert interpreter.get_signature_list() == {
+        "sample": {"inputs": ["z"], "outputs": ["images"]},
+        "sample_rgb": {"inputs": ["z"], "outputs": ["pixels"]},
+    }
+    for signature, output, dtype in (("sample", "images", np.float32), ("sample_rgb", "pixels", np.uint8)):
+        runner = interpreter.get_signature_runner(signature)
+        z, image = runner.get_input_details()["z"], runner.get_output_details()[output]
+        assert (z["shape"].tolist(), z["shape_signature"].tolist(), z["dtype"]) == ([1, 12], [1, 12], np.float32)
+        assert (image["shape"].tolist(), image["shape_signature"].tolist()) == ([1, 16, 16, 3], [1, 16, 16, 3])
+        assert image["dtype"] == dtype
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_a_file_needs_builtin_operations_only(out, name):
+    flatbuffer = flatbuffer_utils.read_model(out / name)
+    operations = [flatbuffer_utils.opcode_to_name(flatbuffer, index) for index in range(len(flatbuffer.operatorCodes))]
+    assert "TRANSPOSE_CONV" in operations and "CUSTOM" not in operations
+    assert [code.customCode for code in flatbuffer.operatorCodes] == [None] * len(operations)
+
+
+def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
+    fp32, fp16, int8 = ((out / name).stat().st_size for name in TFLITE)
+    weights = 4 * model.count_params()
+    assert weights < fp32 < 1.5 * weights
+    assert fp32 > fp16 > int8
+
+
+def test_the_saved_model_takes_any_batch(model, out):
+    saved = tf.saved_model.load(str(out / "saved_model"))
+    assert set(saved.signatures) == {"sample", "sample_rgb", "serving_default"}
+    z = latents(range(5), LATENT_DIM)
+    images = saved.signatures["sample"](z=tf.constant(z))["images"]
+    np.testing.assert_allclose(images, model(z), atol=1e-5)
+
+
+def test_every_file_draws_what_keras_draws(model, out):
+    z = latents(range(100, 116), LATENT_DIM)  # other seeds than those that the export itself compared
+    reference = model.predict(z, verbose=0)
+    assert np.ptp(reference) > 1.5
+    for name, tolerance in zip(TFLITE, (1e-4, 0.01, 0.2), strict=True):
+        images = edge_sample.draw(edge_sample.load(out / name)[0], z, "sample")
+        assert np.abs(images - reference).max() < tolerance, name
+
+
+@pytest.mark.parametrize("damage", ["other weights", "NaN", "constant"])
+def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path, monkeypatch, capsys):
+    shutil.copytree(out, tmp_path / "export")  # an earlier export
+    other = lively_generator()
+    for weight in other.get_layer("to_image").weights:
+        weight.assign(weight * {"other weights": 1, "NaN": np.nan, "constant": 0}[damage])
+    convert.write_saved_model(other, tmp_path / "other", batch=1)
+    sound = convert.to_tflite
+    monkeypatch.setattr(
+        convert, "to_tflite", lambda path, weights: sound(tmp_path / "other" if weights == "int8" else path, weights)
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"])
+
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "generator_int8.tflite" in line
+    assert {"other weights": "at least 30 dB", "NaN": "NaN", "constant": "same image"}[damage] in line
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["generator_fp32.tflite", "model.json"]
+    assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == ["generator_fp32.tflite"]
+
+
+def test_an_export_leaves_nothing_of_an_earlier_one(run, out, tmp_path):
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "notes.txt").write_text("the user's own")
+    main(["--run", str(run), "--out", str(tmp_path), "--formats", "int8"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["generator_int8.tflite", "model.json", "notes.txt"]
+
+
+def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
+    model = lively_generator()
+    kernel, bias = model.get_layer("to_image").weights
+    kernel.assign(kernel * 0)
+    bias.assign([50, -50, 0])  # through tanh: 1, -1, 0
+    convert.write_saved_model(model, tmp_path / "saved_model", batch=1)
+    (tmp_path / "ends.tflite").write_bytes(convert.to_tflite(tmp_path / "saved_model", "float32"))
+    z = latents([0], LATENT_DIM)
+    for run in (
+        lambda: parity.run_tflite(tmp_path / "ends.tflite", z),
+        lambda: parity.run_saved_model(tmp_path / "saved_model", z),
+    ):
+        images, pixels, _ = run()
+        assert np.unique(images, axis=2)[0, 0].tolist() == [[1, -1, 0]]
+        assert np.unique(pixels, axis=2)[0, 0].tolist() == [[255, 0, 128]]
+
+
+def test_psnr_by_hand():
+    black = np.full((2, 4, 4, 3), -1.0, np.float32)
+    assert parity.psnr(black, black + 2) == pytest.approx(0)  # the error is the whole range
+    assert parity.psnr(black, black + 0.02) == pytest.approx(40, abs=1e-3)  # a hundredth of it: 20 log10(100)
+    assert parity.psnr(black, black) > 200
+
+
+def test_what_no_generator_draws_is_a_fault():
+    images = np.linspace(-1, 1, 2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4, 1)
+    assert parity.broken(images) == []
+    assert parity.broken(np.where(images > 0.9, np.nan, images)) == ["draws NaN or infinity"]
+    assert parity.broken(images[[0, 0]]) == ["draws the same image for every latent"]
+    assert parity.too_far(float("nan"), 30) != []
+    pixels = np.floor(images * 127.5 + 128).clip(0, 255).astype(np.uint8)
+    assert parity.pixels_differ(images, pixels) == []
+    assert "1 grey level" in parity.pixels_differ(images, pixels ^ 1)[0]
+
+
+def test_model_json_holds_what_a_device_needs(out):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    about = json.loads((out / "model.json").read_text(), parse_constant=refuse)
+    assert (about["format_version"], about["name"]) == (1, "tiny")
+    assert [about[key] for key in ("height", "width", "channels", "latent_dim")] == [16, 16, 3, LATENT_DIM]
+    assert [golden["seed"] for golden in about["seed"]["golden"]] == [0, 1, 2**32 - 1]
+    for golden in about["seed"]["golden"]:
+        np.testing.assert_array_equal(np.float32(golden["z"]), latents([golden["seed"]], LATENT_DIM)[0, :8])
+    assert about["signatures"]["sample_rgb"]["outputs"] == {
+        "pixels": {"shape": [1, 16, 16, 3], "dtype": "uint8", "range": [0, 255]}
+    }
+    assert list(about["files"]) == ["saved_model", *TFLITE]
+    for name in TFLITE:
+        content, entry = (out / name).read_bytes(), about["files"][name]
+        assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        assert entry["psnr"] >= entry["least_psnr"]
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "upsample"),
+    [((16, 16), 1, "transpose"), ((24, 17), 4, "nearest"), ((17, 24), 3, "transpose")],
+)
+def test_other_shapes_convert_and_agree(size, channels, upsample, tmp_path):
+    model = lively_generator(size, channels, upsample=upsample)
+    artefacts = convert.export(model, ["fp32", "int8"], tmp_path, name="other")
+    assert [artefact.parity.faults for artefact in artefacts] == [(), ()]
+    (pixels,) = edge_sample.draw(edge_sample.load(tmp_path / "generator_fp32.tflite")[0], latents([3], LATENT_DIM))
+    assert pixels.shape == (*size, channels)
+
+
+def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "foreign" / "saved_model").mkdir(parents=True)
+    for flags, words in (
+        (["--run", run, "--formats", "fp32,fp33"], "--formats: expected some of saved_model,fp32,fp16,int8, received 'fp32,fp33'"),
+        (["--run", tmp_path / "nowhere"], "--run: expected"),
+        (["--run", run, "--out", tmp_path / "file"], "--out: expected a folder"),
+        (["--run", run, "--out", tmp_path / "foreign"], "--out: expected a folder of an earlier export"),
+        ([], "--run"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([str(flag) for flag in flags])
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("export: ") and words in line
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["saved_model"]
