@@ -160,10 +160,10 @@ def _row_or_none(line: str) -> dict | None:
 
 
 class SampleGrids:
-    """samples/: every `every` ticks what the averaged generator draws of the same latents `z`, beside the real images."""
+    """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
 
-    def __init__(self, folder: Path, generator: keras.Model, z: np.ndarray, every: int, tick_kimg: float):
-        self.folder, self.generator, self.z = folder, generator, z
+    def __init__(self, folder: Path, generator: keras.Model, inputs, every: int, tick_kimg: float):
+        self.folder, self.generator, self.inputs = folder, generator, inputs
         self.every, self.tick_kimg = every, tick_kimg
         self.newest = None  # what the last tick drew, if it drew
 
@@ -178,7 +178,7 @@ class SampleGrids:
             self.draw(row["tick"])
 
     def draw(self, tick: int):
-        self.newest = images.grid(images.to_uint8(self.generator(self.z, training=False)))
+        self.newest = images.grid(images.to_uint8(self.generator(self.inputs, training=False)))
         images.save(self.newest, self.folder / f"{kimg_name(tick * self.tick_kimg)}.png")
 
 

@@ -73,7 +73,27 @@ class TrainConfig:
         "Main", "auto", one_of("paper", "auto", "demo"), "the row of settings to start from: paper, auto, demo", resume=True
     )
     size: tuple = setting("Main", (64, 64), side_lengths, "image side in pixels, or height x width", placeholder="N|HxW")
+    crop: str = setting("Main", "center", one_of("center", "none"), "cut the middle out of an image, or squash it to the size")
     channels: str = setting("Main", "auto", one_of("auto", "1", "3", "4"), "grey, RGB or RGBA")
+    background: str = setting(
+        "Main", "white", str, "the colour behind transparent pixels when there is no alpha", placeholder="COLOUR"
+    )
+    max_pixels: int = setting(
+        "Main",
+        89_478_485,
+        number(1, kind=int),
+        "larger images are left out undecoded: some are made to fill the memory",
+        resume=True,
+    )
+    conditional: bool = setting("Main", False, None, "the first level of folders are classes, to be asked for by name")
+    cache: str = setting(
+        "Main",
+        "",
+        str,
+        "where prepared images are kept [$KERAS_DCGAN_CACHE, else the user's cache]",
+        placeholder="DIR",
+        resume=True,
+    )
     kimg: float = setting(
         "Main",
         1000.0,

@@ -6,16 +6,19 @@ What it leaves in runs/imgs/: the generator (generator.keras), grids of samples,
 import contextlib
 import sys
 
-from keras_dcgan import cli, data
+import numpy as np
+
+from keras_dcgan import cli, data, feed, latents
 from keras_dcgan.config import TrainConfig, from_flags
 
-GRID = 64  # pictures in a sample grid
+GRID_SIDE = 8  # pictures across a sample grid
+GRID = GRID_SIDE**2
 
 
 def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
-        prepared = data.prepare(config.data, config.size, config.channels)
+        prepared = prepare(config)
     print(data.report(prepared.manifest), flush=True)
     with cli.quiet():
         from keras_dcgan import devices
@@ -27,31 +30,44 @@ def main(arguments: list[str] | None = None) -> int:
     return dry_run(config, prepared, strategy) if config.dry_run else train(config, prepared, strategy)
 
 
-def train(config: TrainConfig, prepared: data.ImageSet, strategy) -> int:
-    from keras_dcgan import callbacks, latents, runs
+def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
+    return data.prepare(
+        config.data,
+        config.size,
+        config.channels,
+        crop=config.crop,
+        background=config.background,
+        max_pixels=config.max_pixels,
+        conditional=config.conditional,
+        cache=config.cache or None,
+    )
+
+
+def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
+    from keras_dcgan import callbacks, runs
 
     with contextlib.ExitStack() as stack:
         with cli.user_errors("fit"):
             run = stack.enter_context(runs.open_run(config, prepared.manifest))
             with strategy.scope():
-                gan = runs.build(config, prepared.manifest["channels"])
+                gan = runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
             step = restore(run, gan)
         if step >= config.total_steps:
             print(f"{run.path} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
             return farewell(config, run)
         print(plan(config, gan, strategy), flush=True)
 
-        z = latents.latents(range(GRID), config.latent_dim)
-        grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, z, config.grid_every, config.tick_kimg)
+        inputs = grid_inputs(config.latent_dim, len(prepared.manifest["classes"]))
+        grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, inputs, config.grid_every, config.tick_kimg)
         metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
-            board.introduce(config.to_json(), grids.reals(data.preview(prepared, GRID)))
+            board.introduce(config.to_json(), grids.reals(feed.preview(prepared, GRID)))
             grids.draw(0)
         seconds = metrics.rows[-1]["seconds"] if metrics.rows else 0.0
         ticks = callbacks.Ticks(config, actions=[grids, metrics, board], save=lambda: run.save(gan), seconds=seconds)
         gan.fit(
-            data.batches(prepared, config.batch, config.seed, step, flip=config.flip),
+            feed.batches(prepared, config.batch, config.seed, step, flip=config.flip),
             steps_per_epoch=config.total_steps - step,
             shuffle=False,
             callbacks=[ticks],
@@ -63,17 +79,23 @@ def train(config: TrainConfig, prepared: data.ImageSet, strategy) -> int:
     return farewell(config, run)
 
 
-def dry_run(config: TrainConfig, prepared: data.ImageSet, strategy) -> int:
+def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
     """One step of everything in memory."""
     from keras_dcgan import runs
 
     with strategy.scope():
-        gan = runs.build(config, prepared.manifest["channels"])
+        gan = runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
     print(plan(config, gan, strategy), flush=True)
-    gan.fit(data.batches(prepared, config.batch, config.seed), steps_per_epoch=1, shuffle=False, verbose=0)
+    gan.fit(feed.batches(prepared, config.batch, config.seed), steps_per_epoch=1, shuffle=False, verbose=0)
     means = "  ".join(f"{name} {value:.3f}" for name, value in gan.current_means().items())
     print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
     return 0
+
+
+def grid_inputs(latent_dim: int, classes: int):
+    """What the sample grids show: the first seeds; of a conditional run each column a class, from left to right."""
+    z = latents.latents(range(GRID), latent_dim)
+    return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % classes] if classes else z
 
 
 def restore(run, gan) -> int:

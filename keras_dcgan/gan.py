@@ -2,7 +2,7 @@
 
     gan = DCGAN(generator, discriminator, ema_generator, seed=0)
     gan.compile(Adam(2e-4, beta_1=0.5), Adam(2e-4, beta_1=0.5), LOSSES["bce"], ema_kimg=10)
-    gan.fit(batches, ...)              # uint8 images (N, height, width, channels)
+    gan.fit(batches, ...)              # uint8 images (N, height, width, channels), or (images, labels int32 (N,))
 
 One step: the generator draws once; the discriminator learns from the real images and from these fakes; then the generator learns
 from the same fakes through the updated discriminator; then its moving average follows. (The usual example draws twice a step.)
@@ -20,7 +20,7 @@ EMA_RAMP = 0.05  # the average's half-life is at most this share of the images s
 
 
 class DCGAN(keras.Model):
-    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits).
+    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits); conditional ones take a label too.
 
     `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the exponential moving average
     of the weights, and of the batch-norm statistics with them: copied instead, they would belong to other weights.
@@ -35,7 +35,7 @@ class DCGAN(keras.Model):
         for average, weight in zip(ema_generator.weights, generator.weights):
             average.assign(weight)
         self.seed = seed
-        self.latent_dim = generator.input_shape[-1]
+        self.latent_dim = generator.inputs[0].shape[-1]
         # Not an optimizer's `iterations`: loss scaling in float16 skips updates, and a skipped step must not be drawn again.
         self.step = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="step")
         self.means = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "real_acc", "fake_acc")}
@@ -76,25 +76,30 @@ class DCGAN(keras.Model):
         """d_loss, g_loss, real_acc and fake_acc (the share of real and of fake images that D tells rightly) since the reset."""
         return {name: float(mean.result()) for name, mean in self.means.items()}
 
-    def train_step(self, images):
-        """One step on this replica's uint8 images (n, height, width, channels); returns the means since `reset_means`."""
+    def train_step(self, data):
+        """One step on this replica's uint8 images (n, height, width, channels), or (images, labels) -> the means since
+        `reset_means`. Fakes get the labels of the real images, so both have each class equally often."""
+        images, *labels = data if isinstance(data, tuple) else (data,)
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         real = tf.cast(images, tf.float32) / 127.5 - 1
         z = self._latents(tf.shape(images)[0], replica)
 
+        def judge(pictures):
+            return self.discriminator([pictures, *labels] if labels else pictures, training=True)
+
         with tf.GradientTape() as g_tape:
-            fakes = self.generator(z, training=True)
+            fakes = self.generator([z, *labels] if labels else z, training=True)
             with tf.GradientTape() as d_tape:
                 # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
-                real_logits = self.discriminator(real, training=True)
-                fake_logits = self.discriminator(tf.stop_gradient(fakes), training=True)
+                real_logits = judge(real)
+                fake_logits = judge(tf.stop_gradient(fakes))
                 d_loss = self.objective.discriminator(real_logits, fake_logits)
                 # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
                 d_scaled = self.d_optimizer.scale_loss(d_loss / replicas)
             d_weights = self.discriminator.trainable_variables
             self.d_optimizer.apply(d_tape.gradient(d_scaled, d_weights), d_weights)
-            g_loss = self.objective.generator(self.discriminator(fakes, training=True))
+            g_loss = self.objective.generator(judge(fakes))
             g_scaled = self.g_optimizer.scale_loss(g_loss / replicas)
         g_weights = self.generator.trainable_variables
         self.g_optimizer.apply(g_tape.gradient(g_scaled, g_weights), g_weights)

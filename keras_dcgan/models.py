@@ -2,6 +2,7 @@
 
     G = generator((64, 64), channels=3)           # z (N, 100) -> images (N, 64, 64, 3) in [-1, 1]
     D = discriminator((64, 64), channels=3)       # images -> logits (N, 1)
+    G = generator((64, 64), 3, classes=10)        # [z, label (N,)] -> images of the class; D takes [images, label]
 
 At 64x64 with 64 filters these are the paper's: 4x4x512 -> 8x8x256 -> 16x16x128 -> 32x32x64 -> 64x64x3 and its mirror image.
 Any other size from 16 to 512 gets a base grid and as many doublings as fit it; what is too much is cropped.
@@ -48,10 +49,14 @@ def generator(
     latent_dim: int = 100,
     filters: int = 64,
     upsample: str = "transpose",
+    classes: int = 0,
     precision: str = "float32",
     synchronized: bool = False,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
+
+    With `classes` the input is [z, label int32 (N,)], and a vector learned for each class stands beside z (Mirza and Osindero,
+    arXiv:1411.1784, 2014).
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
     no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
@@ -68,8 +73,13 @@ def generator(
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
 
-    z = keras.Input((latent_dim,), name="z")
-    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
+    z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
+    x = z
+    if classes:
+        # Of z's own size and scale, so that from the start the class says as much as z does.
+        meaning = layers.Embedding(classes, latent_dim, keras.initializers.RandomNormal(0.0, 1.0), dtype=precision, name="meaning")
+        x = layers.Concatenate(dtype=precision, name="z_and_class")([z, meaning(label)])
+    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(x)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
     x = layers.ReLU(dtype=precision, name="project_relu")(batch_norm(precision, synchronized, "project_norm")(x))
     for level, width in enumerate(reversed(inner)):
@@ -81,24 +91,27 @@ def generator(
     if any(surplus):
         x = layers.Cropping2D([(extra // 2, extra - extra // 2) for extra in surplus], dtype=precision, name="crop")(x)
     images = layers.Activation("tanh", dtype="float32", name="images")(x)
-    return keras.Model(z, images, name="generator")
+    return keras.Model([z, label] if classes else z, images, name="generator")
 
 
 def discriminator(
     size: tuple[int, int],
     channels: int,
     filters: int = 64,
+    classes: int = 0,
     norm: bool = True,
     precision: str = "float32",
     synchronized: bool = False,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the loss's.
 
+    With `classes` the input is [images, label int32 (N,)], and the logit gains the inner product of the features, summed over the
+    grid, with a vector learned for each class (Miyato and Koyama, "cGANs with projection discriminator", arXiv:1802.05637, 2018).
     `norm` off leaves batch norm out, which makes the logits of the images of a batch independent of each other.
     """
     grid, doublings = base_grid(size)
     common = {"kernel_initializer": initializer(), "dtype": precision}
-    images = keras.Input((*size, channels), name="images")
+    images, label = keras.Input((*size, channels), name="images"), keras.Input((), dtype="int32", name="label")
     x = images
     for level, width in enumerate(widths(filters, doublings)):
         normalized = norm and level > 0  # not on the first: the paper saw it make training unstable
@@ -106,6 +119,11 @@ def discriminator(
         if normalized:
             x = batch_norm(precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
-    x = layers.Conv2D(1, grid, 1, "valid", name="score", **common)(x)
-    logits = layers.Flatten(dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="discriminator")
+    logits = layers.Flatten(dtype="float32", name="logits")(layers.Conv2D(1, grid, 1, "valid", name="score", **common)(x))
+    if not classes:
+        return keras.Model(images, logits, name="discriminator")
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)
+    meaning = layers.Embedding(classes, x.shape[-1], initializer(), dtype="float32", name="meaning")(label)
+    match = layers.Dot(1, dtype="float32", name="match")([features, meaning])
+    match = layers.Rescaling(float(grid[0] * grid[1]), dtype="float32", name="match_sum")(match)  # the paper sums over the grid
+    return keras.Model([images, label], layers.Add(dtype="float32", name="sum")([logits, match]), name="discriminator")

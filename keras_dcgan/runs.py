@@ -3,7 +3,7 @@
     generator = load_generator("runs/imgs")        # z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]
 
     with open_run(config, manifest) as run:        # a new directory, or an old one that fits; locked against a second process
-        gan = build(config, channels)
+        gan = build(config, channels=3, classes=0)
         step = run.restore(gan)                    # 0 for a new run
         run.save(gan, step)
 
@@ -58,17 +58,26 @@ def load_config(path: str | Path) -> TrainConfig:
     return TrainConfig.from_json(settings)
 
 
-def build(config: TrainConfig, channels: int) -> DCGAN:
+def load_classes(path: str | Path) -> list[str]:
+    """The names of the run's classes in the order of their labels; [] where it is not conditional."""
+    try:
+        return json.loads((Path(path) / "data.json").read_text())["classes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
+
+
+def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains."""
     precision = devices.precision(config.precision)
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     keras.utils.set_random_seed(config.seed)
-    training = {"filters": config.filters, "precision": precision, "synchronized": synchronized}
-    shape = {"size": config.size, "channels": channels, "latent_dim": config.latent_dim, "upsample": config.upsample}
+    pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
+    latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
+    training = {"precision": precision, "synchronized": synchronized}
     gan = DCGAN(
-        generator(**shape, **training),
-        discriminator(config.size, channels, **training),
-        generator(**shape, filters=config.filters),
+        generator(**pictures, **latents, **training),
+        discriminator(**pictures, **training),
+        generator(**pictures, **latents),
         seed=config.seed,
     )
     optimizers = [keras.optimizers.Adam(rate, beta_1=ADAM_BETA_1) for rate in (config.g_lr, config.d_lr)]

@@ -29,10 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             devices.start()
         generator = runs.load_generator(flags.run)
-        z = latents.truncate(latents.latents(flags.seeds, generator.input_shape[-1]), flags.truncation)
+        labels = labels_of(flags.seeds, flags.wanted_class, runs.load_classes(flags.run), kind)
+        z = latents.truncate(latents.latents(flags.seeds, generator.inputs[0].shape[-1]), flags.truncation)
         if kind == "walk":
             z = latents.walk(z, round(SECONDS_A_LEG * FRAMES_PER_SECOND))
-        pictures = draw(generator, z)
+            labels = None if labels is None else np.full(len(z), labels[0])
+        pictures = draw(generator, z, labels)
         if kind == "folder":
             for seed, picture in zip(flags.seeds, pictures):
                 images.save(picture, out / f"seed-{seed:04d}.png")
@@ -52,6 +54,9 @@ def parser() -> cli.Parser:
     )
     result.add_argument(
         "--out", required=True, metavar="PATH", help="NAME.png: a grid; NAME.gif, NAME.webp: a looping walk; else a folder"
+    )
+    result.add_argument(
+        "--class", dest="wanted_class", metavar="C", help="of a conditional run: which class [seed by seed, in turn]"
     )
     result.add_argument(
         "--truncation",
@@ -76,15 +81,31 @@ def kind_of(out: Path) -> str:
     return "folder"
 
 
-def draw(generator, z: np.ndarray) -> Iterator[np.ndarray]:
-    """Latents (N, latent_dim) -> one uint8 (height, width, channels) after the other.
+def labels_of(seeds: list[int], wanted: str | None, classes: list[str], kind: str) -> np.ndarray | None:
+    """A label for each seed, or None where the run knows no classes."""
+    if not classes:
+        if wanted is not None:
+            raise ValueError(f"--class: expected a run that was trained with --conditional, received --class {wanted}")
+        return None
+    if wanted is None:
+        if kind == "walk":
+            raise ValueError(f"--class: expected the class to walk in, one of {', '.join(classes)}, received none")
+        return np.array([seed % len(classes) for seed in seeds], np.int32)
+    if wanted not in classes:
+        raise ValueError(f"--class: expected one of {', '.join(classes)}, received {wanted!r}")
+    return np.full(len(seeds), classes.index(wanted), np.int32)
+
+
+def draw(generator, z: np.ndarray, labels: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Latents (N, latent_dim) and labels (N,) or None -> one uint8 (height, width, channels) after the other.
 
     Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many were asked for.
     """
     for start in range(0, len(z), CHUNK):
-        chunk = z[start : start + CHUNK]
-        padded = np.pad(chunk, ((0, CHUNK - len(chunk)), (0, 0)))
-        yield from images.to_uint8(generator(padded, training=False))[: len(chunk)]
+        count = min(CHUNK, len(z) - start)
+        rows = np.arange(start, start + CHUNK).clip(max=len(z) - 1)
+        inputs = z[rows] if labels is None else [z[rows], labels[rows]]
+        yield from images.to_uint8(generator(inputs, training=False))[:count]
 
 
 if __name__ == "__main__":

@@ -146,6 +146,27 @@ def test_grey_and_rectangular_and_flipped(tmp_path, command):
     assert keras.saving.load_model(tmp_path / "run" / "generator.keras").output_shape == (None, 24, 16, 1)
 
 
+def test_conditional_classes_are_asked_for_by_name(tmp_path, command):
+    for name, grey in (("night", 20), ("day", 240)):
+        (tmp_path / "sky" / name).mkdir(parents=True)
+        for index in range(8):
+            Image.fromarray(np.full((16, 16), grey + index, np.uint8)).save(tmp_path / "sky" / name / f"{index}.png")
+    run = tmp_path / "run"
+    done = command("keras_dcgan.fit", "--data", tmp_path / "sky", "--run", run, "--kimg", "0.04", *SMALL, "--conditional")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "data.json").read_text())["classes"] == ["day", "night"]
+    draw = ["keras_dcgan.sample", "--run", run, "--seeds", "4-5", "--out"]
+    assert command(*draw, tmp_path / "turns.png").returncode == 0
+    assert command(*draw, tmp_path / "day.png", "--class", "day").returncode == 0
+    turns, day = (np.asarray(Image.open(tmp_path / name)) for name in ("turns.png", "day.png"))
+    np.testing.assert_array_equal(turns[:, :16], day[:, :16])  # seed 4 is a day, seed 5 a night
+    assert (turns[:, 16:] != day[:, 16:]).any()
+    done = command(*draw, tmp_path / "noon.png", "--class", "noon")
+    assert done.returncode == 2 and done.stderr == "sample: --class: expected one of day, night, received 'noon'\n"
+    done = command(*draw, tmp_path / "walk.gif")
+    assert done.returncode == 2 and "--class: expected the class to walk in" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [

@@ -111,3 +111,17 @@ def test_mixed_precision_trains_float32_weights_close_to_float32(precision):
         assert b.dtype == np.float32
         np.testing.assert_allclose(a, b, atol=0.02)
     assert any((a != b).any() for a, b in zip(values(exact.generator), values(mixed.generator)))
+
+
+def test_conditional_training_teaches_each_class_its_colour():
+    keras.utils.set_random_seed(1)
+    options = {"filters": 4, "classes": 2}
+    G, E = (generator((16, 16), 1, latent_dim=6, **options) for _ in range(2))
+    gan = DCGAN(G, discriminator((16, 16), 1, **options), E)
+    gan.compile(*(keras.optimizers.Adam(2e-3, beta_1=0.5) for _ in range(2)), LOSSES["bce"], ema_kimg=0)
+    labels = np.arange(16, dtype=np.int32) % 2
+    pictures = np.where(labels[:, None, None, None] == 1, 230, 30) * np.ones((1, 16, 16, 1))
+    stream = tf.data.Dataset.from_tensor_slices((pictures.astype(np.uint8), labels)).repeat().batch(16, drop_remainder=True)
+    gan.fit(stream, steps_per_epoch=80, verbose=0, shuffle=False)
+    drawn = E([np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 2]).numpy()
+    assert drawn[0::2].mean() < -0.3 and drawn[1::2].mean() > 0.3

@@ -62,3 +62,16 @@ def test_in_mixed_precision_weights_and_results_stay_float32(precision):
 def test_unknown_upsampling_is_named():
     with pytest.raises(ValueError, match="transpose.*received upsample='bilinear'"):
         generator((16, 16), 3, upsample="bilinear")
+
+
+def test_conditional_networks_take_a_label_that_matters():
+    G, D = generator((16, 16), 3, latent_dim=6, filters=4, classes=3), discriminator((16, 16), 3, filters=4, classes=3)
+    z, label = np.ones((3, 6), "float32"), np.arange(3)
+    pictures = G([z, label]).numpy()
+    assert pictures.shape == (3, 16, 16, 3) and not np.allclose(pictures[0], pictures[1])
+    one_picture = pictures[:1].repeat(3, 0)
+    logits = D([one_picture, label]).numpy()
+    # Projection: the logits of two classes differ by the summed features times the difference of their vectors.
+    features = keras.Model(D.inputs, D.get_layer("features").output)([one_picture, label]).numpy() * 16
+    meaning = D.get_layer("meaning").embeddings.numpy()
+    np.testing.assert_allclose(logits[1] - logits[0], features[0] @ (meaning[1] - meaning[0]), rtol=1e-3, atol=1e-6)
