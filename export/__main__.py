@@ -20,16 +20,15 @@ def main(argv: list[str] | None = None):
     out = flags.out or flags.run / "export"
     with user_errors(VERB):
         check_place(out)
-        generator = load(flags.run)
-    print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}", flush=True)
+        generator, classes = load(flags.run)
+    print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
+    print_header()
     try:
         with quiet():
-            artefacts = export(generator, flags.formats, out, name=flags.run.resolve().name)
+            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(VERB, error)
-    passed = [artefact for artefact in artefacts if not artefact.parity.faults]
-    print_table(passed)
-    print_next(passed, out)
+    print_next([artefact for artefact in artefacts if not artefact.parity.faults], out)
     refuse([artefact for artefact in artefacts if artefact.parity.faults])
 
 
@@ -56,14 +55,18 @@ def load(run: Path):
         from keras_dcgan import runs
 
         tf.config.set_visible_devices([], "GPU")  # a GPU's own rounding (TF32) would count against files that are exact
-    return runs.load_generator(run)
+    return runs.load_generator(run), runs.load_classes(run)
 
 
-def print_table(artefacts: list[Artefact]):
-    print(f"{'':24}{'MB':>8}{'dB':>8}{'ms':>8}    dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}")
-    for artefact in artefacts:
+def print_header():
+    notes = f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}"
+    print(f"{'':24}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}", flush=True)
+
+
+def print_row(artefact: Artefact):
+    if not artefact.parity.faults:
         ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
-        print(f"{artefact.variant.file:24}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}")
+        print(f"{artefact.variant.file:24}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}", flush=True)
 
 
 def print_next(artefacts: list[Artefact], out: Path):

@@ -3,18 +3,21 @@
     artefacts = export(load_generator("runs/imgs"), FORMATS, out=Path("runs/imgs/export"), name="imgs")
 
 fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every file has two
-signatures: `sample` (z -> images, float32 in [-1, 1]) and `sample_rgb` (z -> pixels, uint8, ready to draw). The batch of the
-.tflite files is 1: a dynamic one is 40 % slower, and GPU delegates refuse it. The SavedModel, for servers, takes any batch, and
-has `sample` once more as `serving_default`, which TensorFlow Serving asks for.
+signatures: `sample` (z -> images, float32 in [-1, 1]) and `sample_rgb` (z -> pixels, uint8, ready to draw); those of a
+conditional generator take `label` beside z. The batch of the .tflite files is 1: a dynamic one is 40 % slower, and GPU delegates
+refuse it. The SavedModel, for servers, takes any batch, and has `sample` once more as `serving_default`, which TensorFlow Serving
+asks for.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 import keras_dcgan
 from export import parity
@@ -62,28 +65,38 @@ def check_place(out: Path):
         raise FileExistsError(f"--out: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
 
 
-def export(generator, formats: Iterable[str], out: Path, name: str) -> list[Artefact]:
+def export(
+    generator,
+    formats: Iterable[str],
+    out: Path,
+    name: str,
+    classes: Sequence[str] = (),
+    report: Callable[[Artefact], None] = lambda artefact: None,
+) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 
-    Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights.
+    `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each artefact as soon as
+    it is measured. Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights.
     """
     workshop = out / WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir(parents=True)
     try:
-        artefacts = make(generator, formats, workshop)
+        artefacts = make(generator, formats, workshop, len(classes), report)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
-        (workshop / MODEL_JSON).write_text(json.dumps(describe(generator, name, passed), indent=1) + "\n")
+        (workshop / MODEL_JSON).write_text(json.dumps(describe(generator, name, classes, passed), indent=1) + "\n")
         put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
         return artefacts
     finally:
         shutil.rmtree(workshop)
 
 
-def make(generator, formats: Iterable[str], folder: Path) -> list[Artefact]:
+def make(generator, formats: Iterable[str], folder: Path, classes: int, report: Callable[[Artefact], None]) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
-    z = latents(parity.SEEDS, generator.input_shape[1])
-    reference = generator.predict(z, batch_size=8, verbose=0)
+    inputs = {"z": latents(parity.SEEDS, generator.inputs[0].shape[1])}
+    if classes:
+        inputs["label"] = np.array([seed % classes for seed in parity.SEEDS], np.int32)
+    reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
     batch_of_one = folder / "batch_of_one"
     write_saved_model(generator, batch_of_one, batch=1)
     artefacts = []
@@ -93,8 +106,9 @@ def make(generator, formats: Iterable[str], folder: Path) -> list[Artefact]:
             path.write_bytes(to_tflite(batch_of_one, variant.weights))
         else:
             write_saved_model(generator, path, batch=None)
-        result = parity.check(path, z, reference, variant.least_psnr)
+        result = parity.check(path, inputs, reference, variant.least_psnr)
         artefacts.append(Artefact(variant, *size_and_sha256(path), result))
+        report(artefacts[-1])
     return artefacts
 
 
@@ -104,12 +118,22 @@ def write_saved_model(generator, folder: Path, batch: int | None):
 
     # An endpoint called `serve` would swallow the others in the conversion. Not `archive.track(generator)`: the endpoints bring
     # their variables along, and tracked as well they were written twice (Keras 3.15).
-    z = [tf.TensorSpec((batch, generator.input_shape[1]), tf.float32, name="z")]
+    inputs = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in generator.inputs]
     archive = keras.export.ExportArchive()
-    archive.add_endpoint("sample", lambda z: {"images": generator(z, training=False)}, z)
+
+    def draw(inputs):
+        return generator(as_keras_takes(inputs), training=False)
+
+    archive.add_endpoint("sample", lambda *inputs: {"images": draw(inputs)}, inputs)
     # Truncation of x + 0.5 rounds half up, as keras_dcgan.images.to_uint8 does; 1 becomes 255.5 and so 255.
-    archive.add_endpoint("sample_rgb", lambda z: {"pixels": tf.cast(generator(z, training=False) * 127.5 + 128.0, tf.uint8)}, z)
+    archive.add_endpoint("sample_rgb", lambda *inputs: {"pixels": tf.cast(draw(inputs) * 127.5 + 128.0, tf.uint8)}, inputs)
     archive.write_out(str(folder), verbose=False)
+
+
+def as_keras_takes(inputs: Iterable):
+    """Several inputs in a list, one alone: Keras 3.15 warns of a list of one."""
+    first, *others = inputs
+    return [first, *others] if others else first
 
 
 def to_tflite(saved_model: Path, weights: str) -> bytes:
@@ -135,10 +159,13 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-def describe(generator, name: str, artefacts: list[Artefact]) -> dict:
+def describe(generator, name: str, classes: Sequence[str], artefacts: list[Artefact]) -> dict:
     """The content of model.json."""
-    latent_dim, (height, width, channels) = generator.input_shape[1], generator.output_shape[1:]
-    z = {"z": {"shape": [1, latent_dim], "dtype": "float32", "distribution": "standard normal"}}
+    latent_dim, (height, width, channels) = generator.inputs[0].shape[1], generator.output_shape[1:]
+    values = {"z": {"distribution": "standard normal"}, "label": {"range": [0, len(classes) - 1]}}
+    inputs = {
+        tensor.name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype, **values[tensor.name]} for tensor in generator.inputs
+    }
     images = {"images": {"shape": [1, height, width, channels], "dtype": "float32", "range": [-1, 1]}}
     pixels = {"pixels": {"shape": [1, height, width, channels], "dtype": "uint8", "range": [0, 255]}}
     return {
@@ -149,8 +176,9 @@ def describe(generator, name: str, artefacts: list[Artefact]) -> dict:
         "width": width,
         "channels": channels,
         "latent_dim": latent_dim,
+        "classes": list(classes),
         "seed": {"algorithm": SEED_ALGORITHM, "golden": [golden(seed, latent_dim) for seed in GOLDEN_SEEDS]},
-        "signatures": {"sample": {"inputs": z, "outputs": images}, "sample_rgb": {"inputs": z, "outputs": pixels}},
+        "signatures": {"sample": {"inputs": inputs, "outputs": images}, "sample_rgb": {"inputs": inputs, "outputs": pixels}},
         "files": {artefact.variant.file: entry(artefact) for artefact in artefacts},
     }
 

@@ -4,6 +4,7 @@
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out pictures     # pictures/seed-0000.png, seed-0001.png, ...
     python edge_sample.py --model generator_int8.tflite --benchmark                # ms an image
+    python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
 `python -m export` writes a folder: the same generator as generator_fp32.tflite (exact), _fp16 (half the size), _int8 (a quarter,
 the fastest), and model.json about them, optional here. Of a folder the most exact is taken: a seed's picture is then Keras' own.
@@ -45,25 +46,28 @@ def choose(model: Path) -> Path:
     return found[0]
 
 
-def check_golden(description: Path):
-    """Raises ValueError where the latents noted in model.json are not those made here: a seed would draw another picture."""
+def read_description(description: Path) -> dict:
+    """model.json, {} where there is none. Raises ValueError where its latents are not those made here: a seed would draw another
+    picture."""
     about = json.loads(description.read_text()) if description.is_file() else {}
     for golden in about.get("seed", {}).get("golden", []):
         z = latents([golden["seed"]], len(golden["z"]))[0]
         if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
             raise ValueError(f"{description}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}")
+    return about
 
 
-def load(file: Path, threads: int = 1) -> tuple[Interpreter, int]:
-    """-> the interpreter and the size of its latents. Raises ValueError where LiteRT or we cannot read the file."""
+def load(file: Path, threads: int = 1) -> tuple[Interpreter, int, bool]:
+    """-> the interpreter, the size of its latents, and whether it takes a label as well. Raises ValueError where LiteRT or we
+    cannot read the file."""
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)  # LiteRT's C++ greets on stderr ("Created TensorFlow Lite XNNPACK delegate") and has no switch for it
     try:
         interpreter = Interpreter(str(file), num_threads=threads)
         interpreter.allocate_tensors()
         inputs = interpreter.get_signature_runner("sample_rgb").get_input_details()
-        return interpreter, int(inputs["z"]["shape"][1])
-    except (ValueError, KeyError) as error:
+        return interpreter, int(inputs["z"]["shape"][1]), "label" in inputs
+    except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"--model: expected a generator exported by keras_dcgan, received {file} ({error})") from error
     finally:
         os.dup2(screen, 2)
@@ -71,17 +75,39 @@ def load(file: Path, threads: int = 1) -> tuple[Interpreter, int]:
         os.close(nowhere)
 
 
-def draw(interpreter: Interpreter, z: np.ndarray, signature: str = "sample_rgb") -> np.ndarray:
-    """z float32 (N, latent_dim) -> uint8 (N, H, W, C); through the signature "sample": float32 in [-1, 1]."""
+def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
+    """A label for each seed, int32 (N,): the wanted class, by name or number; else the classes in turn, as keras_dcgan.sample does.
+
+    `classes` is [] where no model.json tells. Raises ValueError where there is no such class.
+    """
+    if wanted is None and classes:
+        return np.array([seed % len(classes) for seed in seeds], np.int32)
+    if wanted in classes:
+        return np.full(len(seeds), classes.index(wanted), np.int32)
+    if wanted is not None and wanted.isdecimal() and int(wanted) < (len(classes) or 2**31):
+        return np.full(len(seeds), int(wanted), np.int32)
+    if classes:
+        raise ValueError(f"--class: expected one of {', '.join(classes)}, or a number below {len(classes)}, received {wanted!r}")
+    raise ValueError(f"--class: expected --class NUMBER, since no model.json names the classes, received {wanted or 'nothing'}")
+
+
+def one_by_one(inputs: dict[str, np.ndarray]):
+    """{"z": (N, latent_dim), "label": (N,)} -> N times the same with N = 1, the only batch that the files take."""
+    return ({name: values[row : row + 1] for name, values in inputs.items()} for row in range(len(inputs["z"])))
+
+
+def draw(interpreter: Interpreter, inputs: dict[str, np.ndarray], signature: str = "sample_rgb") -> np.ndarray:
+    """z float32 (N, latent_dim), and label int32 (N,) if the generator is conditional -> uint8 (N, H, W, C); through the signature
+    "sample": float32 in [-1, 1]."""
     runner = interpreter.get_signature_runner(signature)
     (output,) = runner.get_output_details()
-    return np.concatenate([runner(z=row[None])[output] for row in z])
+    return np.concatenate([runner(**one)[output] for one in one_by_one(inputs)])
 
 
-def median_ms(interpreter: Interpreter, z: np.ndarray, runs: int = 200) -> float:
-    """Milliseconds from a z (1, latent_dim) to its uint8 image: the median of `runs`, after a tenth as many to warm up."""
-    runner = interpreter.get_signature_runner("sample_rgb")
-    seconds = timeit.repeat(lambda: runner(z=z), repeat=runs // 10 + runs, number=1)
+def median_ms(interpreter: Interpreter, inputs: dict[str, np.ndarray], runs: int = 200) -> float:
+    """Milliseconds from the first of the inputs to its uint8 image: the median of `runs`, after a tenth as many to warm up."""
+    runner, one = interpreter.get_signature_runner("sample_rgb"), next(one_by_one(inputs))
+    seconds = timeit.repeat(lambda: runner(**one), repeat=runs // 10 + runs, number=1)
     return 1000 * float(np.median(seconds[-runs:]))
 
 
@@ -118,6 +144,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
     parser.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
     parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
+    parser.add_argument("--class", dest="wanted_class", metavar="C", help="a name in model.json, or a number [each in turn]")
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
     parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
     parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
@@ -129,19 +156,25 @@ def main(argv: list[str] | None = None):
         parser.error("--out: expected NAME.png or a folder, received nothing")
     try:
         file = choose(flags.model)
-        check_golden(file.with_name("model.json"))
-        interpreter, latent_dim = load(file, flags.threads)
-        z = latents(flags.seeds, latent_dim) * np.float32(flags.truncation)
+        about = read_description(file.with_name("model.json"))
+        interpreter, latent_dim, takes_label = load(file, flags.threads)
+        inputs = {"z": latents(flags.seeds, latent_dim) * np.float32(flags.truncation)}
+        if takes_label:
+            inputs["label"] = labels(flags.seeds, flags.wanted_class, about.get("classes", []))
+        elif flags.wanted_class is not None:
+            raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
         if flags.out and flags.out.suffix.lower() == ".png":
-            save(grid(draw(interpreter, z), flags.cols), flags.out)
+            save(grid(draw(interpreter, inputs), flags.cols), flags.out)
         elif flags.out:
-            for seed, row in zip(flags.seeds, z, strict=True):
-                save(draw(interpreter, row[None])[0], flags.out / f"seed-{seed:04d}.png")
+            for seed, one in zip(flags.seeds, one_by_one(inputs), strict=True):
+                save(draw(interpreter, one)[0], flags.out / f"seed-{seed:04d}.png")
+        ms = median_ms(interpreter, inputs) if flags.benchmark else None
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(z)} pictures in {flags.out}" if flags.out else file)
-    if flags.benchmark:
-        ms = median_ms(interpreter, z[:1])
+    except RuntimeError as error:  # LiteRT's, of a label beyond the last class: how many there are, the file itself does not tell
+        parser.error(f"--class: expected a class that {file} was trained on, received {flags.wanted_class} ({error})")
+    print(f"{file}: {len(flags.seeds)} pictures in {flags.out}" if flags.out else file)
+    if ms:
         print(f"{ms:.2f} ms an image, {1000 / ms:.0f} images/s (median of 200 runs, threads: {flags.threads})")
 
 

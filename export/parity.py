@@ -1,7 +1,7 @@
-"""Is what ships the same function as the Keras generator? The same latents go through both, the artefact as it lies on disk.
+"""Is what ships the same function as the Keras generator? The same inputs go through both, the artefact as it lies on disk.
 
     z = latents(SEEDS, latent_dim)
-    parity = check(Path("export/generator_fp16.tflite"), z, generator.predict(z), least_psnr=60)
+    parity = check(Path("export/generator_fp16.tflite"), {"z": z}, generator.predict(z), least_psnr=60)
     parity.faults                      # () if it may ship, else sentences that say why not
 
 The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; both signatures of each are compared.
@@ -34,11 +34,11 @@ class Parity:
         return f"{self.psnr:.1f}" if self.max_error else "equal"
 
 
-def check(artefact: Path, z: np.ndarray, reference: np.ndarray, least_psnr: float) -> Parity:
-    """Runs z (N, latent_dim) through both signatures of a .tflite file or a SavedModel and holds the results against Keras'
-    images (N, H, W, C) in [-1, 1]."""
+def check(artefact: Path, inputs: dict[str, np.ndarray], reference: np.ndarray, least_psnr: float) -> Parity:
+    """Runs z (N, latent_dim), and label (N,) of a conditional generator, through both signatures of a .tflite file or a
+    SavedModel and holds the results against Keras' images (N, H, W, C) in [-1, 1]."""
     run = run_saved_model if artefact.is_dir() else run_tflite
-    images, pixels, ms = run(artefact, z)
+    images, pixels, ms = run(artefact, inputs)
     if images.shape != reference.shape or pixels.shape != reference.shape:
         return Parity(-np.inf, np.inf, ms, (f"draws images of shapes {images.shape} and {pixels.shape}, not {reference.shape}",))
     decibels = psnr(reference, images)
@@ -46,24 +46,25 @@ def check(artefact: Path, z: np.ndarray, reference: np.ndarray, least_psnr: floa
     return Parity(decibels, float(np.max(np.abs(images - reference))), ms, faults)
 
 
-def run_tflite(file: Path, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> `images` and `pixels` of the two signatures, one latent at a time, and the milliseconds of one, by the script that
+def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
+    """-> `images` and `pixels` of the two signatures, one image at a time, and the milliseconds of one, by the script that
     runs on devices."""
     from export import edge_sample
 
-    interpreter, _ = edge_sample.load(file)
-    images, pixels = (edge_sample.draw(interpreter, z, signature) for signature in ("sample", "sample_rgb"))
-    return images, pixels, edge_sample.median_ms(interpreter, z[:1], TIMED_RUNS)
+    interpreter, *_ = edge_sample.load(file)
+    images, pixels = (edge_sample.draw(interpreter, inputs, signature) for signature in ("sample", "sample_rgb"))
+    return images, pixels, edge_sample.median_ms(interpreter, inputs, TIMED_RUNS)
 
 
-def run_saved_model(folder: Path, z: np.ndarray, batch: int = 8) -> tuple[np.ndarray, np.ndarray, None]:
+def run_saved_model(folder: Path, inputs: dict[str, np.ndarray], batch: int = 8) -> tuple[np.ndarray, np.ndarray, None]:
     """-> `images` and `pixels` of the two signatures, as TensorFlow Serving would run them."""
     import tensorflow as tf
 
     saved = tf.saved_model.load(str(folder))  # named, since the signatures do not keep their variables alive
-    batches = [tf.constant(z[start : start + batch]) for start in range(0, len(z), batch)]
-    images = [saved.signatures["sample"](z=part)["images"] for part in batches]
-    pixels = [saved.signatures["sample_rgb"](z=part)["pixels"] for part in batches]
+    rows = [slice(start, start + batch) for start in range(0, len(inputs["z"]), batch)]
+    batches = [{name: tf.constant(values[some]) for name, values in inputs.items()} for some in rows]
+    images = [saved.signatures["sample"](**part)["images"] for part in batches]
+    pixels = [saved.signatures["sample_rgb"](**part)["pixels"] for part in batches]
     return np.concatenate(images), np.concatenate(pixels), None
 
 

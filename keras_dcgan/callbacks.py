@@ -7,7 +7,9 @@ Ticks are counted from the start of the run and not of the process. At the end o
 dict, in the order given; the checkpoint comes last, so that all it vouches for is on disk by then.
 """
 
+import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -19,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import images
+from keras_dcgan import images, watchdog
 from keras_dcgan.config import TrainConfig
 
 SCALARS = {
@@ -28,20 +30,30 @@ SCALARS = {
     "real_acc": "accuracy of D/on real",
     "fake_acc": "accuracy of D/on fake",
     "img_per_s": "speed/images per second",
+    "swd": "samples/sliced Wasserstein distance",
+    "spread": "samples/spread against real",
 }
 
 
 class Ticks(keras.callbacks.Callback):
     """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is under way.
 
-    `actions` take the row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc, fake_acc}; `save` saves the model.
-    `seconds`: training time before this process. After a signal `received` holds its number; a second one ends the process at once.
+    `measure()` adds to the tick's row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc, fake_acc}; `actions` take
+    the row; `save()` saves the model. `seconds`: training time before this process. After a signal `received` holds its number; a
+    second one ends the process at once. Raises Diverged after a step whose loss is no number, and before anything of it is saved.
     """
 
-    def __init__(self, config: TrainConfig, actions: list[Callable[[dict], None]], save: Callable[[], None], seconds: float = 0.0):
+    def __init__(
+        self,
+        config: TrainConfig,
+        measure: Callable[[], dict],
+        actions: list[Callable[[dict], None]],
+        save: Callable[[], None],
+        seconds: float = 0.0,
+    ):
         super().__init__()
         self.config, self.batch = config, config.batch
-        self.actions, self.save = actions, save
+        self.measure, self.actions, self.save = measure, actions, save
         self.seconds_before = seconds
         self.received = None
         self.progress = Progress(config.total_steps * config.batch)
@@ -49,19 +61,11 @@ class Ticks(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.step = self.tick_start = self.model.steps_taken
         self.began = self.tick_began = time.perf_counter()
-        self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_train_end(self, logs=None):
-        self.progress.close()
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number, frame):
-        self.received = number
-        signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
+        if not all(map(math.isfinite, logs.values())):
+            self.diverge([name for name, value in logs.items() if not math.isfinite(value)])
         self.progress.update(self.step * self.batch)
         if self.config.ticks(self.step) > self.config.ticks(self.step - 1) or self.step == self.config.total_steps:
             self._end_tick()
@@ -71,6 +75,8 @@ class Ticks(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _end_tick(self):
+        if watchdog.not_finite(self.model):
+            self.diverge([])
         now = time.perf_counter()
         row = {
             "tick": self.config.ticks(self.step),
@@ -79,6 +85,7 @@ class Ticks(keras.callbacks.Callback):
             "seconds": round(self.seconds_before + now - self.began, 3),
             "img_per_s": round((self.step - self.tick_start) * self.batch / (now - self.tick_began), 2),
             **self.model.current_means(),
+            **self.measure(),
         }
         self.tick_began, self.tick_start = now, self.step
         self.progress.tick(row)
@@ -86,6 +93,28 @@ class Ticks(keras.callbacks.Callback):
         for action in self.actions:
             action(row)
         self.save()
+
+    def diverge(self, losses: list[str]):
+        weights = watchdog.not_finite(self.model)
+        more = f" and {len(weights) - 1} more weights" if len(weights) > 1 else ""
+        named = [*losses, *weights[:1]]
+        raise watchdog.Diverged(f"after step {self.step} not a number: {', '.join(named)}{more}")
+
+    @contextlib.contextmanager
+    def signals(self):
+        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`."""
+
+        def note(number, frame):
+            self.received = number
+            signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            self.progress.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Progress:
@@ -113,8 +142,13 @@ class Progress:
 
     def tick(self, row: dict):
         self.facts = "  d_loss {d_loss:.3f}  g_loss {g_loss:.3f}  real_acc {real_acc:.2f}  fake_acc {fake_acc:.2f}".format(**row)
+        self.facts += f"  swd {row['swd']:.1f}" if "swd" in row else ""
         if not self.is_terminal:
             print(f"{self._state(round(row['kimg'] * 1000))}{self.facts}", file=self.stream, flush=True)
+
+    def note(self, text: str):
+        """A line that stays."""
+        print(f"\r\033[K{text}" if self.is_terminal else text, file=self.stream, flush=True)
 
     def close(self):
         if self.is_terminal:
@@ -137,7 +171,8 @@ def duration(seconds: float) -> str:
 
 
 class MetricsFile:
-    """metrics.jsonl: one row a tick. Rows after `step`, which a killed process wrote after its last checkpoint, are dropped."""
+    """metrics.jsonl: one row a tick, all of them also in `rows`. Those after `step`, which a killed process wrote after its last
+    checkpoint, are dropped."""
 
     def __init__(self, path: Path, step: int):
         self.path = path
@@ -148,6 +183,7 @@ class MetricsFile:
         os.replace(beside, path)
 
     def __call__(self, row: dict):
+        self.rows.append(row)
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -159,10 +195,28 @@ def _row_or_none(line: str) -> dict | None:
         return None
 
 
+class Alarm:
+    """Says once, on the screen and in TensorBoard, when something begins to be wrong; `stop` ends the training then."""
+
+    def __init__(self, rows: list[dict], progress: Progress, note: Callable[[int, str], None], stop: Callable[[], None] | None):
+        self.rows, self.progress, self.note, self.stop = rows, progress, note, stop
+        self.ringing = watchdog.alarms(rows)
+
+    def __call__(self, row: dict):
+        found = watchdog.alarms(self.rows)
+        for name in found.keys() - self.ringing.keys():
+            text = f"warning: {name} at {row['kimg']:g} kimg: {found[name]}"
+            self.progress.note(text)
+            self.note(row["step"], text)
+        self.ringing = found
+        if found and self.stop:
+            self.stop()
+
+
 class SampleGrids:
     """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
 
-    def __init__(self, folder: Path, generator: keras.Model, inputs, every: int, tick_kimg: float):
+    def __init__(self, folder: Path, generator: keras.Model, inputs: list[np.ndarray], every: int, tick_kimg: float):
         self.folder, self.generator, self.inputs = folder, generator, inputs
         self.every, self.tick_kimg = every, tick_kimg
         self.newest = None  # what the last tick drew, if it drew
@@ -178,7 +232,7 @@ class SampleGrids:
             self.draw(row["tick"])
 
     def draw(self, tick: int):
-        self.newest = images.grid(images.to_uint8(self.generator(self.inputs, training=False)))
+        self.newest = images.grid(np.stack(list(images.draw(self.generator, self.inputs))))
         images.save(self.newest, self.folder / f"{kimg_name(tick * self.tick_kimg)}.png")
 
 
@@ -195,7 +249,7 @@ class Board:
 
     def __init__(self, folder: Path, step: int, grids: SampleGrids):
         self.grids = grids
-        _cut_events(folder, step)
+        _cut_events(folder, step or -1)  # at the start of a run it introduces itself again
         self.writer = tf.summary.create_file_writer(str(folder))
 
     def introduce(self, settings: dict, reals: np.ndarray):
@@ -211,6 +265,11 @@ class Board:
                     tf.summary.scalar(tag, row[name])
             if self.grids.newest is not None:
                 tf.summary.image("samples", self.grids.newest[None])
+        self.writer.flush()
+
+    def note(self, step: int, text: str):
+        with self.writer.as_default(step=step):
+            tf.summary.text("alarms", text)
         self.writer.flush()
 
 

@@ -141,7 +141,23 @@ class TrainConfig:
         "Logging", 4.0, number(0, above=True, unit="(thousands of images)"), "a tick: progress line, metrics row, checkpoint"
     )
     grid_every: int = setting("Logging", 1, number(1, kind=int), "ticks between two sample grids", resume=True)
-    keep: int = setting("Logging", 3, number(1, kind=int), "checkpoints to keep", resume=True)
+    metrics: str = setting(
+        "Logging",
+        "swd",
+        one_of("swd", "none"),
+        "measure samples at each tick; generator.keras is then the best so far, not the last",
+    )
+    on_nan: str = setting(
+        "Logging",
+        "stop",
+        one_of("stop", "rollback"),
+        "when training diverges; rollback: from the last checkpoint with other latents",
+        resume=True,
+    )
+    on_collapse: str = setting(
+        "Logging", "warn", one_of("warn", "stop"), "when the samples fall apart or stop improving", resume=True
+    )
+    keep: int = setting("Logging", 3, number(1, kind=int), "newest checkpoints to keep, beside the best", resume=True)
 
     @property
     def total_steps(self) -> int:
@@ -169,7 +185,7 @@ PRESETS = {
     "paper": {},
     "auto": {"ema_kimg": 10.0, "precision": "auto"},
     # For --data demo, where auto chooses it: recognisable faces within ten minutes on two CPU cores.
-    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 120.0},
+    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 100.0},
 }
 
 

@@ -14,9 +14,10 @@ def start(threads: int = 0, deterministic: bool = False):
     """Settles what TensorFlow can only be told before it starts its devices. `threads` 0: as many as there are cores."""
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
-    if deterministic:
+    if deterministic and gpus:  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
         tf.config.experimental.enable_op_determinism()
 
 

@@ -13,6 +13,7 @@ from keras_dcgan.config import TrainConfig, from_flags
 
 GRID_SIDE = 8  # pictures across a sample grid
 GRID = GRID_SIDE**2
+ROLLBACKS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
 
 
 def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
-    from keras_dcgan import callbacks, runs
+    from keras_dcgan import runs, watchdog
 
     with contextlib.ExitStack() as stack:
         with cli.user_errors("fit"):
@@ -56,18 +57,58 @@ def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy
             print(f"{run.path} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
             return farewell(config, run)
         print(plan(config, gan, strategy), flush=True)
+        while True:
+            try:
+                return train_from(step, config, prepared, run, gan)
+            except watchdog.Diverged as error:
+                rollbacks = int(gan.stream.numpy())
+                if config.on_nan == "stop" or rollbacks == ROLLBACKS:
+                    return give_up(error, run, rollbacks)
+                step, _ = run.restore(gan)
+                gan.stream.assign(rollbacks + 1)
+                print(
+                    f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True
+                )
 
-        inputs = grid_inputs(config.latent_dim, len(prepared.manifest["classes"]))
-        grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, inputs, config.grid_every, config.tick_kimg)
-        metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
-        board = callbacks.Board(run.path / "logs", step, grids)
-        if step == 0:
-            board.introduce(config.to_json(), grids.reals(feed.preview(prepared, GRID)))
-            grids.draw(0)
-        seconds = metrics.rows[-1]["seconds"] if metrics.rows else 0.0
-        ticks = callbacks.Ticks(config, actions=[grids, metrics, board], save=lambda: run.save(gan), seconds=seconds)
+
+def train_from(step: int, config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, run, gan) -> int:
+    from keras_dcgan import callbacks, watchdog
+
+    metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
+    classes = len(prepared.manifest["classes"])
+    grid = grid_inputs(config.latent_dim, classes)
+    grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, grid, config.grid_every, config.tick_kimg)
+    board = callbacks.Board(run.path / "logs", step, grids)
+    if step == 0:
+        board.introduce(config.to_json(), grids.reals(feed.preview(prepared, GRID)))
+        grids.draw(0)
+        run.save(gan)
+
+    def measure() -> dict:
+        return {}
+
+    if config.metrics == "swd":
+        count = watchdog.sample_count(1000 * config.tick_kimg)
+        measure = watchdog.Quality(
+            feed.preview(prepared, count), gan.ema_generator, sample_inputs(count, config.latent_dim, classes)
+        )
+
+    def stop():
+        gan.stop_training = True
+
+    ticks = callbacks.Ticks(
+        config,
+        measure,
+        actions=[grids, metrics, board],
+        save=lambda: run.save(gan, watchdog.best_step(metrics.rows)),
+        seconds=metrics.rows[-1]["seconds"] if metrics.rows else 0.0,
+    )
+    alarm = callbacks.Alarm(metrics.rows, ticks.progress, board.note, stop if config.on_collapse == "stop" else None)
+    ticks.actions.append(alarm)
+    stream = int(gan.stream.numpy()) << 32
+    with ticks.signals():
         gan.fit(
-            feed.batches(prepared, config.batch, config.seed, step, flip=config.flip),
+            feed.batches(prepared, config.batch, config.seed + stream, step, flip=config.flip),
             steps_per_epoch=config.total_steps - step,
             shuffle=False,
             callbacks=[ticks],
@@ -76,6 +117,9 @@ def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy
     if ticks.received:
         print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
         return 128 + ticks.received
+    if ticks.step < config.total_steps:
+        print(f"Stopped by --on-collapse stop: {', '.join(alarm.ringing)}. {run.path}/generator.keras is the best so far.")
+        return 1
     return farewell(config, run)
 
 
@@ -92,10 +136,16 @@ def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strate
     return 0
 
 
-def grid_inputs(latent_dim: int, classes: int):
+def sample_inputs(count: int, latent_dim: int, classes: int) -> list[np.ndarray]:
+    """The first seeds, with the classes in turn."""
+    z = latents.latents(range(count), latent_dim)
+    return [z, np.arange(count, dtype=np.int32) % classes] if classes else [z]
+
+
+def grid_inputs(latent_dim: int, classes: int) -> list[np.ndarray]:
     """What the sample grids show: the first seeds; of a conditional run each column a class, from left to right."""
-    z = latents.latents(range(GRID), latent_dim)
-    return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % classes] if classes else z
+    z, *labels = sample_inputs(GRID, latent_dim, classes)
+    return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % classes] if labels else [z]
 
 
 def restore(run, gan) -> int:
@@ -119,6 +169,17 @@ def plan(config: TrainConfig, gan, strategy) -> str:
         f"{config.kimg:g} kimg are {config.total_steps} steps of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
         f"Watch: {config.run}/samples, or tensorboard --logdir {config.run}"
     )
+
+
+def give_up(error: Exception, run, rollbacks: int) -> int:
+    kept = run.checkpoints()[-1].name
+    after = f" after {rollbacks} rollbacks" if rollbacks else ""
+    print(
+        f"fit: stopped{after}: {error}. {run.path}/checkpoints/{kept} is sound. Try a lower --g-lr and --d-lr, "
+        "--precision float32, or --on-nan rollback.",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def farewell(config: TrainConfig, run) -> int:

@@ -7,8 +7,8 @@
 One step: the generator draws once; the discriminator learns from the real images and from these fakes; then the generator learns
 from the same fakes through the updated discriminator; then its moving average follows. (The usual example draws twice a step.)
 
-Nothing random is state. The latents of a step are a pure function of (seed, step, place in the global batch), so a run that is
-killed and resumed at step n sees what it would have seen, and two replicas at half the batch see what one sees at the whole.
+Nothing random is state. The latents of a step are a pure function of (seed, stream, step, place in the global batch), so a run that
+is killed and resumed at step n sees what it would have seen, and two replicas at half the batch see what one sees at the whole.
 """
 
 import keras
@@ -38,6 +38,8 @@ class DCGAN(keras.Model):
         self.latent_dim = generator.inputs[0].shape[-1]
         # Not an optimizer's `iterations`: loss scaling in float16 skips updates, and a skipped step must not be drawn again.
         self.step = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="step")
+        # Which sequence of latents: another one after each time that this one has led to NaN.
+        self.stream = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="stream")
         self.means = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "real_acc", "fake_acc")}
         self.built = True
 
@@ -115,8 +117,8 @@ class DCGAN(keras.Model):
     def _latents(self, count, replica):
         """This replica's rows of the global batch's z. Each replica draws all of them: it is cheap, and needs no talk."""
         shape = (count * replica.num_replicas_in_sync, self.latent_dim)
-        step = tf.convert_to_tensor(self.step)
-        z = tf.random.stateless_normal(shape, seed=tf.stack([tf.constant(self.seed, tf.int64), step]))
+        stream = tf.convert_to_tensor(self.stream) * 2**32 + self.seed
+        z = tf.random.stateless_normal(shape, seed=tf.stack([stream, tf.convert_to_tensor(self.step)]))
         first = replica.replica_id_in_sync_group * count
         return z[first : first + count]
 

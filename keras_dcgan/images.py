@@ -1,18 +1,20 @@
 """Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP. NumPy and Pillow; no TensorFlow.
 
-    save(grid(to_uint8(images), columns=8), "grid.png")
+    save(grid(np.stack(list(draw(generator, [z]))), columns=8), "grid.png")
 
 Everywhere an image batch is NHWC with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
 """
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 ANIMATIONS = (".gif", ".webp")
+CHUNK = 64  # pictures drawn at once: more would need more memory than training did
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -23,6 +25,18 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 def from_uint8(images: np.ndarray) -> np.ndarray:
     """uint8 -> float32 in [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1
+
+
+def draw(generator: Callable, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """[z (N, latent_dim)] or [z, labels (N,)] -> N pictures, uint8 (height, width, channels), one after the other.
+
+    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many were asked for.
+    """
+    count = len(inputs[0])
+    for start in range(0, count, CHUNK):
+        rows = np.arange(start, start + CHUNK).clip(max=count - 1)
+        chunk = [part[rows] for part in inputs]
+        yield from to_uint8(generator(chunk if len(chunk) > 1 else chunk[0], training=False))[: count - start]
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:

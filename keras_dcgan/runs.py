@@ -136,24 +136,31 @@ class Run:
         """Finished checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"))
 
-    def save(self, gan: DCGAN):
-        """A checkpoint of everything that a step reads, and generator.keras; then the oldest checkpoints go."""
+    def save(self, gan: DCGAN, best_step: int | None = None):
+        """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
+        step reads. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
+        self._write_generator(gan, "generator_last.keras")
+        if best_step in (None, step):
+            self._write_generator(gan, "generator.keras")
         place = self.path / "checkpoints" / f"step-{step:09d}"
-        beside = self.path / "checkpoints" / f".{place.name}.part"
         if not place.exists():
+            beside = place.with_name(f".{place.name}.part")
             beside.mkdir(parents=True, exist_ok=True)
             _checkpoint(gan).write(str(beside / "state"))
             sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
             (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
             os.replace(beside, place)
+        for old in self.checkpoints()[: -self.keep]:
+            if old.name != f"step-{best_step or 0:09d}":
+                shutil.rmtree(old)
+
+    def _write_generator(self, gan: DCGAN, name: str):
         beside = self.path / ".generator.part"
         beside.mkdir(exist_ok=True)
-        gan.ema_generator.save(beside / "generator.keras")  # Keras insists on the ending
-        os.replace(beside / "generator.keras", self.path / "generator.keras")
+        gan.ema_generator.save(beside / name)  # a directory of its own, since Keras insists on how the name ends
+        os.replace(beside / name, self.path / name)
         beside.rmdir()
-        for old in self.checkpoints()[: -self.keep]:
-            shutil.rmtree(old)
 
     def restore(self, gan: DCGAN) -> tuple[int, list[str]]:
         """Loads the newest sound checkpoint into a built model -> (its step, the names of unsound ones that were passed over).
@@ -180,6 +187,7 @@ def _checkpoint(gan: DCGAN) -> tf.train.Checkpoint:
         d_optimizer=gan.d_optimizer,
         means=[variable for mean in gan.means.values() for variable in mean.variables],  # of a tick that goes on
         step=gan.step,
+        stream=gan.stream,
     )
 
 

@@ -4,7 +4,6 @@
 one file a seed, seed-0000.png and so on. A seed draws the same picture here, in the exported files and on every device.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from keras_dcgan import cli, images, latents
 from keras_dcgan.config import number
 
-CHUNK = 64  # pictures drawn at once: more would need more memory than training did
 SECONDS_A_LEG = 1.0  # of a walk, from one seed to the next
 FRAMES_PER_SECOND = 25
 
@@ -34,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         if kind == "walk":
             z = latents.walk(z, round(SECONDS_A_LEG * FRAMES_PER_SECOND))
             labels = None if labels is None else np.full(len(z), labels[0])
-        pictures = draw(generator, z, labels)
+        pictures = images.draw(generator, [z] if labels is None else [z, labels])
         if kind == "folder":
             for seed, picture in zip(flags.seeds, pictures):
                 images.save(picture, out / f"seed-{seed:04d}.png")
@@ -94,18 +92,6 @@ def labels_of(seeds: list[int], wanted: str | None, classes: list[str], kind: st
     if wanted not in classes:
         raise ValueError(f"--class: expected one of {', '.join(classes)}, received {wanted!r}")
     return np.full(len(seeds), classes.index(wanted), np.int32)
-
-
-def draw(generator, z: np.ndarray, labels: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Latents (N, latent_dim) and labels (N,) or None -> one uint8 (height, width, channels) after the other.
-
-    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many were asked for.
-    """
-    for start in range(0, len(z), CHUNK):
-        count = min(CHUNK, len(z) - start)
-        rows = np.arange(start, start + CHUNK).clip(max=len(z) - 1)
-        inputs = z[rows] if labels is None else [z[rows], labels[rows]]
-        yield from images.to_uint8(generator(inputs, training=False))[:count]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from keras_dcgan.callbacks import Board, MetricsFile, Progress, SampleGrids, dur
 
 def row(step, **more):
     means = {"d_loss": 0.5, "g_loss": 1.25, "real_acc": 0.75, "fake_acc": 1.0}
-    return {"tick": step, "step": step, "kimg": step * 1.0, "seconds": 2.0 * step, "img_per_s": 500.0, **means, **more}
+    quality = {"swd": 30.0, "spread": 0.9}
+    return {"tick": step, "step": step, "kimg": step * 1.0, "seconds": 2.0 * step, "img_per_s": 500.0, **means, **quality, **more}
 
 
 def constant_generator(z, training):
@@ -38,7 +39,7 @@ def test_grid_names_sort_by_kimg_and_do_not_collide():
 
 def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
     z = np.array([[-1.0], [0.0], [1.0], [0.5]])
-    grids = SampleGrids(tmp_path, constant_generator, z, every=2, tick_kimg=4.0)
+    grids = SampleGrids(tmp_path, constant_generator, [z], every=2, tick_kimg=4.0)
     for tick in (1, 2, 3, 4):
         grids(row(tick))
         assert (grids.newest is None) == bool(tick % 2)
@@ -58,7 +59,7 @@ def events(folder):
 
 
 def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_path):
-    grids = SampleGrids(tmp_path / "samples", constant_generator, np.ones((4, 1)), every=1, tick_kimg=1.0)
+    grids = SampleGrids(tmp_path / "samples", constant_generator, [np.ones((4, 1))], every=1, tick_kimg=1.0)
 
     def board_at(step):
         return Board(tmp_path / "logs", step, grids)
@@ -74,6 +75,7 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     board = board_at(2)
     grids(row(3))
     board(row(3, d_loss=0.125))
+    board.note(3, "warning: collapse")
     board.writer.close()
 
     found = events(tmp_path / "logs")
@@ -81,7 +83,10 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     assert [step for step, _ in found["samples"]] == [1, 2, 3]
     assert [step for step, _ in found["real"]] == [0]
     assert "| batch | 64 |" in str(found["settings"][0][1])
-    assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings"}
+    assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings", "alarms"}
+    assert [(step, str(value[()] if value.shape == () else value[0], "utf8")) for step, value in found["alarms"]] == [
+        (3, "warning: collapse")
+    ]
     assert not list((tmp_path / "logs").glob(".*"))
 
 
@@ -94,7 +99,7 @@ def test_without_a_terminal_a_tick_is_one_plain_line():
     progress.tick(row(2))
     progress.close()
     lines = out.getvalue().splitlines()
-    assert lines[0] == "1.0/4.0 kimg  d_loss 0.500  g_loss 1.250  real_acc 0.75  fake_acc 1.00"
+    assert lines[0] == "1.0/4.0 kimg  d_loss 0.500  g_loss 1.250  real_acc 0.75  fake_acc 1.00  swd 30.0"
     assert lines[1].startswith("2.0/4.0 kimg  ") and " img/s  " in lines[1] and " left" in lines[1]
     assert len(lines) == 2 and "\r" not in out.getvalue()
 
@@ -124,3 +129,27 @@ def test_time_left_counts_this_process_alone(monkeypatch):
 
 def test_durations():
     assert [duration(seconds) for seconds in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
+
+
+def test_an_alarm_is_told_once_until_it_is_over(tmp_path):
+    out, told = io.StringIO(), []
+    healthy, bad = {"spread": 0.9, "swd": 10.0}, {"spread": 0.01, "swd": 15.0}
+    rows = []
+    alarm = callbacks.Alarm(rows, Progress(100, out), lambda step, text: told.append(step), stop=None)
+    for step, quality in enumerate([healthy, bad, bad, bad, bad, healthy, bad, bad, bad], 1):
+        rows.append(row(step, **quality))
+        alarm(rows[-1])
+    assert told == [4, 9]
+    assert out.getvalue().count("warning: collapse at 4 kimg: the samples are 0.01 times as varied") == 1
+    resumed = callbacks.Alarm(rows, Progress(100, out), lambda step, text: told.append(step), stop=None)
+    rows.append(row(10, **bad))
+    resumed(rows[-1])
+    assert told == [4, 9]
+
+
+def test_an_alarm_can_stop_the_training():
+    rows, stopped = [row(step, spread=0.01, swd=10.0 + step) for step in range(1, 5)], []
+    alarm = callbacks.Alarm(rows[:2], Progress(100, io.StringIO()), lambda step, text: None, lambda: stopped.append(True))
+    alarm.rows = rows
+    alarm(rows[-1])
+    assert stopped == [True]

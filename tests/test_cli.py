@@ -62,7 +62,7 @@ def copy(run, tmp_path):
 def test_fit_leaves_what_the_readme_says(run, folder):
     path, done = run
     assert sorted(file.name for file in path.iterdir() if not file.name.startswith(".")) == [
-        "checkpoints", "config.json", "data.json", "generator.keras", "logs", "metrics.jsonl", "samples",
+        "checkpoints", "config.json", "data.json", "generator.keras", "generator_last.keras", "logs", "metrics.jsonl", "samples",
     ]  # fmt: skip
     assert sorted(file.name for file in (path / "samples").iterdir()) == [
         "000000.04kimg.png", "000000.08kimg.png", "000000kimg.png", "reals.png",

@@ -21,7 +21,8 @@ def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
 
 
 @pytest.mark.parametrize(
-    "data, run", [("./imgs/", "runs/imgs"), ("/a/b/cats.zip", "runs/cats"), ("demo", "runs/demo"), ("shards/part-*.tfrecord", "runs/shards")]
+    "data, run",
+    [("./imgs/", "runs/imgs"), ("/a/b/cats.zip", "runs/cats"), ("demo", "runs/demo"), ("shards/part-*.tfrecord", "runs/shards")],
 )
 def test_run_is_named_after_the_data(data, run):
     assert from_flags(["--data", data]).run == run

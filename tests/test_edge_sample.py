@@ -15,8 +15,10 @@ from export import convert, edge_sample
 from keras_dcgan import images
 from keras_dcgan.latents import latents
 from keras_dcgan.models import generator
+from keras_dcgan.sample import labels_of
 
 SCRIPT = Path(edge_sample.__file__).resolve()
+CLASSES = ("blue", "2", "red")  # a class may be called by a number that is not its own
 LATENT_DIM = 9  # odd: the last Box-Muller pair is cut in two
 ALONE = """
 import runpy, sys
@@ -30,16 +32,21 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def model():
-    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1]."""
-    model = generator((16, 20), 3, latent_dim=LATENT_DIM, filters=8)
+def lively_generator(classes=0):
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
+    model = generator((16, 20), 3, latent_dim=LATENT_DIM, filters=8, classes=classes)
     for layer in model.layers:
         layer.momentum = 0.0  # of batch norm: one batch settles it
-    model(latents(range(64), LATENT_DIM), training=True)
+    z = latents(range(64), LATENT_DIM)
+    model([z, np.arange(64) % classes] if classes else z, training=True)
     kernel = model.get_layer("to_image").kernel
     kernel.assign(kernel * 10)
     return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lively_generator()
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +56,27 @@ def folder(model, tmp_path_factory):
     return out
 
 
-def keras_pictures(model, seeds):
-    return images.to_uint8(model.predict(latents(seeds, LATENT_DIM), verbose=0))
+@pytest.fixture(scope="module")
+def conditional_model():
+    return lively_generator(classes=len(CLASSES))
+
+
+@pytest.fixture(scope="module")
+def conditional_folder(conditional_model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("conditional")
+    convert.export(conditional_model, ["fp32"], out, name="tiny", classes=CLASSES)
+    return out
+
+
+def keras_pictures(model, seeds, labels=None):
+    z = latents(seeds, LATENT_DIM)
+    return images.to_uint8(model(z if labels is None else [z, np.array(labels)]))
+
+
+def drawn(*flags):
+    """What the command writes into the folder `flags` ends with, in the order of the seeds."""
+    edge_sample.main([str(flag) for flag in flags])
+    return np.stack([read(path) for path in sorted(Path(flags[-1]).iterdir())])
 
 
 def read(path):
@@ -115,6 +141,42 @@ def test_a_file_alone_is_enough(folder, tmp_path):
 def test_truncation_0_draws_one_picture_for_all(folder, tmp_path):
     edge_sample.main(["--model", str(folder), "--seeds", "0-1", "--truncation", "0", "--out", str(tmp_path)])
     np.testing.assert_array_equal(read(tmp_path / "seed-0000.png"), read(tmp_path / "seed-0001.png"))
+
+
+def test_a_class_is_drawn_by_its_name_or_its_number(conditional_model, conditional_folder, tmp_path):
+    shown = {}
+    for wanted, label in (("blue", 0), ("red", 2), ("1", 1), ("2", 1)):  # a name goes before a number
+        shown[label] = drawn("--model", conditional_folder, "--seeds", "3,4", "--class", wanted, "--out", tmp_path / wanted)
+        assert np.abs(shown[label] - keras_pictures(conditional_model, [3, 4], [label] * 2)).max() <= 1
+    assert min(np.abs(shown[one] - shown[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 64
+
+
+def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_model, conditional_folder, tmp_path):
+    seeds = [1, 3, 5, 4294967295]
+    shown = drawn("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
+    labels = labels_of(seeds, None, list(CLASSES), "folder")
+    assert np.abs(shown - keras_pictures(conditional_model, seeds, labels)).max() <= 1
+
+
+def test_a_conditional_file_alone_wants_the_number_of_a_class(conditional_model, conditional_folder, tmp_path, capsys):
+    alone = tmp_path / "mine.tflite"
+    alone.write_bytes((conditional_folder / "generator_fp32.tflite").read_bytes())
+    flags = ("--model", alone, "--seeds", "3", "--out", tmp_path / "pictures")
+    assert "--class: expected --class NUMBER, since no model.json names" in refusal(capsys, *flags)
+    assert "--class NUMBER" in refusal(capsys, *flags, "--class", "red")
+    for number in ("3", "2147483648"):  # one after the last class; one too large for an int32
+        assert f"received {number}" in refusal(capsys, *flags, "--class", number)
+    assert "received 3" in refusal(capsys, "--model", alone, "--class", "3", "--benchmark")
+    assert not (tmp_path / "pictures").exists()
+    shown = drawn("--class", "2", *flags)
+    assert np.abs(shown - keras_pictures(conditional_model, [3], [2])).max() <= 1
+
+
+def test_a_class_that_is_not_there_is_refused(folder, conditional_folder, capsys):
+    for wanted in ("green", "3", "-1", ""):
+        line = refusal(capsys, "--model", conditional_folder, "--out", "grid.png", "--class", wanted)
+        assert f"--class: expected one of blue, 2, red, or a number below 3, received {wanted!r}" in line
+    assert "--class: expected a generator that was" in refusal(capsys, "--model", folder, "--out", "grid.png", "--class", "blue")
 
 
 def test_benchmark_prints_time_and_rate_that_fit(folder, capsys):

@@ -20,15 +20,17 @@ from keras_dcgan.models import generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LATENT_DIM = 12
+CLASSES = ("blue", "green", "red")
 TFLITE = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
 
 
-def lively_generator(size=(16, 16), channels=3, **options):
-    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1]."""
-    model = generator(size, channels, latent_dim=LATENT_DIM, filters=8, **options)
+def lively_generator(size=(16, 16), channels=3, classes=0, **options):
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
+    model = generator(size, channels, latent_dim=LATENT_DIM, filters=8, classes=classes, **options)
     for layer in model.layers:
         layer.momentum = 0.0  # of batch norm: one batch settles it
-    model(latents(range(64), LATENT_DIM), training=True)
+    z = latents(range(64), LATENT_DIM)
+    model([z, np.arange(64) % classes] if classes else z, training=True)
     kernel = model.get_layer("to_image").kernel
     kernel.assign(kernel * 10)
     return model
@@ -39,12 +41,16 @@ def model():
     return lively_generator()
 
 
-@pytest.fixture(scope="module")
-def run(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
+def save_run(model, folder, classes=()):
     folder.mkdir()
     model.save(folder / "generator.keras")
+    (folder / "data.json").write_text(json.dumps({"classes": classes}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    return save_run(model, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,18 @@ def command(run):
 @pytest.fixture(scope="module")
 def out(run, command):
     assert command.returncode == 0, command.stderr
+    return run / "export"
+
+
+@pytest.fixture(scope="module")
+def conditional_model():
+    return lively_generator(classes=len(CLASSES))
+
+
+@pytest.fixture(scope="module")
+def conditional_out(conditional_model, tmp_path_factory):
+    run = save_run(conditional_model, tmp_path_factory.mktemp("runs") / "conditional", CLASSES)
+    main(["--run", str(run), "--formats", "saved_model,fp32"])
     return run / "export"
 
 
@@ -82,12 +100,17 @@ def test_a_file_has_two_named_signatures_of_fixed_shapes(out, name):
         assert image["dtype"] == dtype
 
 
+def operations_of(file):
+    flatbuffer = flatbuffer_utils.read_model(file)
+    operations = [flatbuffer_utils.opcode_to_name(flatbuffer, index) for index in range(len(flatbuffer.operatorCodes))]
+    assert [code.customCode for code in flatbuffer.operatorCodes] == [None] * len(operations)
+    return operations
+
+
 @pytest.mark.parametrize("name", TFLITE)
 def test_a_file_needs_builtin_operations_only(out, name):
-    flatbuffer = flatbuffer_utils.read_model(out / name)
-    operations = [flatbuffer_utils.opcode_to_name(flatbuffer, index) for index in range(len(flatbuffer.operatorCodes))]
+    operations = operations_of(out / name)
     assert "TRANSPOSE_CONV" in operations and "CUSTOM" not in operations
-    assert [code.customCode for code in flatbuffer.operatorCodes] == [None] * len(operations)
 
 
 def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
@@ -110,7 +133,7 @@ def test_every_file_draws_what_keras_draws(model, out):
     reference = model.predict(z, verbose=0)
     assert np.ptp(reference) > 1.5
     for name, tolerance in zip(TFLITE, (1e-4, 0.01, 0.2), strict=True):
-        images = edge_sample.draw(edge_sample.load(out / name)[0], z, "sample")
+        images = edge_sample.draw(edge_sample.load(out / name)[0], {"z": z}, "sample")
         assert np.abs(images - reference).max() < tolerance, name
 
 
@@ -136,6 +159,14 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == ["generator_fp32.tflite"]
 
 
+def test_each_file_is_reported_before_the_next_is_made(model, out, tmp_path, monkeypatch):
+    events = []
+    files = {"float32": TFLITE[0], "int8": TFLITE[2]}
+    monkeypatch.setattr(convert, "to_tflite", lambda path, weights: events.append(weights) or (out / files[weights]).read_bytes())
+    convert.export(model, ["fp32", "int8"], tmp_path, "tiny", report=lambda artefact: events.append(artefact.variant.file))
+    assert events == ["float32", TFLITE[0], "int8", TFLITE[2]]
+
+
 def test_an_export_leaves_nothing_of_an_earlier_one(run, out, tmp_path):
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "notes.txt").write_text("the user's own")
@@ -152,8 +183,8 @@ def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
     (tmp_path / "ends.tflite").write_bytes(convert.to_tflite(tmp_path / "saved_model", "float32"))
     z = latents([0], LATENT_DIM)
     for run in (
-        lambda: parity.run_tflite(tmp_path / "ends.tflite", z),
-        lambda: parity.run_saved_model(tmp_path / "saved_model", z),
+        lambda: parity.run_tflite(tmp_path / "ends.tflite", {"z": z}),
+        lambda: parity.run_saved_model(tmp_path / "saved_model", {"z": z}),
     ):
         images, pixels, _ = run()
         assert np.unique(images, axis=2)[0, 0].tolist() == [[1, -1, 0]]
@@ -183,7 +214,10 @@ def test_model_json_holds_what_a_device_needs(out):
         raise AssertionError(f"{constant} is not JSON")
 
     about = json.loads((out / "model.json").read_text(), parse_constant=refuse)
-    assert (about["format_version"], about["name"]) == (1, "tiny")
+    assert (about["format_version"], about["name"], about["classes"]) == (1, "tiny", [])
+    assert about["signatures"]["sample"]["inputs"] == {
+        "z": {"shape": [1, LATENT_DIM], "dtype": "float32", "distribution": "standard normal"}
+    }
     assert [about[key] for key in ("height", "width", "channels", "latent_dim")] == [16, 16, 3, LATENT_DIM]
     assert [golden["seed"] for golden in about["seed"]["golden"]] == [0, 1, 2**32 - 1]
     for golden in about["seed"]["golden"]:
@@ -198,6 +232,48 @@ def test_model_json_holds_what_a_device_needs(out):
         assert entry["psnr"] >= entry["least_psnr"]
 
 
+def test_a_conditional_file_takes_a_label_too(conditional_out):
+    interpreter = Interpreter(str(conditional_out / "generator_fp32.tflite"))
+    for signature in ("sample", "sample_rgb"):
+        inputs = interpreter.get_signature_runner(signature).get_input_details()
+        assert {name: (value["shape_signature"].tolist(), value["dtype"]) for name, value in inputs.items()} == {
+            "z": ([1, LATENT_DIM], np.float32),
+            "label": ([1], np.int32),
+        }
+    assert "CUSTOM" not in operations_of(conditional_out / "generator_fp32.tflite")
+
+
+def test_a_label_draws_its_own_class_as_keras_does(conditional_model, conditional_out):
+    z, label = latents([5, 5, 5], LATENT_DIM), np.array([2, 0, 1], np.int32)
+    reference = conditional_model([z, label]).numpy()
+    assert min(np.abs(reference[one] - reference[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 0.5
+    interpreter, *_ = edge_sample.load(conditional_out / "generator_fp32.tflite")
+    np.testing.assert_allclose(edge_sample.draw(interpreter, {"z": z, "label": label}, "sample"), reference, atol=1e-4)
+    saved = tf.saved_model.load(str(conditional_out / "saved_model"))
+    images = saved.signatures["sample"](z=tf.constant(z), label=tf.constant(label))["images"]  # a batch of three
+    np.testing.assert_allclose(images, reference, atol=1e-4)
+
+
+def test_model_json_names_the_classes_in_the_order_of_their_labels(conditional_out):
+    about = json.loads((conditional_out / "model.json").read_text())
+    assert about["classes"] == list(CLASSES)
+    for signature in about["signatures"].values():
+        assert list(signature["inputs"]) == ["z", "label"]
+        assert signature["inputs"]["label"] == {"shape": [1], "dtype": "int32", "range": [0, 2]}
+    assert min(entry["psnr"] for entry in about["files"].values()) > 100
+
+
+def test_a_file_that_draws_one_class_wrongly_is_refused(conditional_model, tmp_path, monkeypatch):
+    other = tf.keras.models.clone_model(conditional_model)
+    other.set_weights(conditional_model.get_weights())
+    table = other.get_layer("meaning").embeddings
+    table.assign(table.numpy()[[0, 1, 1]])
+    sound = convert.write_saved_model
+    monkeypatch.setattr(convert, "write_saved_model", lambda generator, folder, batch: sound(other, folder, batch))
+    (artefact,) = convert.export(conditional_model, ["saved_model"], tmp_path, "other", CLASSES)
+    assert "dB against Keras" in artefact.parity.faults[0]
+
+
 @pytest.mark.parametrize(
     ("size", "channels", "upsample"),
     [((16, 16), 1, "transpose"), ((24, 17), 4, "nearest"), ((17, 24), 3, "transpose")],
@@ -206,16 +282,19 @@ def test_other_shapes_convert_and_agree(size, channels, upsample, tmp_path):
     model = lively_generator(size, channels, upsample=upsample)
     artefacts = convert.export(model, ["fp32", "int8"], tmp_path, name="other")
     assert [artefact.parity.faults for artefact in artefacts] == [(), ()]
-    (pixels,) = edge_sample.draw(edge_sample.load(tmp_path / "generator_fp32.tflite")[0], latents([3], LATENT_DIM))
+    (pixels,) = edge_sample.draw(edge_sample.load(tmp_path / "generator_fp32.tflite")[0], {"z": latents([3], LATENT_DIM)})
     assert pixels.shape == (*size, channels)
 
 
 def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
     (tmp_path / "file").write_text("")
+    (tmp_path / "no_data").mkdir()
+    shutil.copy(run / "generator.keras", tmp_path / "no_data")
     (tmp_path / "foreign" / "saved_model").mkdir(parents=True)
     for flags, words in (
         (["--run", run, "--formats", "fp32,fp33"], "--formats: expected some of saved_model,fp32,fp16,int8, received 'fp32,fp33'"),
         (["--run", tmp_path / "nowhere"], "--run: expected"),
+        (["--run", tmp_path / "no_data"], "--run: expected the data.json of a run"),
         (["--run", run, "--out", tmp_path / "file"], "--out: expected a folder"),
         (["--run", run, "--out", tmp_path / "foreign"], "--out: expected a folder of an earlier export"),
         ([], "--run"),

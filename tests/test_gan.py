@@ -88,7 +88,9 @@ def test_average_follows_by_its_half_life_with_a_ramp_up():
 
 def test_accuracies_count_what_the_discriminator_tells_rightly():
     z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
-    G = keras.Model(z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z)))
+    G = keras.Model(
+        z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z))
+    )
     mean = keras.layers.GlobalAveragePooling2D()(pictures)  # a picture's logit is its brightness
     D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(mean))
     gan = DCGAN(G, D, keras.models.clone_model(G))

@@ -26,15 +26,18 @@ MAY_IMPORT = {
     "keras_dcgan.data": {"cli", "decode", "feed", "sources"},
     "keras_dcgan.gan": {"losses"},
     "keras_dcgan.runs": {"config", "devices", "gan", "losses", "models"},
-    "keras_dcgan.callbacks": {"config", "images"},
-    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs"},
+    "keras_dcgan.watchdog": {"images", "metrics"},
+    "keras_dcgan.callbacks": {"config", "images", "watchdog"},
+    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
     "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
     "export.edge_sample": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
     "export.convert": {"parity", "runs", "latents", "images"},
     "export.__main__": {"cli", "convert", "devices", "parity", "runs"},
 }
-FILES = sorted(path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py")
+FILES = sorted(
+    path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"
+)
 
 
 def imported(path: Path) -> set[str]:

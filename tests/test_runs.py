@@ -27,7 +27,7 @@ def train(gan, steps):
 def everything(gan):
     optimizers = [v for optimizer in (gan.g_optimizer, gan.d_optimizer) for v in optimizer.variables]
     networks = [v for network in (gan.generator, gan.discriminator, gan.ema_generator) for v in network.weights]
-    return [v.numpy() for v in networks + optimizers + [gan.step]] + [np.array(list(gan.current_means().values()))]
+    return [v.numpy() for v in networks + optimizers + [gan.step, gan.stream]] + [np.array(list(gan.current_means().values()))]
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +116,29 @@ def test_the_newest_checkpoints_are_kept_and_no_unfinished_ones(saved, at_step_4
         assert [place.name for place in run.checkpoints()] == ["step-000000003", "step-000000004"]
 
 
-def test_a_failed_save_leaves_the_run_as_it_was(saved, at_step_4, monkeypatch):
+def test_the_best_is_kept_beside_the_newest(saved, at_step_4):
+    config, gan = saved
+    file = runs.Path(config.run) / "generator.keras"
+    before = file.read_bytes()
+    with runs.open_run(settings(config.run, "--keep", "1"), MANIFEST) as run:
+        run.save(at_step_4, best_step=2)
+        assert [place.name for place in run.checkpoints()] == ["step-000000002", "step-000000004"]
+        assert file.read_bytes() == before
+        run.save(at_step_4, best_step=4)
+        assert file.read_bytes() != before or (run.path / "generator_last.keras").read_bytes() == before
+        assert [place.name for place in run.checkpoints()] == ["step-000000004"]
+
+
+def test_a_failed_save_leaves_the_checkpoint_before_it(saved, at_step_4, monkeypatch):
     config, _ = saved
-    before = (runs.Path(config.run) / "generator.keras").read_bytes()
     with runs.open_run(config, MANIFEST) as run:
         monkeypatch.setattr(runs, "_sha256", lambda file: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run.save(at_step_4)
         monkeypatch.undo()
         assert run.restore(runs.build(config, 3)) == (3, [])
-        assert (run.path / "generator.keras").read_bytes() == before
+        for name in ("generator.keras", "generator_last.keras"):
+            assert keras.saving.load_model(run.path / name).count_params() > 0  # whole, whichever of the two it is
 
 
 def test_other_settings_or_images_are_refused_by_name(saved):

@@ -1,0 +1,76 @@
+"""Is the training still worth its electricity? What a tick measures of the samples, and what the rows so far give rise to.
+
+    quality = Quality(real, generator, inputs)     # once; then at each tick
+    quality()                                      # {"swd": 31.2, ..., "spread": 0.97}
+    alarms(rows)                                   # {} or {"collapse": "the samples are 0.04 times as varied as ..."}
+
+`alarms` looks at the rows of metrics.jsonl and at nothing else, so a resumed run is warned of what an unbroken one would be.
+"""
+
+import keras
+import numpy as np
+
+from keras_dcgan import images, metrics
+
+PATIENCE = 3  # ticks in a row: one bad one happens in healthy runs
+COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 after their first ticks
+LOST = 2.0  # times the best distance so far
+WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
+
+
+class Diverged(ArithmeticError):
+    """A loss or a weight is no longer a number; the message says which."""
+
+
+class Quality:
+    """SWD and spread of what the averaged generator draws of always the same inputs, against the same real images."""
+
+    def __init__(self, real: np.ndarray, generator: keras.Model, inputs: list[np.ndarray]):
+        self.generator, self.inputs = generator, inputs
+        self.reference = metrics.SlicedWasserstein(real, patches=32)
+        self.real_spread = metrics.spread(real)
+
+    def __call__(self) -> dict[str, float]:
+        fakes = np.stack(list(images.draw(self.generator, self.inputs)))
+        spread = metrics.spread(fakes) / max(self.real_spread, 1e-6)
+        return {**self.reference.distance(fakes), "spread": spread}
+
+
+def sample_count(tick_images: float) -> int:
+    """How many samples a tick can afford to measure: a quarter of the images it trains on, which costs 2 to 4 % of its time."""
+    return int(np.clip(tick_images / 4, 64, 2048)) // images.CHUNK * images.CHUNK
+
+
+def alarms(rows: list[dict]) -> dict[str, str]:
+    """name -> sentence, for what the last PATIENCE rows have in common; {} for a healthy run, and in its first ticks."""
+    recent = rows[-PATIENCE:]
+    if len(recent) < PATIENCE:
+        return {}
+    best = min((row["swd"] for row in rows if "swd" in row), default=None)
+    if best is not None and any(row["swd"] <= best for row in recent):
+        return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
+    found = {}
+    if all(row.get("spread", 1) < COLLAPSED for row in recent):
+        found["collapse"] = f"the samples are {recent[-1]['spread']:.2f} times as varied as the real images"
+    if best is not None and all(row["swd"] > LOST * best for row in recent):
+        found["quality lost"] = f"swd is {recent[-1]['swd']:.0f}, and was {best:.0f} at its best"
+    if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
+        found["discriminator won"] = "it tells every real image from every fake, and the samples do not improve"
+    return found
+
+
+def best_step(rows: list[dict]) -> int | None:
+    """The step of the row with the lowest swd; None where nothing was measured."""
+    measured = [row for row in rows if "swd" in row]
+    return min(measured, key=lambda row: row["swd"])["step"] if measured else None
+
+
+def not_finite(gan) -> list[str]:
+    """The names of the weights that hold NaN or infinity, the discriminator's first: it is the first to learn in a step."""
+    networks = (gan.discriminator, gan.generator, gan.ema_generator)
+    return [
+        f"{network.name}/{weight.path}"
+        for network in networks
+        for weight in network.weights
+        if not np.isfinite(weight.numpy()).all()
+    ]

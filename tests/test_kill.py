@@ -1,0 +1,84 @@
+"""A real process, killed with SIGKILL at random moments and started again, ends where an undisturbed one ends, to the bit."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+
+import pytest
+
+from tools.soak import checkpoint_steps, differences
+
+SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--kimg", "0.24", "--keep", "2", "--deterministic"]
+STEPS, TICKS = 30, 6
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
+    """The verb itself, in a process that is killed at the given occasion of a moment."""
+    from keras_dcgan import callbacks, fit, images, runs
+
+    def deadly(module, name, before=None):
+        """Lets the function die when it is called for the `occasion`-th time, after doing `before`."""
+        function, calls = getattr(module, name), []
+
+        def call(*these, **options):
+            calls.append(1)
+            if len(calls) == occasion:
+                (before or die)(*these)
+                die()
+            return function(*these, **options)
+
+        setattr(module, name, call)
+
+    def half_a_row(file, row):
+        with open(file.path, "a") as stream:
+            stream.write(str(row)[:40])
+
+    moments = {
+        "step": lambda: deadly(callbacks.Progress, "update"),
+        "grid": lambda: deadly(images, "_write"),
+        "row": lambda: deadly(callbacks.MetricsFile, "__call__", half_a_row),
+        "generator": lambda: deadly(runs.Run, "_write_generator"),
+        "checkpoint": lambda: deadly(runs, "_sha256"),  # its data are written, its name is not
+    }
+    if moment:
+        moments[moment]()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        raise SystemExit(fit.main(arguments))
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Starts `train` in a process forked from one that has imported TensorFlow already: seconds less than a new one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.callbacks", "keras_dcgan.runs"])
+
+    def run(*arguments):
+        process = context.Process(target=train, args=arguments)
+        process.start()
+        process.join(timeout=120)
+        return process.exitcode
+
+    return run
+
+
+def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, folder, tmp_path):
+    calm, killed = (["--data", str(folder), "--run", str(tmp_path / name), *SMALL] for name in ("calm", "killed"))
+    assert start(calm) == 0
+    assert checkpoint_steps(tmp_path / "calm")[-1] == STEPS
+    dice = random.Random(1)
+    # An occasion is counted from each start: late enough for some progress, early enough to come before the end.
+    kills = [(moment, dice.randint(3, 6)) for moment in ("step", "grid", "row", "generator", "checkpoint")]
+    kills = [("grid", 2), *((moment, min(occasion, 2) if moment == "row" else occasion) for moment, occasion in kills)]
+    seen = []
+    for moment, occasion in kills:
+        assert start(killed, moment, occasion) == -signal.SIGKILL, f"{moment} {occasion} came too late"
+        seen.append(checkpoint_steps(tmp_path / "killed")[-1:])
+    assert len(set(map(str, seen))) > 2  # it did get on meanwhile
+    assert start(killed) == 0
+    assert differences(tmp_path / "calm", tmp_path / "killed") == []

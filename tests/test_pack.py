@@ -1,0 +1,115 @@
+"""TFRecord shards: packed once, and fed with the promises that the array keeps."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from conftest import discs
+
+from keras_dcgan import data
+from tools import pack
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """50 images in 7 shards, of 7 or 8 records."""
+    np.savez(tmp_path / "a.npz", images=discs(50), labels=np.arange(50) % 2)
+    images = data.prepare(str(tmp_path / "a.npz"), (16, 16), conditional=True, show=len)
+    pack.pack(images, tmp_path / "out", shards=7, show=len)
+    return images, str(tmp_path / "out" / "*.tfrecord")
+
+
+def opened(pattern: str, conditional: bool = False, size: tuple[int, int] = (16, 16)):
+    return data.prepare(pattern, size, conditional=conditional)
+
+
+def taken(dataset, steps: int) -> list:
+    return list(dataset.take(steps).as_numpy_iterator())
+
+
+def which(images: data.ImageSet, batches: list[np.ndarray]) -> list[int]:
+    """The numbers of the images in those batches."""
+    number = {image.tobytes(): i for i, image in enumerate(images.images)}
+    return [number[image.tobytes()] for batch in batches for image in batch]
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_every_image_comes_once_an_epoch_with_its_label(packed, tmp_path, encoding):
+    images, _ = packed
+    pack.pack(images, tmp_path / encoding, encoding, shards=7, show=len)
+    steps = taken(data.batches(opened(str(tmp_path / encoding / "*.tfrecord"), conditional=True), 10, 0), 10)
+    order = which(images, [batch for batch, _ in steps])
+    assert sorted(order[:50]) == sorted(order[50:]) == list(range(50)) and order[:50] != order[50:]
+    assert [label for _, labels in steps for label in labels] == [images.labels[i] for i in order]
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 7, 12, 31])
+def test_any_step_can_be_begun_with(packed, start):
+    shards = opened(packed[1])
+    straight = taken(data.batches(shards, 8, 3, flip=True), start + 2)
+    np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True), 2), straight[start:])
+
+
+def test_workers_share_the_shards_among_them(packed):
+    images, pattern = packed
+    parts = [which(images, taken(data.batches(opened(pattern), 6, 0, shard=(i, 3)), 60)) for i in range(3)]
+    assert set(parts[0]).isdisjoint(parts[1]) and set(parts[1]).isdisjoint(parts[2]) and set(parts[2]).isdisjoint(parts[0])
+    assert set().union(*parts) == set(range(50))
+    with pytest.raises(ValueError, match="^--data: expected a shard or more for each of 8 workers, received 7"):
+        data.batches(opened(pattern), 8, 0, shard=(0, 8))
+
+
+def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):
+    images, pattern = packed
+    shards = opened(pattern, conditional=True)
+    assert shards.manifest["fingerprint"] == images.manifest["fingerprint"]
+    assert shards.manifest["classes"] == ["0", "1"] and shards.manifest["images"] == 50
+    assert "50 images of 16x16x3" in data.report(shards.manifest)
+    assert data.preview(shards, 9).shape == (9, 16, 16, 3)
+    some = opened(pattern.replace("*", "*-0000[01]-*"))
+    assert some.manifest["images"] == 15
+    assert len(set(which(images, taken(data.batches(some, 5, 0), 3)))) == 15
+
+
+def test_packing_goes_on_with_the_shards_that_are_missing(packed, tmp_path):
+    images, pattern = packed
+    out = tmp_path / "out"
+    files = sorted(out.glob("*.tfrecord"))
+    content = {file: file.read_bytes() for file in files}
+    (out / "index.json").unlink()
+    files[2].unlink()
+    files[0].write_bytes(b"kept")  # whole shards are not written again
+    pack.pack(images, out, shards=7, show=len)
+    assert files[0].read_bytes() == b"kept"
+    assert all(file.read_bytes() == content[file] for file in files[1:])
+    assert json.loads((out / "index.json").read_text())["images"] == 50
+
+
+def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
+    with pytest.raises(ValueError, match="^--out: expected a folder without the shards of something else"):
+        pack.pack(packed[0], tmp_path / "out", shards=3, show=len)
+    assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 7
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size": (8, 8)}, r"^--size, --channels: expected \(16, 16, 3\), as the shards have it, received \(8, 8\)"),
+        ({"conditional": True}, "^--conditional: expected shards packed with --conditional"),
+    ],
+)
+def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
+    np.save(tmp_path / "a.npy", discs(4))
+    pack.pack(data.prepare(str(tmp_path / "a.npy"), (16, 16)), tmp_path, show=len)
+    with pytest.raises(ValueError, match=message):
+        opened(str(tmp_path / "*.tfrecord"), **options)
+
+
+def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path, monkeypatch, capsys):
+    argv = ["pack", "--data", str(folder), "--out", str(tmp_path / "out"), "--size", "16x24", "--encoding", "png"]
+    monkeypatch.setattr("sys.argv", argv)
+    pack.main()
+    told = capsys.readouterr().out
+    assert "40 images of 16x24x3" in told and told.endswith(f"40 images in 1 shards; --data '{tmp_path}/out/*.tfrecord'\n")
+    assert [pathlib.Path(file).suffix for file in opened(f"{tmp_path}/out/*.tfrecord", size=(16, 24)).files] == [".tfrecord"]

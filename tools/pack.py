@@ -1,0 +1,105 @@
+"""Any source of images -> TFRecord shards and an index, for clusters and buckets.
+
+    python -m tools.pack --data ./imgs --out ./shards --size 64
+    python -m keras_dcgan.fit --data './shards/*.tfrecord'       # or gs://bucket/shards/*.tfrecord, after copying the folder there
+
+Images are prepared as `fit` prepares them, shuffled once, and written shard by shard; index.json, with what was left out and why,
+comes last. Cut short, the same command goes on with the shards that are missing. For several workers, choose --shards so that
+their number divides it: each worker then has as many images as the others.
+"""
+
+import argparse
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+
+from keras_dcgan import cli, data
+from keras_dcgan.feed import INDEX
+
+SHARD_MB = 32  # four shards are in memory together when they are read
+
+
+def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards: int | None = None, show=print) -> dict:
+    """Writes the shards and the index that it returns. encoding: "raw", or "png" (smaller, and slower to read)."""
+    import tensorflow as tf
+
+    total, megabytes = len(images.images), images.images.nbytes / 1e6
+    shards = min(shards or max(1, round(megabytes / SHARD_MB)), total)
+    order = np.random.RandomState(0).permutation(total)  # so that any few shards are a fair sample
+    contents = np.array_split(order, shards)
+    # The name of a shard says what is in it: one that is there needs not be written again.
+    key = hashlib.sha256(json.dumps([images.manifest["fingerprint"], encoding, shards]).encode()).hexdigest()[:12]
+    names = [f"{key}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
+    out.mkdir(parents=True, exist_ok=True)
+    if others := sorted({path.name for path in out.glob("*.tfrecord")} - set(names)):
+        raise ValueError(f"--out: expected a folder without the shards of something else, received {out} with {others[0]}")
+    for number, (name, rows) in enumerate(zip(names, contents), 1):
+        if not (out / name).exists():
+            unfinished = out / f"{name}.unfinished"
+            with tf.io.TFRecordWriter(str(unfinished)) as writer:
+                for row in rows:
+                    writer.write(_record(images, row, encoding))
+            unfinished.rename(out / name)
+            show(f"{number} of {shards}: {name}, {len(rows):,} images")
+    files = [{"file": name, "records": len(rows)} for name, rows in zip(names, contents)]
+    index = images.manifest | {"encoding": encoding, "shards": files}
+    unfinished = out / f"{INDEX}.unfinished"
+    unfinished.write_text(json.dumps(index))
+    unfinished.rename(out / INDEX)
+    return index
+
+
+def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
+    import tensorflow as tf
+
+    pixels = images.images[row]
+    content = tf.io.encode_png(pixels).numpy() if encoding == "png" else pixels.tobytes()
+    features = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))}
+    if images.labels is not None:
+        features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[images.labels[row]]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise argparse.ArgumentTypeError(f"expected N or HxW in pixels, received {text!r}")
+    return int(sides[0]), int(sides[-1])
+
+
+def main():
+    parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
+    parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the shards")
+    parser.add_argument("--size", type=_size, default="64", help="pixels, N or HxW [%(default)s]")
+    parser.add_argument("--channels", choices=["auto", "1", "3", "4"], default="auto", help="[%(default)s]")
+    parser.add_argument("--crop", choices=["center", "none"], default="center", help="none: squash [%(default)s]")
+    parser.add_argument("--background", default="white", help="colour behind transparent images [%(default)s]")
+    parser.add_argument("--max-pixels", type=int, default=data.MAX_PIXELS, help="larger images are left out [%(default)s]")
+    parser.add_argument("--conditional", action="store_true", help="folders are classes")
+    parser.add_argument("--encoding", choices=["raw", "png"], default="raw", help="[%(default)s]")
+    parser.add_argument("--shards", type=int, help=f"how many [one for each {SHARD_MB} MB]")
+    parser.add_argument("--cache", metavar="DIR", help="where prepared images are kept [as for fit]")
+    args = parser.parse_args()
+    with cli.user_errors(parser.verb):
+        if args.data.endswith(".tfrecord"):
+            raise ValueError(f"--data: expected images, received shards: {args.data}")
+        images = data.prepare(
+            args.data,
+            args.size,
+            args.channels if args.channels == "auto" else int(args.channels),
+            crop=args.crop,
+            background=args.background,
+            max_pixels=args.max_pixels,
+            conditional=args.conditional,
+            cache=args.cache,
+        )
+        print(data.report(images.manifest))
+        index = pack(images, args.out, args.encoding, args.shards)
+    print(f"{index['images']:,} images in {len(index['shards'])} shards; --data '{args.out}/*.tfrecord'")
+
+
+if __name__ == "__main__":
+    main()
