@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import keras
 import numpy as np
@@ -50,13 +51,14 @@ class Ticks(keras.callbacks.Callback):
         actions: list[Callable[[dict], None]],
         save: Callable[[], None],
         seconds: float = 0.0,
+        is_silent: bool = False,
     ):
         super().__init__()
         self.config, self.batch = config, config.batch
         self.measure, self.actions, self.save = measure, actions, save
         self.seconds_before = seconds
         self.received = None
-        self.progress = Progress(config.total_steps * config.batch)
+        self.progress = Progress(config.total_steps * config.batch, open(os.devnull, "w") if is_silent else sys.stdout)
 
     def on_train_begin(self, logs=None):
         self.step = self.tick_start = self.model.steps_taken
@@ -123,9 +125,9 @@ class Progress:
     Not Keras' Progbar: after a resume its rate and its time left would count the images of earlier processes as well.
     """
 
-    def __init__(self, total_images: int, stream=None):
+    def __init__(self, total_images: int, stream: TextIO):
         self.total = total_images
-        self.stream = stream or sys.stdout
+        self.stream = stream
         self.is_terminal = self.stream.isatty()
         self.first = None  # (time, images) after the first step, which has built the graph and tells nothing about the rate
         self.shown = 0.0
@@ -195,24 +197,6 @@ def _row_or_none(line: str) -> dict | None:
         return None
 
 
-class Alarm:
-    """Says once, on the screen and in TensorBoard, when something begins to be wrong; `stop` ends the training then."""
-
-    def __init__(self, rows: list[dict], progress: Progress, note: Callable[[int, str], None], stop: Callable[[], None] | None):
-        self.rows, self.progress, self.note, self.stop = rows, progress, note, stop
-        self.ringing = watchdog.alarms(rows)
-
-    def __call__(self, row: dict):
-        found = watchdog.alarms(self.rows)
-        for name in found.keys() - self.ringing.keys():
-            text = f"warning: {name} at {row['kimg']:g} kimg: {found[name]}"
-            self.progress.note(text)
-            self.note(row["step"], text)
-        self.ringing = found
-        if found and self.stop:
-            self.stop()
-
-
 class SampleGrids:
     """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
 
@@ -271,6 +255,24 @@ class Board:
         with self.writer.as_default(step=step):
             tf.summary.text("alarms", text)
         self.writer.flush()
+
+
+class Alarm:
+    """Says once, on the screen and in TensorBoard, when something begins to be wrong; with `stops` it ends the training then."""
+
+    def __init__(self, rows: list[dict], ticks: Ticks, board: Board, stops: bool):
+        self.rows, self.ticks, self.board, self.stops = rows, ticks, board, stops
+        self.ringing = watchdog.alarms(rows)
+
+    def __call__(self, row: dict):
+        found = watchdog.alarms(self.rows)
+        for name in found.keys() - self.ringing.keys():
+            text = f"warning: {name} at {row['kimg']:g} kimg: {found[name]}"
+            self.ticks.progress.note(text)
+            self.board.note(row["step"], text)
+        self.ringing = found
+        if found and self.stops:
+            self.ticks.model.stop_training = True
 
 
 def _cut_events(folder: Path, step: int):

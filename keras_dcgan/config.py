@@ -132,7 +132,11 @@ class TrainConfig:
         "arithmetic of the training step; weights stay float32",
     )
     strategy: str = setting(
-        "Performance", "auto", one_of("auto", "single", "mirrored"), "one device, or all GPUs of this machine", resume=True
+        "Performance",
+        "auto",
+        one_of("auto", "single", "mirrored", "multiworker"),
+        "one device, all GPUs of this machine, or the machines of TF_CONFIG",
+        resume=True,
     )
     jit: str = setting("Performance", "auto", one_of("auto", "on", "off"), "compile the step with XLA; auto: on a GPU", resume=True)
     threads: int = setting("Performance", 0, number(0, 4096, kind=int), "CPU threads; 0: as many as there are cores", resume=True)

@@ -268,9 +268,9 @@ def _write_images(path, rows, count, size, channels, background) -> list[bytes]:
         for begin in range(0, count, at_once):
             shape = (min(at_once, count - begin), *size, 4)
             rgba = np.frombuffer(source.read(int(np.prod(shape))), np.uint8).reshape(shape)
-            images = _with_channels(rgba, channels, background)
+            images = np.ascontiguousarray(_with_channels(rgba, channels, background))
             digests += [_row_digest(image) for image in images]
-            target.write(images.tobytes())
+            target.write(images)
     return digests
 
 
@@ -289,7 +289,7 @@ def _with_channels(rgba: np.ndarray, channels: int, background: tuple[int, int, 
 
 
 def _row_digest(row: np.ndarray) -> bytes:
-    return hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(row, digest_size=16).digest()
 
 
 def _labels(found: Source, kept: list[int]) -> tuple[list[str], np.ndarray]:
@@ -298,7 +298,8 @@ def _labels(found: Source, kept: list[int]) -> tuple[list[str], np.ndarray]:
     classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10
     if few := [f"{_printable(name)}: {counts[name]}" for name in classes if counts[name] < 2]:
         raise ValueError(f"--conditional: expected two or more images in each class, received {', '.join(few)}")
-    return classes, np.array([classes.index(found.classes[i]) for i in kept], np.int32)
+    number = {name: i for i, name in enumerate(classes)}
+    return classes, np.array([number[found.classes[i]] for i in kept], np.int32)
 
 
 def _is_usable(array: np.ndarray | None, settings: dict) -> bool:

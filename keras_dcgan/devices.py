@@ -5,6 +5,9 @@ with devices.strategy("auto").scope(): ...
 devices.precision("auto")                          # -> "mixed_bfloat16" on a CPU with AVX512-BF16 or AMX, or a recent GPU
 """
 
+import json
+import os
+
 import tensorflow as tf
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # Keras' names
@@ -22,7 +25,18 @@ def start(threads: int = 0, deterministic: bool = False):
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
-    """auto: all GPUs if there are several, else one device. Raises ValueError where there is nothing to mirror on."""
+    """auto: all GPUs if there are several, else one device. Raises ValueError where there is nothing to mirror on.
+
+    multiworker: the machines of TF_CONFIG, which Kubernetes' TFJob and Vertex AI set, and which must be the first thing that
+    TensorFlow is told about.
+    """
+    if name == "multiworker":
+        try:
+            json.loads(os.environ["TF_CONFIG"])["cluster"]
+        except (KeyError, ValueError) as error:
+            received = os.environ.get("TF_CONFIG", "none")
+            raise ValueError(f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}") from error
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")  # CPU devices can be split in two, to try this without GPUs
@@ -30,6 +44,27 @@ def strategy(name: str) -> tf.distribute.Strategy:
             raise ValueError(f"--strategy: expected at least 2 devices for mirrored, received {len(devices)}")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """(number of this process, number of processes); number 0, the chief, alone writes."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().jobs:
+        return 0, 1
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs, workers = (len(cluster.get(job, [])) for job in ("chief", "worker"))
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0), chiefs + workers
+
+
+def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether all processes have the same number. All of them must ask."""
+
+    @tf.function
+    def sum_over_replicas(value):
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(value,)), axis=None)
+
+    total, squares = (float(sum_over_replicas(tf.constant(value, tf.float64))) for value in (number, number**2))
+    return strategy.num_replicas_in_sync * squares == total**2  # the variance is 0; exact, since steps are below 2**26
 
 
 def check_batch(batch: int, strategy: tf.distribute.Strategy):

@@ -5,6 +5,8 @@ What it leaves in runs/imgs/: the generator (generator.keras), grids of samples,
 
 import contextlib
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -44,71 +46,96 @@ def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
     )
 
 
-def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
-    from keras_dcgan import runs, watchdog
+@dataclass(frozen=True)
+class Session:
+    """What the steps of a training pass on to each other; run and gan are a runs.Run and a gan.DCGAN."""
 
+    config: TrainConfig
+    prepared: feed.ImageSet | feed.ShardSet
+    strategy: object
+    run: object
+    gan: object
+    is_chief: bool = True
+
+    @property
+    def classes(self) -> int:
+        return len(self.prepared.manifest["classes"])
+
+
+def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
+    from keras_dcgan import devices, runs
+
+    is_chief = devices.worker(strategy)[0] == 0
     with contextlib.ExitStack() as stack:
         with cli.user_errors("fit"):
-            run = stack.enter_context(runs.open_run(config, prepared.manifest))
-            with strategy.scope():
-                gan = runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
-            step = restore(run, gan)
+            opened = runs.open_run(config, prepared.manifest) if is_chief else contextlib.nullcontext(runs.Run(Path(config.run)))
+            session = Session(config, prepared, strategy, stack.enter_context(opened), build(config, prepared, strategy), is_chief)
+            step = restore(session)
         if step >= config.total_steps:
-            print(f"{run.path} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
-            return farewell(config, run)
-        print(plan(config, gan, strategy), flush=True)
-        while True:
-            try:
-                return train_from(step, config, prepared, run, gan)
-            except watchdog.Diverged as error:
-                rollbacks = int(gan.stream.numpy())
-                if config.on_nan == "stop" or rollbacks == ROLLBACKS:
-                    return give_up(error, run, rollbacks)
-                step, _ = run.restore(gan)
-                gan.stream.assign(rollbacks + 1)
-                print(
-                    f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True
-                )
+            print(f"{config.run} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
+            return farewell(config.run)
+        print(plan(session), flush=True)
+        return train_with_rollbacks(session, step)
 
 
-def train_from(step: int, config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, run, gan) -> int:
-    from keras_dcgan import callbacks, watchdog
+def build(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy):
+    from keras_dcgan import runs
 
-    metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
-    classes = len(prepared.manifest["classes"])
-    grid = grid_inputs(config.latent_dim, classes)
-    grids = callbacks.SampleGrids(run.path / "samples", gan.ema_generator, grid, config.grid_every, config.tick_kimg)
-    board = callbacks.Board(run.path / "logs", step, grids)
-    if step == 0:
-        board.introduce(config.to_json(), grids.reals(feed.preview(prepared, GRID)))
-        grids.draw(0)
-        run.save(gan)
+    with strategy.scope():
+        return runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
 
-    def measure() -> dict:
-        return {}
 
-    if config.metrics == "swd":
-        count = watchdog.sample_count(1000 * config.tick_kimg)
-        measure = watchdog.Quality(
-            feed.preview(prepared, count), gan.ema_generator, sample_inputs(count, config.latent_dim, classes)
+def restore(session: Session) -> int:
+    from keras_dcgan import devices
+
+    step, spoilt = session.run.restore(session.gan)
+    if not devices.agree(session.strategy, step):
+        raise ValueError(
+            f"--run: expected a directory that all workers share, received {session.run.path}, which holds step {step} here"
         )
+    if spoilt:
+        print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
+    if step:
+        print(f"Resuming {session.run.path} at {step} steps.")
+    return step
 
-    def stop():
-        gan.stop_training = True
 
-    ticks = callbacks.Ticks(
-        config,
-        measure,
-        actions=[grids, metrics, board],
-        save=lambda: run.save(gan, watchdog.best_step(metrics.rows)),
-        seconds=metrics.rows[-1]["seconds"] if metrics.rows else 0.0,
-    )
-    alarm = callbacks.Alarm(metrics.rows, ticks.progress, board.note, stop if config.on_collapse == "stop" else None)
-    ticks.actions.append(alarm)
-    stream = int(gan.stream.numpy()) << 32
+def train_with_rollbacks(session: Session, step: int) -> int:
+    import tensorflow as tf
+
+    from keras_dcgan import watchdog
+
+    while True:
+        try:
+            return train_from(session, step)
+        except watchdog.Diverged as error:
+            rollbacks = int(session.gan.stream.numpy())
+            if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
+                advice = "Try a lower --g-lr and --d-lr, --precision float32, or --on-nan rollback"
+                return stopped(session, f"{error}{f', after {rollbacks} rollbacks' if rollbacks else ''}", advice)
+            step, _ = session.run.restore(session.gan)
+            session.gan.stream.assign(rollbacks + 1)
+            print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)
+        except tf.errors.ResourceExhaustedError as error:
+            is_disk = "space" in error.message.lower()
+            return stopped(
+                session, error.message.splitlines()[0], "Free some space" if is_disk else "Try a smaller --batch or --filters"
+            )
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            return stopped(
+                session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
+            )
+        except OSError as error:
+            return stopped(session, error, "Free some space, or make it writable")
+
+
+def train_from(session: Session, step: int) -> int:
+    config, gan = session.config, session.gan
+    ticks = observe(session, step) if session.is_chief else follow(session)
+    seed = config.seed + (int(gan.stream.numpy()) << 32)
     with ticks.signals():
         gan.fit(
-            feed.batches(prepared, config.batch, config.seed + stream, step, flip=config.flip),
+            batches(session, seed, step),
             steps_per_epoch=config.total_steps - step,
             shuffle=False,
             callbacks=[ticks],
@@ -118,51 +145,87 @@ def train_from(step: int, config: TrainConfig, prepared: feed.ImageSet | feed.Sh
         print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
         return 128 + ticks.received
     if ticks.step < config.total_steps:
-        print(f"Stopped by --on-collapse stop: {', '.join(alarm.ringing)}. {run.path}/generator.keras is the best so far.")
-        return 1
-    return farewell(config, run)
+        return stopped(session, "by --on-collapse stop", f"{session.run.path}/generator.keras is the best so far")
+    return farewell(session.run.path)
+
+
+def batches(session: Session, seed: int, step: int):
+    """Each process makes its own rows of the global batches; each of its devices takes its share of them."""
+    config = session.config
+
+    def of_this_process(context):
+        shard = context.input_pipeline_id, context.num_input_pipelines
+        dataset = feed.batches(session.prepared, config.batch, seed, step, flip=config.flip, shard=shard)
+        return dataset.rebatch(context.get_per_replica_batch_size(config.batch))
+
+    return session.strategy.distribute_datasets_from_function(of_this_process)
+
+
+def observe(session: Session, step: int):
+    """The ticks of the process that writes: samples, metrics, TensorBoard, alarms and checkpoints."""
+    from keras_dcgan import callbacks, watchdog
+
+    config, run, gan = session.config, session.run, session.gan
+    metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
+    grids = callbacks.SampleGrids(
+        run.path / "samples", gan.ema_generator, grid_inputs(session), config.grid_every, config.tick_kimg
+    )
+    board = callbacks.Board(run.path / "logs", step, grids)
+    if step == 0:
+        board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
+        grids.draw(0)
+        run.save(gan)
+    measure = dict
+    if config.metrics == "swd":
+        count = watchdog.sample_count(1000 * config.tick_kimg)
+        measure = watchdog.Quality(feed.preview(session.prepared, count), gan.ema_generator, sample_inputs(session, count))
+    ticks = callbacks.Ticks(
+        config,
+        measure,
+        actions=[grids, metrics, board],
+        save=lambda: run.save(gan, watchdog.best_step(metrics.rows)),
+        seconds=metrics.rows[-1]["seconds"] if metrics.rows else 0.0,
+    )
+    ticks.actions.append(callbacks.Alarm(metrics.rows, ticks, board, stops=config.on_collapse == "stop"))
+    return ticks
+
+
+def follow(session: Session):
+    """The ticks of a worker that writes nothing: it counts, and keeps step with the others."""
+    from keras_dcgan import callbacks
+
+    return callbacks.Ticks(session.config, measure=dict, actions=[], save=lambda: None, is_silent=True)
 
 
 def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
     """One step of everything in memory."""
-    from keras_dcgan import runs
-
-    with strategy.scope():
-        gan = runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
-    print(plan(config, gan, strategy), flush=True)
-    gan.fit(feed.batches(prepared, config.batch, config.seed), steps_per_epoch=1, shuffle=False, verbose=0)
-    means = "  ".join(f"{name} {value:.3f}" for name, value in gan.current_means().items())
+    session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
+    print(plan(session), flush=True)
+    session.gan.fit(batches(session, config.seed, 0), steps_per_epoch=1, shuffle=False, verbose=0)
+    means = "  ".join(f"{name} {value:.3f}" for name, value in session.gan.current_means().items())
     print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
     return 0
 
 
-def sample_inputs(count: int, latent_dim: int, classes: int) -> list[np.ndarray]:
+def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
     """The first seeds, with the classes in turn."""
-    z = latents.latents(range(count), latent_dim)
-    return [z, np.arange(count, dtype=np.int32) % classes] if classes else [z]
+    z = latents.latents(range(count), session.config.latent_dim)
+    return [z, np.arange(count, dtype=np.int32) % session.classes] if session.classes else [z]
 
 
-def grid_inputs(latent_dim: int, classes: int) -> list[np.ndarray]:
+def grid_inputs(session: Session) -> list[np.ndarray]:
     """What the sample grids show: the first seeds; of a conditional run each column a class, from left to right."""
-    z, *labels = sample_inputs(GRID, latent_dim, classes)
-    return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % classes] if labels else [z]
+    z, *labels = sample_inputs(session, GRID)
+    return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % session.classes] if labels else [z]
 
 
-def restore(run, gan) -> int:
-    step, spoilt = run.restore(gan)
-    if spoilt:
-        print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
-    if step:
-        print(f"Resuming {run.path} at {step} steps.")
-    return step
-
-
-def plan(config: TrainConfig, gan, strategy) -> str:
+def plan(session: Session) -> str:
     from keras_dcgan import devices
 
+    config, gan = session.config, session.gan
     height, width, channels = gan.generator.output_shape[1:]
     parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
-    replicas = strategy.num_replicas_in_sync
+    replicas = session.strategy.num_replicas_in_sync
     return (
         f"{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {replicas} device{'s' if replicas > 1 else ''}\n"
@@ -171,22 +234,20 @@ def plan(config: TrainConfig, gan, strategy) -> str:
     )
 
 
-def give_up(error: Exception, run, rollbacks: int) -> int:
-    kept = run.checkpoints()[-1].name
-    after = f" after {rollbacks} rollbacks" if rollbacks else ""
-    print(
-        f"fit: stopped{after}: {error}. {run.path}/checkpoints/{kept} is sound. Try a lower --g-lr and --d-lr, "
-        "--precision float32, or --on-nan rollback.",
-        file=sys.stderr,
-    )
+def stopped(session: Session, why: str | Exception, advice: str) -> int:
+    if session.is_chief:
+        session.run.remove_leftovers()  # on a full disk they are in the way of what the user wants to do next
+    sound = session.run.checkpoints()[-1:]
+    kept = f"{sound[0]} is sound" if sound else "there is no checkpoint yet"
+    print(f"fit: stopped: {' '.join(str(why).split())}; {kept}. {advice}.", file=sys.stderr)
     return 1
 
 
-def farewell(config: TrainConfig, run) -> int:
+def farewell(path: str | Path) -> int:
     print(
-        f"Next:  python -m keras_dcgan.sample --run {run.path} --seeds 0-63 --out grid.png\n"
-        f"       tensorboard --logdir {run.path}\n"
-        f"       python -m export --run {run.path}"
+        f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out grid.png\n"
+        f"       tensorboard --logdir {path}\n"
+        f"       python -m export --run {path}"
     )
     return 0
 

@@ -112,7 +112,15 @@ class DCGAN(keras.Model):
         self.means["g_loss"].update_state(g_loss)
         self.means["real_acc"].update_state(tf.cast(real_logits > 0, tf.float32))
         self.means["fake_acc"].update_state(tf.cast(fake_logits < 0, tf.float32))
-        return {name: mean.result() for name, mean in self.means.items()}
+        logs = {name: mean.result() for name, mean in self.means.items()}
+        if isinstance(replica.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Keras 3.15 takes their mean over axis 0, which a scalar has not ("Invalid reduction dimension 0").
+            return {name: value[None] for name, value in logs.items()}
+        return logs
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing to build. Under a strategy Keras 3.15 would take a batch and average it over the replicas, which several machines
+        cannot do with uint8."""
 
     def _latents(self, count, replica):
         """This replica's rows of the global batch's z. Each replica draws all of them: it is cheap, and needs no talk."""

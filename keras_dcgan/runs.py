@@ -118,7 +118,7 @@ def open_run(config: TrainConfig, manifest: dict):
 class Run:
     """What is written into one run directory."""
 
-    def __init__(self, path: Path, keep: int):
+    def __init__(self, path: Path, keep: int = 1):
         self.path = path
         self.keep = keep
 

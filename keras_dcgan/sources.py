@@ -14,13 +14,14 @@ import pathlib
 import stat
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 
 from keras_dcgan import demo
-from keras_dcgan.decode import Rejected
+from keras_dcgan.decode import TOO_LARGE, Rejected
 
 EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
@@ -35,6 +36,8 @@ OTHER_EXTENSIONS = frozenset(
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
 # Pictures that would need another library: the extension says more than "not an image" would.
 UNSUPPORTED = frozenset(".heic .heif .jxl .jp2 .svg .psd .eps .pdf .cr2 .cr3 .nef .arw .raf .exr .hdr .mp4 .mov .avi .webm".split())
+
+LARGEST_MEMBER = 1 << 29  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
 
 EXPECTED = "expected a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, or demo"
 
@@ -145,11 +148,13 @@ def _archive(path: pathlib.Path) -> Source:
     members.sort(key=lambda pair: pair[0])
 
     def read(i):
+        if members[i][1].file_size > LARGEST_MEMBER:
+            raise Rejected(TOO_LARGE)
         try:
             return io.BytesIO(archive.read(members[i][1]))
         except (RuntimeError, NotImplementedError) as error:  # a password, or a compression that Python lacks
             raise Rejected(UNREADABLE) from error
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
             raise Rejected("damaged in the archive") from error
 
     state = digest([(name, member.file_size, member.CRC) for name, member in members] + left_out)

@@ -1,5 +1,6 @@
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
@@ -131,25 +132,33 @@ def test_durations():
     assert [duration(seconds) for seconds in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
 
 
-def test_an_alarm_is_told_once_until_it_is_over(tmp_path):
-    out, told = io.StringIO(), []
+def alarm_for(rows, stops=False):
+    """An Alarm, what it wrote on the screen, the steps it noted on the board, and the model it may stop."""
+    out, noted, model = io.StringIO(), [], SimpleNamespace(stop_training=False)
+    ticks = SimpleNamespace(progress=Progress(100, out), model=model)
+    board = SimpleNamespace(note=lambda step, text: noted.append(step))
+    return callbacks.Alarm(rows, ticks, board, stops), out, noted, model
+
+
+def test_an_alarm_is_told_once_until_it_is_over():
     healthy, bad = {"spread": 0.9, "swd": 10.0}, {"spread": 0.01, "swd": 15.0}
     rows = []
-    alarm = callbacks.Alarm(rows, Progress(100, out), lambda step, text: told.append(step), stop=None)
+    alarm, out, noted, model = alarm_for(rows)
     for step, quality in enumerate([healthy, bad, bad, bad, bad, healthy, bad, bad, bad], 1):
         rows.append(row(step, **quality))
         alarm(rows[-1])
-    assert told == [4, 9]
+    assert noted == [4, 9]
     assert out.getvalue().count("warning: collapse at 4 kimg: the samples are 0.01 times as varied") == 1
-    resumed = callbacks.Alarm(rows, Progress(100, out), lambda step, text: told.append(step), stop=None)
+    assert not model.stop_training
+    resumed, _, noted, _ = alarm_for(rows)
     rows.append(row(10, **bad))
     resumed(rows[-1])
-    assert told == [4, 9]
+    assert noted == []
 
 
 def test_an_alarm_can_stop_the_training():
-    rows, stopped = [row(step, spread=0.01, swd=10.0 + step) for step in range(1, 5)], []
-    alarm = callbacks.Alarm(rows[:2], Progress(100, io.StringIO()), lambda step, text: None, lambda: stopped.append(True))
-    alarm.rows = rows
+    rows = [row(step, spread=0.01, swd=10.0 + step) for step in range(1, 4)]
+    alarm, _, noted, model = alarm_for(rows, stops=True)
+    rows.append(row(4, spread=0.01, swd=14.0))
     alarm(rows[-1])
-    assert stopped == [True]
+    assert noted == [4] and model.stop_training

@@ -310,6 +310,14 @@ def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path):
     assert reasons(prepare(path).manifest) == {"b.png": "damaged in the archive"}
 
 
+def test_a_member_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST_MEMBER", 5000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", encoded(two_halves(), "PNG"))
+        archive.writestr("bomb.png", bytes(5001))
+    assert reasons(prepare(tmp_path / "a.zip").manifest) == {"bomb.png": decode.TOO_LARGE}
+
+
 def test_a_fitting_npy_is_used_where_it_lies_and_another_is_resized(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
     np.save(tmp_path / "a.npy", pixels)

@@ -73,7 +73,7 @@ def keras_pictures(model, seeds, labels=None):
     return images.to_uint8(model(z if labels is None else [z, np.array(labels)]))
 
 
-def drawn(*flags):
+def pictures_of(*flags):
     """What the command writes into the folder `flags` ends with, in the order of the seeds."""
     edge_sample.main([str(flag) for flag in flags])
     return np.stack([read(path) for path in sorted(Path(flags[-1]).iterdir())])
@@ -146,14 +146,14 @@ def test_truncation_0_draws_one_picture_for_all(folder, tmp_path):
 def test_a_class_is_drawn_by_its_name_or_its_number(conditional_model, conditional_folder, tmp_path):
     shown = {}
     for wanted, label in (("blue", 0), ("red", 2), ("1", 1), ("2", 1)):  # a name goes before a number
-        shown[label] = drawn("--model", conditional_folder, "--seeds", "3,4", "--class", wanted, "--out", tmp_path / wanted)
+        shown[label] = pictures_of("--model", conditional_folder, "--seeds", "3,4", "--class", wanted, "--out", tmp_path / wanted)
         assert np.abs(shown[label] - keras_pictures(conditional_model, [3, 4], [label] * 2)).max() <= 1
     assert min(np.abs(shown[one] - shown[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 64
 
 
 def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_model, conditional_folder, tmp_path):
     seeds = [1, 3, 5, 4294967295]
-    shown = drawn("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
+    shown = pictures_of("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
     labels = labels_of(seeds, None, list(CLASSES), "folder")
     assert np.abs(shown - keras_pictures(conditional_model, seeds, labels)).max() <= 1
 
@@ -168,7 +168,7 @@ def test_a_conditional_file_alone_wants_the_number_of_a_class(conditional_model,
         assert f"received {number}" in refusal(capsys, *flags, "--class", number)
     assert "received 3" in refusal(capsys, "--model", alone, "--class", "3", "--benchmark")
     assert not (tmp_path / "pictures").exists()
-    shown = drawn("--class", "2", *flags)
+    shown = pictures_of("--class", "2", *flags)
     assert np.abs(shown - keras_pictures(conditional_model, [3], [2])).max() <= 1
 
 

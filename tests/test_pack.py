@@ -49,6 +49,8 @@ def test_any_step_can_be_begun_with(packed, start):
     shards = opened(packed[1])
     straight = taken(data.batches(shards, 8, 3, flip=True), start + 2)
     np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True), 2), straight[start:])
+    straight = taken(data.batches(shards, 8, 3, flip=True, shard=(1, 4)), start + 2)
+    np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True, shard=(1, 4)), 2), straight[start:])
 
 
 def test_workers_share_the_shards_among_them(packed):

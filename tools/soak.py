@@ -19,7 +19,21 @@ import numpy as np
 from keras_dcgan import cli
 from keras_dcgan.config import number
 
-SMALL = ["--data", "demo", "--size", "16", "--filters", "8", "--batch", "16", "--kimg", "16", "--tick-kimg", "0.4", "--deterministic"]
+SMALL = [
+    "--data",
+    "demo",
+    "--size",
+    "16",
+    "--filters",
+    "8",
+    "--batch",
+    "16",
+    "--kimg",
+    "16",
+    "--tick-kimg",
+    "0.4",
+    "--deterministic",
+]
 TIMES = ("seconds", "img_per_s")  # the only columns that may differ
 
 
@@ -68,7 +82,9 @@ def differences(calm: Path, killed: Path) -> list[str]:
     else:
         newest = f"checkpoints/step-{checkpoint_steps(calm)[-1]:09d}/state"
         theirs, ours = (_variables(run / newest) for run in (calm, killed))
-        found += [f"checkpoint: {name}" for name in theirs.keys() | ours.keys() if not np.array_equal(theirs.get(name), ours.get(name))]
+        found += [
+            f"checkpoint: {name}" for name in theirs.keys() | ours.keys() if not np.array_equal(theirs.get(name), ours.get(name))
+        ]
     theirs, ours = (_rows(run) for run in (calm, killed))
     found += [] if theirs == ours else [f"metrics.jsonl: {len(theirs)} and {len(ours)} rows, or other values"]
     theirs, ours = (_events(run) for run in (calm, killed))
