@@ -146,7 +146,7 @@ def train_from(session: Session, step: int) -> int:
         return 128 + ticks.received
     if ticks.step < config.total_steps:
         return stopped(session, "by --on-collapse stop", f"{session.run.path}/generator.keras is the best so far")
-    return farewell(session.run.path)
+    return farewell(session.run.path) if session.is_chief else 0
 
 
 def batches(session: Session, seed: int, step: int):

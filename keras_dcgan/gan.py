@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_dcgan.losses import Loss
 
+MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
 EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
 
 
@@ -40,7 +41,8 @@ class DCGAN(keras.Model):
         self.step = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="step")
         # Which sequence of latents: another one after each time that this one has led to NaN.
         self.stream = self.add_weight((), "zeros", "int64", trainable=False, aggregation="only_first_replica", name="stream")
-        self.means = {name: keras.metrics.Mean(name) for name in ("d_loss", "g_loss", "real_acc", "fake_acc")}
+        # Not keras.metrics: several machines could only save those together, and each of them would cost a round of messages.
+        self.sums = self.add_weight((len(MEANS) + 1,), "zeros", "float32", trainable=False, aggregation="mean", name="sums")
         self.built = True
 
     def compile(
@@ -62,21 +64,17 @@ class DCGAN(keras.Model):
         d_optimizer.build(self.discriminator.trainable_variables)
 
     @property
-    def metrics(self):
-        """None that `fit` may reset: the means run over a tick, which may begin in one process and end in another."""
-        return []
-
-    @property
     def steps_taken(self) -> int:
         return int(self.step.numpy())
 
     def reset_means(self):
-        for mean in self.means.values():
-            mean.reset_state()
+        """`fit` does not do it: the means run over a tick, which may begin in one process and end in another."""
+        self.sums.assign(tf.zeros_like(self.sums))
 
     def current_means(self) -> dict[str, float]:
         """d_loss, g_loss, real_acc and fake_acc (the share of real and of fake images that D tells rightly) since the reset."""
-        return {name: float(mean.result()) for name, mean in self.means.items()}
+        *sums, steps = self.sums.numpy().tolist()
+        return {name: total / max(steps, 1) for name, total in zip(MEANS, sums, strict=True)}
 
     def train_step(self, data):
         """One step on this replica's uint8 images (n, height, width, channels), or (images, labels) -> the means since
@@ -108,11 +106,10 @@ class DCGAN(keras.Model):
 
         self.step.assign_add(1)
         self._update_average(tf.shape(images)[0] * replicas)
-        self.means["d_loss"].update_state(d_loss)
-        self.means["g_loss"].update_state(g_loss)
-        self.means["real_acc"].update_state(tf.cast(real_logits > 0, tf.float32))
-        self.means["fake_acc"].update_state(tf.cast(fake_logits < 0, tf.float32))
-        logs = {name: mean.result() for name, mean in self.means.items()}
+        real_acc, fake_acc = (tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > 0, fake_logits < 0))
+        self.sums.assign_add(tf.stack([d_loss, g_loss, real_acc, fake_acc, 1.0]))
+        sums = tf.convert_to_tensor(self.sums)
+        logs = {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
         if isinstance(replica.strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras 3.15 takes their mean over axis 0, which a scalar has not ("Invalid reduction dimension 0").
             return {name: value[None] for name, value in logs.items()}

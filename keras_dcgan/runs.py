@@ -185,7 +185,7 @@ def _checkpoint(gan: DCGAN) -> tf.train.Checkpoint:
         ema_generator=gan.ema_generator,
         g_optimizer=gan.g_optimizer,
         d_optimizer=gan.d_optimizer,
-        means=[variable for mean in gan.means.values() for variable in mean.variables],  # of a tick that goes on
+        sums=gan.sums,  # of a tick that goes on
         step=gan.step,
         stream=gan.stream,
     )
