@@ -10,7 +10,8 @@ import pytest
 
 from tools.soak import checkpoint_steps, differences
 
-SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--kimg", "0.24", "--keep", "2", "--deterministic"]
+SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--kimg", "0.24"]
+SMALL += ["--keep", "2", "--deterministic"]
 STEPS, TICKS = 30, 6
 
 
