@@ -226,7 +226,7 @@ def kimg_name(kimg: float) -> str:
 
 
 class Board:
-    """logs/ for TensorBoard: settings and real images once, scalars and grids a tick. The x axis is images shown, in kimg / 1000.
+    """logs/ for TensorBoard: settings and real images once, scalars and grids a tick. The x axis is steps.
 
     Events after `step`, which a killed process wrote after its last checkpoint, are dropped.
     """

@@ -21,6 +21,21 @@ def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
     return pictures
 
 
+def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int = 0, **options):
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
+    from keras_dcgan.latents import latents
+    from keras_dcgan.models import generator
+
+    model = generator(size, channels, latent_dim=latent_dim, filters=8, classes=classes, **options)
+    for layer in model.layers:
+        layer.momentum = 0.0  # of batch norm: one batch settles it
+    z = latents(range(64), latent_dim)
+    model([z, np.arange(64) % classes] if classes else z, training=True)
+    kernel = model.get_layer("to_image").kernel
+    kernel.assign(kernel * 10)
+    return model
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """40 PNG files of 16x16, some in a subfolder."""

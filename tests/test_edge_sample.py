@@ -1,5 +1,6 @@
 """`export/edge_sample.py`: alone with numpy, pillow and ai-edge-litert it draws what Keras draws, seed by seed."""
 
+import functools
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,6 @@ from PIL import Image
 from export import convert, edge_sample
 from keras_dcgan import images
 from keras_dcgan.latents import latents
-from keras_dcgan.models import generator
 from keras_dcgan.sample import labels_of
 
 SCRIPT = Path(edge_sample.__file__).resolve()
@@ -32,16 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def lively_generator(classes=0):
-    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
-    model = generator((16, 20), 3, latent_dim=LATENT_DIM, filters=8, classes=classes)
-    for layer in model.layers:
-        layer.momentum = 0.0  # of batch norm: one batch settles it
-    z = latents(range(64), LATENT_DIM)
-    model([z, np.arange(64) % classes] if classes else z, training=True)
-    kernel = model.get_layer("to_image").kernel
-    kernel.assign(kernel * 10)
-    return model
+lively_generator = functools.partial(conftest.lively_generator, (16, 20), latent_dim=LATENT_DIM)
 
 
 @pytest.fixture(scope="module")

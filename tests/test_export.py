@@ -1,5 +1,6 @@
 """`python -m export`: what the files are, that each is the Keras generator, and that one which is not never ships."""
 
+import functools
 import hashlib
 import json
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +18,6 @@ from ai_edge_litert.tools import flatbuffer_utils
 from export import convert, edge_sample, parity
 from export.__main__ import main
 from keras_dcgan.latents import latents
-from keras_dcgan.models import generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LATENT_DIM = 12
@@ -24,16 +25,7 @@ CLASSES = ("blue", "green", "red")
 TFLITE = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
 
 
-def lively_generator(size=(16, 16), channels=3, classes=0, **options):
-    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
-    model = generator(size, channels, latent_dim=LATENT_DIM, filters=8, classes=classes, **options)
-    for layer in model.layers:
-        layer.momentum = 0.0  # of batch norm: one batch settles it
-    z = latents(range(64), LATENT_DIM)
-    model([z, np.arange(64) % classes] if classes else z, training=True)
-    kernel = model.get_layer("to_image").kernel
-    kernel.assign(kernel * 10)
-    return model
+lively_generator = functools.partial(conftest.lively_generator, latent_dim=LATENT_DIM)
 
 
 @pytest.fixture(scope="module")
