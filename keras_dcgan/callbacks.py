@@ -72,7 +72,8 @@ class Ticks(keras.callbacks.Callback):
         if self.config.ticks(self.step) > self.config.ticks(self.step - 1) or self.step == self.config.total_steps:
             self._end_tick()
         elif self.received:
-            self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
+            with file_errors():
+                self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
         if self.received:
             self.model.stop_training = True
 
@@ -92,9 +93,10 @@ class Ticks(keras.callbacks.Callback):
         self.tick_began, self.tick_start = now, self.step
         self.progress.tick(row)
         self.model.reset_means()
-        for action in self.actions:
-            action(row)
-        self.save()
+        with file_errors():
+            for action in self.actions:
+                action(row)
+            self.save()
 
     def diverge(self, losses: list[str]):
         weights = watchdog.not_finite(self.model)
@@ -117,6 +119,16 @@ class Ticks(keras.callbacks.Callback):
             self.progress.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def file_errors():
+    """Turns what TensorFlow raises when it cannot write into OSError. Keras takes one of those, OutOfRangeError, for the end of the
+    data, and would end the training as if all were well."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message.splitlines()[0]) from error
 
 
 class Progress:

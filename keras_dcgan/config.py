@@ -66,7 +66,12 @@ def setting(group: str, default, read, help: str, *, placeholder: str = "", resu
 @dataclass(frozen=True)
 class TrainConfig:
     data: str = setting(
-        "Main", dataclasses.MISSING, str, "a folder of images, or the word demo for the built-in pictures", placeholder="PATH"
+        "Main",
+        dataclasses.MISSING,
+        str,
+        "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in pictures",
+        placeholder="PATH",
+        resume=True,  # images that have moved; whether they are the same, their fingerprint says
     )
     run: str = setting("Main", "", str, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
     preset: str = setting(
@@ -130,6 +135,7 @@ class TrainConfig:
         "float32",
         one_of("auto", "float32", "bfloat16", "float16"),
         "arithmetic of the training step; weights stay float32",
+        resume=True,  # auto means another one on another machine
     )
     strategy: str = setting(
         "Performance",

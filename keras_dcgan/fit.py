@@ -111,16 +111,15 @@ def train_with_rollbacks(session: Session, step: int) -> int:
         except watchdog.Diverged as error:
             rollbacks = int(session.gan.stream.numpy())
             if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
-                advice = "Try a lower --g-lr and --d-lr, --precision float32, or --on-nan rollback"
-                return stopped(session, f"{error}{f', after {rollbacks} rollbacks' if rollbacks else ''}", advice)
+                advice = "Try a lower --g-lr and --d-lr, or --precision float32"
+                if rollbacks:
+                    return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
+                return stopped(session, error, f"{advice}, or --on-nan rollback")
             step, _ = session.run.restore(session.gan)
             session.gan.stream.assign(rollbacks + 1)
             print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)
         except tf.errors.ResourceExhaustedError as error:
-            is_disk = "space" in error.message.lower()
-            return stopped(
-                session, error.message.splitlines()[0], "Free some space" if is_disk else "Try a smaller --batch or --filters"
-            )
+            return stopped(session, error.message.splitlines()[0], "Try a smaller --batch or --filters")
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             return stopped(
                 session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
@@ -170,11 +169,12 @@ def observe(session: Session, step: int):
     grids = callbacks.SampleGrids(
         run.path / "samples", gan.ema_generator, grid_inputs(session), config.grid_every, config.tick_kimg
     )
-    board = callbacks.Board(run.path / "logs", step, grids)
-    if step == 0:
-        board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
-        grids.draw(0)
-        run.save(gan)
+    with callbacks.file_errors():
+        board = callbacks.Board(run.path / "logs", step, grids)
+        if step == 0:
+            board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
+            grids.draw(0)
+            run.save(gan)
     measure = dict
     if config.metrics == "swd":
         count = watchdog.sample_count(1000 * config.tick_kimg)

@@ -129,7 +129,7 @@ class Run:
 
     def remove_leftovers(self):
         """Unfinished files of a process that was killed: hidden, and named so by this file."""
-        for leftover in [*self.path.glob(".*.part"), *self.path.glob("checkpoints/.*.part")]:
+        for leftover in [*self.path.glob(".*.part"), *self.path.glob("*/.*.part")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def checkpoints(self) -> list[Path]:
@@ -147,7 +147,7 @@ class Run:
         if not place.exists():
             beside = place.with_name(f".{place.name}.part")
             beside.mkdir(parents=True, exist_ok=True)
-            _checkpoint(gan).write(str(beside / "state"))
+            tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
             sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
             (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
             os.replace(beside, place)
@@ -170,7 +170,8 @@ class Run:
         spoilt = []
         for place in reversed(self.checkpoints()):
             if _is_sound(place):
-                _checkpoint(gan).read(str(place / "state")).assert_existing_objects_matched()
+                tf.train.Checkpoint(**_state(gan)).read(str(place / "state")).assert_existing_objects_matched()
+                tf.train.Checkpoint(**_loss_scales(gan)).read(str(place / "state")).expect_partial()
                 return gan.steps_taken, spoilt
             spoilt.append(place.name)
         if spoilt:
@@ -178,17 +179,27 @@ class Run:
         return 0, []
 
 
-def _checkpoint(gan: DCGAN) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(
-        generator=gan.generator,
-        discriminator=gan.discriminator,
-        ema_generator=gan.ema_generator,
-        g_optimizer=gan.g_optimizer,
-        d_optimizer=gan.d_optimizer,
-        sums=gan.sums,  # of a tick that goes on
-        step=gan.step,
-        stream=gan.stream,
-    )
+def _state(gan: DCGAN) -> dict:
+    return {
+        "generator": gan.generator,
+        "discriminator": gan.discriminator,
+        "ema_generator": gan.ema_generator,
+        "g_optimizer": getattr(gan.g_optimizer, "inner_optimizer", gan.g_optimizer),
+        "d_optimizer": getattr(gan.d_optimizer, "inner_optimizer", gan.d_optimizer),
+        "sums": gan.sums,  # of a tick that goes on
+        "step": gan.step,
+        "stream": gan.stream,
+    }
+
+
+def _loss_scales(gan: DCGAN) -> dict:
+    """float16's loss scales, apart from the rest: a run may go on in another arithmetic, which has none."""
+    optimizers = {"g_loss_scale": gan.g_optimizer, "d_loss_scale": gan.d_optimizer}
+    return {
+        name: [optimizer.step_counter, optimizer.dynamic_scale]
+        for name, optimizer in optimizers.items()
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    }
 
 
 def _is_sound(place: Path) -> bool:

@@ -15,6 +15,7 @@ from keras_dcgan import images, metrics
 PATIENCE = 3  # ticks in a row: one bad one happens in healthy runs
 COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 after their first ticks
 LOST = 2.0  # times the best distance so far
+EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
 WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
 
 
@@ -43,17 +44,19 @@ def sample_count(tick_images: float) -> int:
 
 def alarms(rows: list[dict]) -> dict[str, str]:
     """name -> sentence, for what the last PATIENCE rows have in common; {} for a healthy run, and in its first ticks."""
-    recent = rows[-PATIENCE:]
-    if len(recent) < PATIENCE:
+    before, recent = rows[:-PATIENCE], rows[-PATIENCE:]
+    if not before:
         return {}
-    best = min((row["swd"] for row in rows if "swd" in row), default=None)
-    if best is not None and any(row["swd"] <= best for row in recent):
+    best = min((row["swd"] for row in before if "swd" in row), default=None)
+    if best is not None and any(row["swd"] < best for row in recent):
         return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
     found = {}
     if all(row.get("spread", 1) < COLLAPSED for row in recent):
         found["collapse"] = f"the samples are {recent[-1]['spread']:.2f} times as varied as the real images"
     if best is not None and all(row["swd"] > LOST * best for row in recent):
         found["quality lost"] = f"swd is {recent[-1]['swd']:.0f}, and was {best:.0f} at its best"
+    if all(max(abs(row["d_loss"]), abs(row["g_loss"])) > EXPLODED for row in recent):
+        found["losses exploded"] = f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; lower --d-lr and --g-lr"
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
         found["discriminator won"] = "it tells every real image from every fake, and the samples do not improve"
     return found

@@ -1,12 +1,20 @@
 """Pictures and runs small enough to test with: 16 pixels, 8 filters, drawn here."""
 
+import importlib
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same test on every machine
+# Networks this small gain nothing from a second thread, and the tests run side by side (-n in setup.cfg).
+os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
+
+
+# A learning rate at which ten steps are enough to draw more than grey.
+SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01"]
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
@@ -53,3 +61,19 @@ def cache(tmp_path_factory):
     patch.setenv("KERAS_DCGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
+
+
+@pytest.fixture
+def command(capsys):
+    """`python -m module arguments` without the process: stdout, stderr and returncode of a verb's main()."""
+
+    def call(module, *arguments):
+        capsys.readouterr()
+        try:
+            code = importlib.import_module(module).main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return call

@@ -1,6 +1,5 @@
 """What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
 
-import importlib
 import json
 import os
 import shutil
@@ -8,40 +7,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from conftest import SMALL
 from PIL import Image
 
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
-
-# A learning rate at which ten steps are enough to draw more than grey.
-SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01"]
 
 
 def python(module, *arguments):
     """`python -m module arguments`, as a user has it."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture
-def command(capsys):
-    """The same without the process: stdout, stderr and returncode of a verb's main()."""
-
-    def call(module, *arguments):
-        capsys.readouterr()
-        try:
-            code = importlib.import_module(module).main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

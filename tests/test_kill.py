@@ -1,10 +1,11 @@
-"""A real process, killed with SIGKILL at random moments and started again, ends where an undisturbed one ends, to the bit."""
+"""A process, killed with SIGKILL (or by two Ctrl-C) at random moments and started again, ends where an undisturbed one does."""
 
 import contextlib
 import multiprocessing
 import os
 import random
 import signal
+import time
 
 import pytest
 
@@ -17,6 +18,12 @@ STEPS, TICKS = 30, 6
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt_twice(*_):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # for the first one's handler; the second one does not come back
 
 
 def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
@@ -46,6 +53,7 @@ def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
         "row": lambda: deadly(callbacks.MetricsFile, "__call__", half_a_row),
         "generator": lambda: deadly(runs.Run, "_write_generator"),
         "checkpoint": lambda: deadly(runs, "_sha256"),  # its data are written, its name is not
+        "impatient": lambda: deadly(runs, "_sha256", interrupt_twice),
     }
     if moment:
         moments[moment]()
@@ -74,11 +82,12 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, f
     assert checkpoint_steps(tmp_path / "calm")[-1] == STEPS
     dice = random.Random(1)
     # An occasion is counted from each start: late enough for some progress, early enough to come before the end.
-    kills = [(moment, dice.randint(3, 6)) for moment in ("step", "grid", "row", "generator", "checkpoint")]
+    kills = [(moment, dice.randint(3, 6)) for moment in ("step", "grid", "row", "generator", "checkpoint", "impatient")]
     kills = [("grid", 2), *((moment, min(occasion, 2) if moment == "row" else occasion) for moment, occasion in kills)]
     seen = []
     for moment, occasion in kills:
-        assert start(killed, moment, occasion) == -signal.SIGKILL, f"{moment} {occasion} came too late"
+        ended = -signal.SIGINT if moment == "impatient" else -signal.SIGKILL
+        assert start(killed, moment, occasion) == ended, f"{moment} {occasion} came too late"
         seen.append(checkpoint_steps(tmp_path / "killed")[-1:])
     assert len(set(map(str, seen))) > 2  # it did get on meanwhile
     assert start(killed) == 0

@@ -14,6 +14,8 @@ def rows(**columns):
         "spread": [0.9] * length,
         "real_acc": [0.8] * length,
         "fake_acc": [0.9] * length,
+        "d_loss": [0.5] * length,
+        "g_loss": [2.0] * length,
     }
     table = healthy | columns
     return [{"step": step, **{name: column[step] for name, column in table.items()}} for step in range(length)]
@@ -35,6 +37,9 @@ def rows(**columns):
             {"collapse", "quality lost", "discriminator won"},
         ),
         (rows(swd=[50, 60], spread=[0, 0]), set()),
+        (rows(swd=[50, 60, 60, 60], g_loss=[9, 101, -101, 999]), {"losses exploded"}),
+        (rows(swd=[50, 60, 60, 60], d_loss=[9, 101, 99, 999]), set()),
+        (rows(swd=[50, 50, 50, 50], spread=[0, 0, 0, 0]), {"collapse"}),  # as bad as ever is no improvement
     ],
 )
 def test_alarms_have_names_and_patience(history, expected):
@@ -42,7 +47,7 @@ def test_alarms_have_names_and_patience(history, expected):
 
 
 def test_without_measurements_only_the_accuracies_speak():
-    plain = [{"step": step, "real_acc": 1.0, "fake_acc": 1.0} for step in range(4)]
+    plain = [{"step": step, "real_acc": 1.0, "fake_acc": 1.0, "d_loss": 0.0, "g_loss": 9.0} for step in range(4)]
     assert set(alarms(plain)) == {"discriminator won"}
     assert best_step(plain) is None
 

@@ -8,7 +8,6 @@ comes last. Cut short, the same command goes on with the shards that are missing
 their number divides it: each worker then has as many images as the others.
 """
 
-import argparse
 import hashlib
 import json
 import pathlib
@@ -16,6 +15,7 @@ import pathlib
 import numpy as np
 
 from keras_dcgan import cli, data
+from keras_dcgan.config import side_lengths
 from keras_dcgan.feed import INDEX
 
 SHARD_MB = 32  # four shards are in memory together when they are read
@@ -62,18 +62,11 @@ def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _size(text: str) -> tuple[int, int]:
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"expected N or HxW in pixels, received {text!r}")
-    return int(sides[0]), int(sides[-1])
-
-
 def main():
     parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
     parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the shards")
-    parser.add_argument("--size", type=_size, default="64", help="pixels, N or HxW [%(default)s]")
+    parser.add_argument("--size", type=cli.flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="pixels [64]")
     parser.add_argument("--channels", choices=["auto", "1", "3", "4"], default="auto", help="[%(default)s]")
     parser.add_argument("--crop", choices=["center", "none"], default="center", help="none: squash [%(default)s]")
     parser.add_argument("--background", default="white", help="colour behind transparent images [%(default)s]")

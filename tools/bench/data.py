@@ -1,15 +1,9 @@
-"""Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
-
-    python -m tools.bench data [--json F]       # preparing, feeding, memory, start-up: 2 minutes and 500 MB on disk
-
-Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
-"""
+"""`python -m tools.bench data`: preparing, feeding, memory and start-up of the data pipeline. 2 minutes, and 500 MB on disk."""
 
 import concurrent.futures
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,28 +13,16 @@ import time
 import numpy as np
 from PIL import Image
 
-from keras_dcgan import cli, data
+from keras_dcgan import data
+from tools.bench.timing import alternating, seconds
 
 
-def seconds(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def arguments(parser):
+    parser.add_argument("--scratch", metavar="DIR", help="where temporary files go [the system's place for them]")
+    parser.add_argument("--step-ms", type=float, default=50, help="length of the stand-in for a training step [%(default)s]")
 
 
-def alternating(repeats: int, **contestants) -> dict[str, float]:
-    """Median seconds of each, taken in turns."""
-    times = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, work in contestants.items():
-            times[name].append(seconds(work))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------------- data
-
-
-def measure_data(args) -> dict:
+def measure(args) -> dict:
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         scratch = pathlib.Path(scratch)
         return preparing(scratch) | feeding(scratch, args.step_ms) | memory(scratch) | start_up(scratch)
@@ -165,35 +147,3 @@ def start_up(scratch: pathlib.Path, count: int = 50_000) -> dict:
     code = f"import time; from keras_dcgan import data; start = time.perf_counter(); {prepare}; print(time.perf_counter() - start)"
     runs = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(6)]
     return {f"start_up_s_of_{count}_files": statistics.median(runs[1:]), f"first_run_s_of_{count}_files": runs[0]}
-
-
-# ------------------------------------------------------------------------------------------------------------------- main
-
-MEASURES = {"data": (measure_data, "preparing, feeding, memory and start-up of the data pipeline")}
-
-
-def main():
-    parser = cli.Parser("tools.bench", "Measures speed: " + "; ".join(f"{name}, {about}" for name, (_, about) in MEASURES.items()))
-    parser.add_argument("what", choices=MEASURES)
-    parser.add_argument("--json", metavar="F", help="write the figures there as well")
-    parser.add_argument("--scratch", metavar="DIR", help="where temporary files go [the system's place for them]")
-    parser.add_argument("--step-ms", type=float, default=50, help="data: length of the stand-in for a training step [%(default)s]")
-    args = parser.parse_args()
-    figures = MEASURES[args.what][0](args)
-    figures["machine"] = f"{len(os.sched_getaffinity(0))} cores of {_processor()}, load {os.getloadavg()[0]:.1f}"
-    for name, value in figures.items():
-        print(f"{name:60} {value:,.3f}" if isinstance(value, float) else f"{name:60} {value}")
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,141 @@
+"""What a training does when something goes wrong: each cause is made to happen, and the run must name it and keep what is sound."""
+
+import json
+import resource
+
+import pytest
+import tensorflow as tf
+from conftest import SMALL
+
+from keras_dcgan import runs
+from keras_dcgan.gan import DCGAN
+
+
+@pytest.fixture
+def fit(folder, tmp_path, command):
+    """Trains into tmp_path/run; a later call goes on."""
+
+    def call(kimg, *more):
+        return command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", "--kimg", kimg, *SMALL, *more)
+
+    return call
+
+
+def rows(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """poison(streams): the latents of step 7 hold a NaN, in so many of the streams."""
+
+    def spoil(streams):
+        sound = DCGAN._latents
+
+        def latents(self, count, replica):
+            is_bad = (tf.convert_to_tensor(self.step) == 7) & (tf.convert_to_tensor(self.stream) < streams)
+            return sound(self, count, replica) * tf.where(is_bad, float("nan"), 1.0)
+
+        monkeypatch.setattr(DCGAN, "_latents", latents)
+
+    return spoil
+
+
+def test_nan_stops_at_its_step_says_where_and_what_to_try(fit, poison, tmp_path):
+    poison(1)
+    done = fit(0.16)
+    assert done.returncode == 1
+    assert done.stderr.startswith("fit: stopped: after step 8 not a number: d_loss, g_loss, discriminator/down_0/kernel and ")
+    assert "step-000000005 is sound. Try a lower --g-lr and --d-lr" in done.stderr and done.stderr.count("\n") == 1
+    assert [row["step"] for row in rows(tmp_path)] == [5]
+    assert tf.reduce_all(tf.math.is_finite(runs.load_generator(tmp_path / "run")(tf.ones((1, 100)))))
+
+
+def test_nan_can_be_rolled_back_to_the_last_checkpoint_and_other_latents(fit, poison, tmp_path):
+    poison(2)
+    done = fit(0.16, "--on-nan", "rollback")
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert [warning.partition(" weights. ")[2] for warning in warnings] == [
+        f"Rollback {number} of 3: from step 5 with other latents." for number in (1, 2)
+    ]
+    assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15, 20]
+
+
+def test_nan_that_comes_back_ends_the_run(fit, poison):
+    poison(99)
+    done = fit(0.16, "--on-nan", "rollback")
+    assert done.returncode == 1 and done.stdout.count("Rollback") == 3
+    assert "after 3 rollbacks; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+
+
+def test_a_learning_rate_of_10_is_noticed(fit):
+    done = fit(0.4, "--g-lr", "10", "--d-lr", "10")
+    assert "warning: losses exploded at " in done.stdout and "; lower --d-lr and --g-lr" in done.stdout
+
+
+def test_a_discriminator_that_wins_is_noticed(fit):
+    done = fit(0.4, "--g-lr", "1e-9", "--d-lr", "0.01")
+    assert "warning: discriminator won at " in done.stdout
+
+
+def test_a_generator_that_answers_one_image_is_noticed_and_can_end_the_run(fit, monkeypatch, tmp_path):
+    build = runs.build
+
+    def build_a_dull_one(*arguments):
+        gan = build(*arguments)
+        for network in (gan.generator, gan.ema_generator):
+            kernel = network.get_layer("project").kernel
+            kernel.assign(tf.zeros_like(kernel))
+        return gan
+
+    monkeypatch.setattr(runs, "build", build_a_dull_one)
+    done = fit(0.4, "--g-lr", "1e-9", "--on-collapse", "stop")
+    assert "warning: collapse at " in done.stdout and "0.00 times as varied as the real images" in done.stdout
+    assert done.returncode == 1 and "stopped: by --on-collapse stop" in done.stderr
+    assert 3 <= len(rows(tmp_path)) < 10
+
+
+@pytest.fixture
+def file_limit():
+    """file_limit(bytes): the system refuses to write longer files, as a full disk refuses."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda length: resource.setrlimit(resource.RLIMIT_FSIZE, (length, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit", [10_000, 100_000])  # the generator's file; a checkpoint
+def test_a_full_disk_ends_the_run_and_nothing_that_was_there(fit, file_limit, tmp_path, limit):
+    assert fit(0.08).returncode == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").rglob("*") if file.is_file()}
+    file_limit(limit)
+    done = fit(0.16)
+    assert done.returncode == 1 and done.stderr.startswith("fit: stopped: ")
+    assert "step-000000010 is sound. Free some space" in done.stderr and done.stderr.count("\n") == 1
+    assert not list((tmp_path / "run").rglob("*.part"))
+    assert {file: file.read_bytes() for file in before} == before
+    assert runs.load_generator(tmp_path / "run").count_params() > 0
+
+
+def test_a_run_that_cannot_be_written_is_refused(folder, tmp_path, command):
+    (tmp_path / "file").write_text("in the way")
+    done = command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "file" / "run", *SMALL)
+    assert done.returncode == 2 and done.stderr.startswith("fit: ") and done.stderr.count("\n") == 1
+
+
+def test_a_spoilt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(fit, tmp_path):
+    assert fit(0.12).returncode == 0
+    data = next((tmp_path / "run" / "checkpoints" / "step-000000015").glob("state.data*"))
+    data.write_bytes(data.read_bytes()[:-1])
+    done = fit(0.16)
+    assert done.returncode == 0
+    assert done.stderr == "Passed over spoilt checkpoints: step-000000015.\n" and "at 10 steps" in done.stdout
+    assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15, 20]
+
+
+def test_two_trainings_of_one_run_are_one_too_many(fit, folder, tmp_path):
+    assert fit(0.04).returncode == 0
+    with runs._locked(tmp_path / "run"):
+        done = fit(0.08)
+    assert done.returncode == 2 and "expected a run that nobody trains at the moment" in done.stderr
+    assert [row["step"] for row in rows(tmp_path)] == [5]
