@@ -129,6 +129,8 @@ def train_with_rollbacks(session: Session, step: int) -> int:
 
 
 def train_from(session: Session, step: int) -> int:
+    from keras_dcgan import devices
+
     config, gan = session.config, session.gan
     ticks = observe(session, step) if session.is_chief else follow(session)
     seed = config.seed + (int(gan.stream.numpy()) << 32)
@@ -140,6 +142,8 @@ def train_from(session: Session, step: int) -> int:
             callbacks=[ticks],
             verbose=0,
         )
+        if ticks.step == config.total_steps:
+            devices.agree(session.strategy, ticks.step)  # who left before the chief has saved would be taken for a lost worker
     if ticks.received:
         print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
         return 128 + ticks.received

@@ -98,8 +98,8 @@ def test_workers_hold_the_same_weights_to_the_bit(trained):
 
 def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(folder, tmp_path):
     run = tmp_path / "run"
-    typed = f"--data {folder} --run {run} --size 16 --filters 4 --batch 8 --tick-kimg 0.8 --kimg 8 --strategy multiworker"
-    command = [sys.executable, "-u", "-m", "keras_dcgan.fit", *typed.split()]
+    typed = f"--data {folder} --run {run} --size 16 --filters 4 --batch 8 --tick-kimg 0.08 --kimg 0.4 --metrics none"
+    command = [sys.executable, "-u", "-m", "keras_dcgan.fit", *typed.split(), "--strategy", "multiworker"]
 
     def start():
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -121,7 +121,7 @@ def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(folder, tmp
     assert f"Resuming {run} at " in out and "d_loss" in out
     assert "d_loss" not in said  # the chief alone speaks, and writes
     rows = (run / "metrics.jsonl").read_text()
-    assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(100, 1001, 100))
+    assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(10, 51, 10))
     assert len(list(Path(run / "checkpoints").iterdir())) <= 4
 
 

@@ -2,12 +2,14 @@
 
 import json
 import resource
+import shutil
 
 import pytest
 import tensorflow as tf
 from conftest import SMALL
 
 from keras_dcgan import runs
+from keras_dcgan.fit import main
 from keras_dcgan.gan import DCGAN
 
 
@@ -19,6 +21,21 @@ def fit(folder, tmp_path, command):
         return command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", "--kimg", kimg, *SMALL, *more)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """A run of three ticks."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["--data", str(folder), "--run", str(run), "--kimg", "0.12", *SMALL]) == 0
+    return run
+
+
+@pytest.fixture
+def go_on(trained, fit, tmp_path):
+    """`fit`, into a copy of that run."""
+    shutil.copytree(trained, tmp_path / "run")
+    return fit
 
 
 def rows(tmp_path):
@@ -70,12 +87,12 @@ def test_nan_that_comes_back_ends_the_run(fit, poison):
 
 
 def test_a_learning_rate_of_10_is_noticed(fit):
-    done = fit(0.4, "--g-lr", "10", "--d-lr", "10")
+    done = fit(0.24, "--g-lr", "10", "--d-lr", "10", "--grid-every", "9")
     assert "warning: losses exploded at " in done.stdout and "; lower --d-lr and --g-lr" in done.stdout
 
 
 def test_a_discriminator_that_wins_is_noticed(fit):
-    done = fit(0.4, "--g-lr", "1e-9", "--d-lr", "0.01")
+    done = fit(0.24, "--g-lr", "1e-9", "--d-lr", "0.01", "--grid-every", "9")
     assert "warning: discriminator won at " in done.stdout
 
 
@@ -105,13 +122,12 @@ def file_limit():
 
 
 @pytest.mark.parametrize("limit", [10_000, 100_000])  # the generator's file; a checkpoint
-def test_a_full_disk_ends_the_run_and_nothing_that_was_there(fit, file_limit, tmp_path, limit):
-    assert fit(0.08).returncode == 0
+def test_a_full_disk_ends_the_run_and_nothing_that_was_there(go_on, file_limit, tmp_path, limit):
     before = {file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").rglob("*") if file.is_file()}
     file_limit(limit)
-    done = fit(0.16)
+    done = go_on(0.16)
     assert done.returncode == 1 and done.stderr.startswith("fit: stopped: ")
-    assert "step-000000010 is sound. Free some space" in done.stderr and done.stderr.count("\n") == 1
+    assert "step-000000015 is sound. Free some space" in done.stderr and done.stderr.count("\n") == 1
     assert not list((tmp_path / "run").rglob("*.part"))
     assert {file: file.read_bytes() for file in before} == before
     assert runs.load_generator(tmp_path / "run").count_params() > 0
@@ -123,19 +139,17 @@ def test_a_run_that_cannot_be_written_is_refused(folder, tmp_path, command):
     assert done.returncode == 2 and done.stderr.startswith("fit: ") and done.stderr.count("\n") == 1
 
 
-def test_a_spoilt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(fit, tmp_path):
-    assert fit(0.12).returncode == 0
+def test_a_spoilt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(go_on, tmp_path):
     data = next((tmp_path / "run" / "checkpoints" / "step-000000015").glob("state.data*"))
     data.write_bytes(data.read_bytes()[:-1])
-    done = fit(0.16)
+    done = go_on(0.16)
     assert done.returncode == 0
     assert done.stderr == "Passed over spoilt checkpoints: step-000000015.\n" and "at 10 steps" in done.stdout
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15, 20]
 
 
-def test_two_trainings_of_one_run_are_one_too_many(fit, folder, tmp_path):
-    assert fit(0.04).returncode == 0
+def test_two_trainings_of_one_run_are_one_too_many(go_on, tmp_path):
     with runs._locked(tmp_path / "run"):
-        done = fit(0.08)
+        done = go_on(0.16)
     assert done.returncode == 2 and "expected a run that nobody trains at the moment" in done.stderr
-    assert [row["step"] for row in rows(tmp_path)] == [5]
+    assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]

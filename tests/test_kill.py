@@ -1,4 +1,4 @@
-"""A process, killed with SIGKILL (or by two Ctrl-C) at random moments and started again, ends where an undisturbed one does."""
+"""A process, killed with SIGKILL (or by two SIGTERM) at random moments and started again, ends where an undisturbed one does."""
 
 import contextlib
 import multiprocessing
@@ -22,7 +22,7 @@ def die(*_):
 
 def interrupt_twice(*_):
     for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)  # for the first one's handler; the second one does not come back
 
 
@@ -86,7 +86,7 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, f
     kills = [("grid", 2), *((moment, min(occasion, 2) if moment == "row" else occasion) for moment, occasion in kills)]
     seen = []
     for moment, occasion in kills:
-        ended = -signal.SIGINT if moment == "impatient" else -signal.SIGKILL
+        ended = -signal.SIGTERM if moment == "impatient" else -signal.SIGKILL
         assert start(killed, moment, occasion) == ended, f"{moment} {occasion} came too late"
         seen.append(checkpoint_steps(tmp_path / "killed")[-1:])
     assert len(set(map(str, seen))) > 2  # it did get on meanwhile

@@ -58,9 +58,8 @@ def at_step_4(trained):
     gan.step.assign(3)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])  # float32: test_kill, by whole processes
-def test_resume_is_exact(tmp_path, precision):
-    config = settings(tmp_path / "run", "--ema-kimg", "1", "--precision", precision)
+def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; test_kill does it in bfloat16, by whole processes
+    config = settings(tmp_path / "run", "--ema-kimg", "1", "--precision", "float16")
     straight = train(runs.build(config, 3), 5)
     with runs.open_run(config, MANIFEST) as run:
         run.save(train(runs.build(config, 3), 2))
@@ -72,20 +71,19 @@ def test_resume_is_exact(tmp_path, precision):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("before, after", [("float32", "float16"), ("float16", "bfloat16")])
-def test_a_run_goes_on_in_another_arithmetic(tmp_path, before, after):
-    old, new = (settings(tmp_path / "run", "--precision", precision) for precision in (before, after))
-    with runs.open_run(old, MANIFEST) as run:
-        gan = train(runs.build(old, 3), 2)
-        run.save(gan)
-    with runs.open_run(new, MANIFEST) as run:
-        resumed = runs.build(new, 3)
-        assert run.restore(resumed) == (2, [])
-    moments = [gan.g_optimizer.variables[-1], resumed.g_optimizer.variables[-1]]
-    np.testing.assert_array_equal(*(variable.numpy() for variable in moments))
-    weights = [gan.discriminator.weights[0], resumed.discriminator.weights[0]]
-    np.testing.assert_array_equal(*(variable.numpy() for variable in weights))
-    assert np.isfinite(train(resumed, 1).generator.weights[0].numpy()).all()
+def test_a_run_goes_on_in_another_arithmetic_and_back(tmp_path):
+    gans = []
+    for step, precision in enumerate(["float16", "bfloat16", "float16"]):
+        config = settings(tmp_path / "run", "--precision", precision)
+        with runs.open_run(config, MANIFEST) as run:
+            gans.append(runs.build(config, 3))
+            assert run.restore(gans[-1]) == (step, [])
+            if step:
+                before, after = ([gan.discriminator.weights[0], gan.g_optimizer.variables[-1]] for gan in gans[-2:])
+                for ours, theirs in zip(before, after):
+                    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+            if step < 2:
+                run.save(train(gans[-1], 1))
 
 
 def test_generator_file_is_the_average_and_needs_nothing_of_ours(saved):
