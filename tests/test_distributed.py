@@ -3,9 +3,7 @@
 import json
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +13,9 @@ STEPS = 3
 BATCH = 8
 
 
-def train(name: str, out: str):
+def train(name: str, out: str, environment: dict):
     """Trains for a few steps and saves the weights. `name`: single, mirrored-2, mirrored-4, or multiworker as TF_CONFIG says."""
+    os.environ |= environment
     from keras_dcgan import cli
 
     with cli.quiet():
@@ -66,21 +65,24 @@ def two_workers() -> list[dict]:
     cluster = {"worker": [f"localhost:{one.getsockname()[1]}" for one in sockets]}
     for one in sockets:
         one.close()
-    task = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
-    return [{**os.environ, "TF_CONFIG": json.dumps(config)} for config in task]
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})} for index in range(2)]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(process, tmp_path_factory):
     """name -> the arrays that a process ended with."""
     folder = tmp_path_factory.mktemp("distributed")
-    environments = {"single": None, "mirrored-2": None, "mirrored-4": None}
+    environments = {"single": {}, "mirrored-2": {}, "mirrored-4": {}}
     environments |= {f"multiworker{index}": environment for index, environment in enumerate(two_workers())}
     started = [
-        subprocess.Popen([sys.executable, __file__, name.rstrip("01"), str(folder / name)], env=environment)
+        process(target=train, args=(name.rstrip("01"), str(folder / name), environment))
         for name, environment in environments.items()
     ]
-    assert [process.wait(timeout=180) for process in started] == [0] * 5
+    for one in started:
+        one.start()
+    for one in started:
+        one.join(timeout=180)
+    assert [one.exitcode for one in started] == [0] * 5
     return {name: np.load(folder / f"{name}.npz") for name in environments}
 
 
@@ -96,34 +98,46 @@ def test_workers_hold_the_same_weights_to_the_bit(trained):
         np.testing.assert_array_equal(trained["multiworker1"][place], array, err_msg=place)
 
 
-def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(folder, tmp_path):
-    run = tmp_path / "run"
+def fit_into(log: str, arguments: list[str], environment: dict):
+    """The verb, with everything that it says in a file."""
+    os.environ |= environment
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    from keras_dcgan import fit
+
+    raise SystemExit(fit.main(arguments))
+
+
+def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(process, folder, tmp_path):
+    run, logs = tmp_path / "run", [tmp_path / "chief.txt", tmp_path / "other.txt"]
     typed = f"--data {folder} --run {run} --size 16 --filters 4 --batch 8 --tick-kimg 0.08 --kimg 0.4 --metrics none"
-    command = [sys.executable, "-u", "-m", "keras_dcgan.fit", *typed.split(), "--strategy", "multiworker"]
 
     def start():
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return [subprocess.Popen(command, env=environment, **pipes) for environment in two_workers()]
+        arguments = [*typed.split(), "--strategy", "multiworker"]
+        both = [process(target=fit_into, args=(str(log), arguments, each)) for log, each in zip(logs, two_workers())]
+        for one in both:
+            one.start()
+        return both
 
     chief, other = start()
-    while "d_loss" not in chief.stdout.readline():  # the first tick
-        assert chief.poll() is None, chief.stderr.read()
+    while not logs[0].exists() or "d_loss" not in logs[0].read_text():  # the first tick
+        assert chief.is_alive(), logs[0].read_text()
+        time.sleep(0.05)
     other.kill()
-    _, err = chief.communicate(timeout=60)
-    assert chief.returncode == 1
-    assert "fit: stopped: lost another worker" in err and "Start every worker with the same command again" in err
+    chief.join(timeout=60)
+    said = logs[0].read_text()
+    assert chief.exitcode == 1
+    assert "fit: stopped: lost another worker" in said and "Start every worker with the same command again" in said
     before = (run / "metrics.jsonl").read_text()
 
-    chief, other = start()
-    out, err = chief.communicate(timeout=120)
-    said, _ = other.communicate(timeout=60)
-    assert (chief.returncode, other.returncode) == (0, 0), err
-    assert f"Resuming {run} at " in out and "d_loss" in out
-    assert "d_loss" not in said  # the chief alone speaks, and writes
+    started = start()
+    for one in started:
+        one.join(timeout=120)
+    said, by_other = (log.read_text() for log in logs)
+    assert [one.exitcode for one in started] == [0, 0], said + by_other
+    assert f"Resuming {run} at " in said and "d_loss" in said
+    assert "d_loss" not in by_other  # the chief alone speaks, and writes
     rows = (run / "metrics.jsonl").read_text()
     assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(10, 51, 10))
-    assert len(list(Path(run / "checkpoints").iterdir())) <= 4
-
-
-if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2])
+    assert len(list((run / "checkpoints").iterdir())) <= 4

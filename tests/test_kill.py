@@ -1,7 +1,6 @@
 """A process, killed with SIGKILL (or by two SIGTERM) at random moments and started again, ends where an undisturbed one does."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -61,17 +60,13 @@ def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
         raise SystemExit(fit.main(arguments))
 
 
-@pytest.fixture(scope="module")
-def start():
-    """Starts `train` in a process forked from one that has imported TensorFlow already: seconds less than a new one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.callbacks", "keras_dcgan.runs"])
-
+@pytest.fixture
+def start(process):
     def run(*arguments):
-        process = context.Process(target=train, args=arguments)
-        process.start()
-        process.join(timeout=120)
-        return process.exitcode
+        training = process(target=train, args=arguments)
+        training.start()
+        training.join(timeout=120)
+        return training.exitcode
 
     return run
 
