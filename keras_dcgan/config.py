@@ -119,9 +119,27 @@ class TrainConfig:
     )
 
     batch: int = setting("Optimisation", 64, number(2, 65536, kind=int), "images per step, over all devices together")
-    loss: str = setting("Optimisation", "bce", one_of("bce", "hinge", "least_squares"), "what the two networks play for")
+    loss: str = setting(
+        "Optimisation",
+        "bce",
+        one_of("bce", "hinge", "least_squares", "wasserstein", "relativistic"),
+        "what the two networks play for",
+    )
+    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on the discriminator's gradient at real images")
     g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
     d_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator")
+    decay: float = setting(
+        "Optimisation",
+        0.0,
+        number(0, 1),
+        "the last share of the training, over which both learning rates fall to 0",
+    )
+    augment: str = setting(
+        "Optimisation",
+        "none",
+        one_of("none", "colour", "translation", "cutout", "all"),
+        "random changes of all that the discriminator sees, for few images",
+    )
     ema_kimg: float = setting(
         "Optimisation",
         0.0,

@@ -44,7 +44,8 @@ def batches(data: ImageSet | ShardSet, batch: int, seed: int, start_step: int = 
     batch: images a step, over all workers. start_step: where to begin. flip: mirror half of the images. shard: (index, count) of
     this worker; it gets its batch / count rows of each batch. Every image comes exactly once an epoch, batches run on across the
     ends of epochs, and fewer images than a batch come round again. Of TFRecord shards each worker has files of its own, and an
-    epoch of its own over those.
+    epoch of its own over those. (An iterator that is still a global variable when Python exits keeps TensorFlow 2.21 from letting
+    go: delete it.)
     """
     import tensorflow as tf
 

@@ -11,12 +11,17 @@ Nothing random is state. The latents of a step are a pure function of (seed, str
 is killed and resumed at step n sees what it would have seen, and two replicas at half the batch see what one sees at the whole.
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
-from keras_dcgan.losses import Loss
+from keras_dcgan import augment
+from keras_dcgan.losses import Loss, gradient_penalty
 
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
+LAZY = 8  # steps between two gradient penalties
+AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
 EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
 
 
@@ -51,14 +56,18 @@ class DCGAN(keras.Model):
         d_optimizer: keras.Optimizer,
         loss: Loss,
         ema_kimg: float,
+        r1: float = 0.0,
+        augment: tuple[Callable, ...] = (),
         jit_compile: bool = False,
         steps_per_execution: int = 1,
     ):
-        """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the generator at once."""
+        """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the generator at once.
+        `r1`: weight of the gradient penalty on real images. `augment`: a row of augment.POLICIES."""
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.objective = loss
         self.ema_kimg = ema_kimg
+        self.r1, self.augment = r1, augment
         # Built now, so that a checkpoint finds their slots, and so that no replica creates variables inside the step.
         g_optimizer.build(self.generator.trainable_variables)
         d_optimizer.build(self.discriminator.trainable_variables)
@@ -85,21 +94,24 @@ class DCGAN(keras.Model):
         real = tf.cast(images, tf.float32) / 127.5 - 1
         z = self._latents(tf.shape(images)[0], replica)
 
-        def judge(pictures):
-            return self.discriminator([pictures, *labels] if labels else pictures, training=True)
+        def judge(pictures, purpose):
+            seen = self._augmented(pictures, purpose, replica)
+            return self.discriminator([seen, *labels] if labels else seen, training=True)
 
         with tf.GradientTape() as g_tape:
             fakes = self.generator([z, *labels] if labels else z, training=True)
             with tf.GradientTape() as d_tape:
                 # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
-                real_logits = judge(real)
-                fake_logits = judge(tf.stop_gradient(fakes))
+                real_logits = judge(real, 0)
+                fake_logits = judge(tf.stop_gradient(fakes), 1)
                 d_loss = self.objective.discriminator(real_logits, fake_logits)
+                penalty = self._penalty(lambda pictures: judge(pictures, 0), real) if self.r1 else 0.0
                 # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
-                d_scaled = self.d_optimizer.scale_loss(d_loss / replicas)
+                d_scaled = self.d_optimizer.scale_loss((d_loss + penalty) / replicas)
             d_weights = self.discriminator.trainable_variables
             self.d_optimizer.apply(d_tape.gradient(d_scaled, d_weights), d_weights)
-            g_loss = self.objective.generator(judge(fakes))
+            # The relativistic loss compares with the real images; the logits of before D's step serve, and cost nothing.
+            g_loss = self.objective.generator(tf.stop_gradient(real_logits), judge(fakes, 2))
             g_scaled = self.g_optimizer.scale_loss(g_loss / replicas)
         g_weights = self.generator.trainable_variables
         self.g_optimizer.apply(g_tape.gradient(g_scaled, g_weights), g_weights)
@@ -126,6 +138,23 @@ class DCGAN(keras.Model):
         z = tf.random.stateless_normal(shape, seed=tf.stack([stream, tf.convert_to_tensor(self.step)]))
         first = replica.replica_id_in_sync_group * count
         return z[first : first + count]
+
+    def _augmented(self, pictures, purpose: int, replica):
+        """The same changes on one device and on many: they belong to the image's place in the global batch."""
+        count, draws = tf.shape(pictures)[0], augment.DRAWS
+        for number, change in enumerate(self.augment):
+            seed = tf.stack([tf.convert_to_tensor(self.step) + (self.seed << 32), AUGMENT + 8 * number + purpose])
+            uniform = tf.random.stateless_uniform((count * replica.num_replicas_in_sync, draws), seed)
+            pictures = change(pictures, uniform[replica.replica_id_in_sync_group * count :][:count])
+        return pictures
+
+    def _penalty(self, judge, real):
+        """R1 on every LAZY-th step, and LAZY times as strong (Karras et al., arXiv:1912.04958, 2020, section 2.2)."""
+
+        def penalise():
+            return LAZY * self.r1 * gradient_penalty(judge, real)
+
+        return tf.cond(tf.convert_to_tensor(self.step) % LAZY == 0, penalise, lambda: tf.constant(0.0))
 
     def _update_average(self, batch):
         images = tf.cast(self.step, tf.float32) * tf.cast(batch, tf.float32)

@@ -2,7 +2,8 @@
 
 loss = LOSSES["bce"]
 loss.discriminator(real_logits, fake_logits)
-loss.generator(fake_logits)
+loss.generator(real_logits, fake_logits)        # the relativistic one looks at both
+gradient_penalty(judge, images)                 # R1 of real images, R2 of generated ones
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import tensorflow as tf
 @dataclass(frozen=True)
 class Loss:
     discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    generator: Callable[[tf.Tensor], tf.Tensor]
+    generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def bce_discriminator(real_logits, fake_logits):
@@ -25,7 +26,7 @@ def bce_discriminator(real_logits, fake_logits):
     return (tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))) / 2
 
 
-def bce_generator(fake_logits):
+def bce_generator(real_logits, fake_logits):
     """The non-saturating form, maximise log D(G(z)) (Goodfellow et al. 2014, section 3)."""
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
@@ -35,7 +36,7 @@ def hinge_discriminator(real_logits, fake_logits):
     return tf.reduce_mean(tf.nn.relu(1 - real_logits)) + tf.reduce_mean(tf.nn.relu(1 + fake_logits))
 
 
-def hinge_generator(fake_logits):
+def hinge_generator(real_logits, fake_logits):
     return -tf.reduce_mean(fake_logits)
 
 
@@ -44,12 +45,41 @@ def least_squares_discriminator(real_logits, fake_logits):
     return (tf.reduce_mean(tf.square(real_logits - 1)) + tf.reduce_mean(tf.square(fake_logits + 1))) / 2
 
 
-def least_squares_generator(fake_logits):
+def least_squares_generator(real_logits, fake_logits):
     return tf.reduce_mean(tf.square(fake_logits - 1)) / 2
+
+
+def wasserstein_discriminator(real_logits, fake_logits):
+    """Arjovsky et al., arXiv:1701.07875, 2017. Needs a discriminator that cannot grow steep: --r1, or --norm spectral."""
+    return tf.reduce_mean(fake_logits) - tf.reduce_mean(real_logits)
+
+
+def wasserstein_generator(real_logits, fake_logits):
+    return -tf.reduce_mean(fake_logits)
+
+
+def relativistic_discriminator(real_logits, fake_logits):
+    """RpGAN: each real image is to be more real than a generated one (Jolicoeur-Martineau, arXiv:1807.00734, 2018, section 4.3)."""
+    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+
+
+def relativistic_generator(real_logits, fake_logits):
+    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+
+def gradient_penalty(judge: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Half the mean squared norm of the logits' gradient with respect to float32 images (N, H, W, C): R1 of real images, R2 of
+    generated ones (Mescheder et al., arXiv:1801.04406, 2018, eq. 9)."""
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(judge(images))  # each image's own gradient, as far as batch norm leaves it one
+    return tf.reduce_mean(tf.reduce_sum(tf.square(tape.gradient(total, images)), axis=[1, 2, 3])) / 2
 
 
 LOSSES = {
     "bce": Loss(bce_discriminator, bce_generator),
     "hinge": Loss(hinge_discriminator, hinge_generator),
     "least_squares": Loss(least_squares_discriminator, least_squares_generator),
+    "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator),
 }

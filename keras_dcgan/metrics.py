@@ -1,10 +1,16 @@
-"""How far generated images are from real ones, in numbers: arrays -> floats. NumPy only, no network, no download.
+"""How far generated images are from real ones, in numbers: arrays -> floats. No network, no download.
 
-    reference = SlicedWasserstein(real)            # uint8 (N, height, width, C); the costly half, once
+    reference = SlicedWasserstein(real)            # of pixels, uint8 (N, height, width, C); the costly half, once
     reference.distance(fake)                       # {"swd": 21.4, "swd_64": 13.0, "swd_32": 18.2, "swd_16": 33.0}
     spread(fake) / spread(real)                    # near 1; near 0 when the generator answers one image
+    ms_ssim(fake)                                  # near 1 then, and lower the more varied they are
 
-Everything is a pure function of the arrays and a fixed seed: the same images give the same numbers to the bit.
+    frechet_distance(Moments(a), Moments(b))       # of features (N, dim), from embeddings.py: FID
+    kernel_distance(a, b)                          # KID and its confidence interval
+    neighbourhoods(a, b)                           # precision, recall, density, coverage
+    memorisation(a, b)                             # are generated images copies?
+
+Everything is a pure function of the arrays and a fixed seed: the same images give the same numbers.
 """
 
 import numpy as np
@@ -92,3 +98,151 @@ def spread(images: np.ndarray) -> float:
     if count < 2:
         raise ValueError(f"expected at least 2 images, received {count}")
     return float(np.sqrt(2 * images.reshape(count, -1).astype(np.float64).var(axis=0, ddof=1).mean()))
+
+
+def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:
+    """Mean multi-scale structural similarity of random pairs of uint8 (N, H, W, C), by TensorFlow: 1 when all are the same picture,
+    lower the more varied (Odena et al., arXiv:1610.09585, 2017). As many scales as the size allows, five at most.
+
+    Of two sets compare only figures at the same size: a generator should be no higher than the real images.
+    """
+    import tensorflow as tf
+
+    weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]  # Wang et al. 2003
+    scales = 1 + int(np.clip(np.log2(min(images.shape[1:3]) / 11), 0, 4))  # the window is 11 pixels wide
+    factors = np.array(weights[:scales]) / sum(weights[:scales])
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, len(images), pairs)
+    second = (first + rng.integers(1, len(images), pairs)) % len(images)
+    found = [
+        tf.image.ssim_multiscale(images[first[i : i + 100]], images[second[i : i + 100]], 255, factors).numpy()
+        for i in range(0, pairs, 100)
+    ]
+    return float(np.mean(np.concatenate(found)))
+
+
+# ------------------------------------------------------------------------------------------------------------- of features
+
+
+class Moments:
+    """Mean and covariance of features, streamed in float64: any number of rows in constant memory."""
+
+    def __init__(self, *chunks: np.ndarray):
+        self.count, self.sum, self.products = 0, 0.0, 0.0
+        for chunk in chunks:
+            self.add(chunk)
+
+    def add(self, features: np.ndarray):
+        """(n, dim), added to what came before."""
+        features = np.asarray(features, np.float64)
+        self.count += len(features)
+        self.sum = self.sum + features.sum(axis=0)
+        self.products = self.products + features.T @ features
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.sum / self.count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(dim, dim), unbiased."""
+        return (self.products - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
+
+
+def frechet_distance(real: Moments, fake: Moments) -> float:
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)): FID, if the features are Inception's (Heusel et al., arXiv:1706.08500, 2017).
+
+    Biased upwards for few images: below about 10,000 of each compare only figures of the same counts, or take `kernel_distance`.
+    """
+    values, vectors = np.linalg.eigh(real.covariance)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    # (C C')^(1/2) has the eigenvalues of the symmetric (C^(1/2) C' C^(1/2))^(1/2), which need no square root of a matrix.
+    crossed = np.sqrt(np.linalg.eigvalsh(root @ fake.covariance @ root).clip(0)).sum()
+    spreads = np.trace(real.covariance) + np.trace(fake.covariance) - 2 * crossed
+    return float(np.sum((real.mean - fake.mean) ** 2) + spreads)
+
+
+def kernel_distance(real: np.ndarray, fake: np.ndarray, block: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """KID, unbiased: the squared maximum mean discrepancy with the kernel (x.y / dim + 1)^3 (Binkowski et al., arXiv:1801.01401,
+    2018) -> (mean over disjoint blocks of `block` images of each set, half the width of its 95 % confidence interval).
+
+    With few images the blocks are smaller, four of them. Needs at least 8 images of each.
+    """
+    count = min(len(real), len(fake))
+    if count < 8:
+        raise ValueError(f"expected at least 8 images of each set, received {count}")
+    blocks = max(4, count // block)
+    length = count // blocks
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(len(features))[: blocks * length].reshape(blocks, length) for features in (real, fake)]
+    values = [_mmd(real[a].astype(np.float64), fake[b].astype(np.float64)) for a, b in zip(*rows)]
+    return float(np.mean(values)), float(1.96 * np.std(values, ddof=1) / np.sqrt(blocks))
+
+
+def _mmd(a: np.ndarray, b: np.ndarray) -> float:
+    """The unbiased estimate: of a set with itself without the pairs of an image with itself."""
+    count, dim = a.shape
+    within = [((c @ c.T / dim + 1) ** 3 * (1 - np.eye(count))).sum() / (count * (count - 1)) for c in (a, b)]
+    return sum(within) - 2 * ((a @ b.T / dim + 1) ** 3).mean()
+
+
+def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
+    """Precision, recall (Kynkaanniemi et al., arXiv:1904.06991, 2019), density, coverage (Naeem et al., arXiv:2002.09797, 2020).
+
+    An image's neighbourhood is the ball to its k-th nearest image of its own set. precision: the share of fakes inside of some real
+    neighbourhood; density: the same, counting how many, over k; recall: real images inside of some fake's; coverage: real images
+    whose own neighbourhood holds a fake. All are 1 for two samples of one distribution, but for chance; density can be above.
+    """
+    if min(len(real), len(fake)) <= k:
+        raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)}")
+    real_radii, fake_radii = (nearest(features, features, k, skip_self=True)[0][:, -1] for features in (real, fake))
+    holders, is_covered = np.zeros(len(fake)), np.zeros(len(real), bool)
+    is_recalled = np.zeros(len(real), bool)
+    for start, distances in _distances(fake, real):
+        inside = distances < real_radii
+        holders[start : start + len(distances)] = inside.sum(axis=1)
+        is_covered |= inside.any(axis=0)
+        is_recalled |= (distances < fake_radii[start : start + len(distances), None]).any(axis=0)
+    means = {"precision": holders > 0, "recall": is_recalled, "density": holders / k, "coverage": is_covered}
+    return {name: float(values.mean()) for name, values in means.items()}
+
+
+def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None = None) -> tuple[float, np.ndarray, np.ndarray]:
+    """Are generated images nearer to training images than new images would be? -> (share, nearest training image of each fake,
+    distance to it over the median of the same distance for new images).
+
+    `share` of the fakes are nearer to a training image than 95 % of the new images are: about 0.05 without copying, 1 if all are
+    copies. New images are `held_out`, or without any each training image in its turn.
+    """
+    if held_out is None:
+        usual = nearest(real, real, 1, skip_self=True)[0][:, 0]
+    else:
+        usual = nearest(held_out, real, 1)[0][:, 0]
+    distances, numbers = nearest(fake, real, 1)
+    share = float((distances[:, 0] < np.quantile(usual, 0.05)).mean())
+    return share, numbers[:, 0], distances[:, 0] / max(float(np.median(usual)), 1e-12)
+
+
+def nearest(a: np.ndarray, b: np.ndarray, k: int, skip_self: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of b for each row of a -> distances (len(a), k), ascending, and their numbers. `skip_self`: a is b, and
+    a row is not its own neighbour."""
+    found, numbers = np.empty((len(a), k)), np.empty((len(a), k), int)
+    for start, distances in _distances(a, b):
+        rows = np.arange(len(distances))
+        if skip_self:
+            distances[rows, start + rows] = np.inf
+        chosen = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        chosen = np.take_along_axis(chosen, np.take_along_axis(distances, chosen, 1).argsort(axis=1), 1)
+        found[start : start + len(rows)], numbers[start : start + len(rows)] = distances[rows[:, None], chosen], chosen
+    return found, numbers
+
+
+def _distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
+    """Euclidean distances of all rows of a to all rows of b, float64, a chunk of a's rows at a time: (first row, distances)."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    centre = b.mean(axis=0)  # differences of large numbers are rounded more than those of small ones
+    a, b = a - centre, b - centre
+    squares = (b**2).sum(axis=1)
+    for start in range(0, len(a), chunk):
+        rows = a[start : start + chunk]
+        yield start, np.sqrt(((rows**2).sum(axis=1)[:, None] + squares - 2 * rows @ b.T).clip(0))

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 import keras_dcgan
 from keras_dcgan import devices
+from keras_dcgan.augment import POLICIES
 from keras_dcgan.config import SCHEMA, TrainConfig, differences
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
@@ -32,9 +33,9 @@ from keras_dcgan.models import discriminator, generator
 ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
 
-def load_generator(path: str | Path) -> keras.Model:
-    """The run's generator, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
-    file = Path(path) / "generator.keras"
+def load_generator(path: str | Path, last: bool = False) -> keras.Model:
+    """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
+    file = Path(path) / ("generator_last.keras" if last else "generator.keras")
     if not file.is_file():
         raise FileNotFoundError(f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})")
     try:
@@ -80,11 +81,30 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         generator(**pictures, **latents),
         seed=config.seed,
     )
-    optimizers = [keras.optimizers.Adam(rate, beta_1=ADAM_BETA_1) for rate in (config.g_lr, config.d_lr)]
+    rates = (Decay(rate, config.total_steps, config.decay) for rate in (config.g_lr, config.d_lr))
+    optimizers = [keras.optimizers.Adam(rate, beta_1=ADAM_BETA_1) for rate in rates]
     if precision == "mixed_float16":
         optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
-    gan.compile(*optimizers, LOSSES[config.loss], config.ema_kimg, jit_compile=devices.compiles(config.jit))
+    gan.compile(
+        *optimizers,
+        LOSSES[config.loss],
+        config.ema_kimg,
+        r1=config.r1,
+        augment=POLICIES[config.augment],
+        jit_compile=devices.compiles(config.jit),
+    )
     return gan
+
+
+class Decay(keras.optimizers.schedules.LearningRateSchedule):
+    """`rate` until the last `share` of the steps, then in a straight line to 0."""
+
+    def __init__(self, rate: float, steps: int, share: float):
+        self.rate, self.steps, self.share = rate, steps, share
+
+    def __call__(self, step):
+        left = (self.steps - tf.cast(step, tf.float32)) / max(self.share * self.steps, 1e-9)
+        return self.rate * tf.clip_by_value(left, 0.0, 1.0)
 
 
 @contextlib.contextmanager
@@ -152,7 +172,7 @@ class Run:
             (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
             os.replace(beside, place)
         for old in self.checkpoints()[: -self.keep]:
-            if old.name != f"step-{best_step or 0:09d}":
+            if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
 
     def _write_generator(self, gan: DCGAN, name: str):

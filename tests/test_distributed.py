@@ -23,6 +23,7 @@ def train(name: str, out: str, environment: dict):
         import tensorflow as tf
 
         from keras_dcgan import devices
+        from keras_dcgan.augment import POLICIES
         from keras_dcgan.gan import DCGAN
         from keras_dcgan.losses import LOSSES
         from keras_dcgan.models import discriminator, generator
@@ -43,7 +44,9 @@ def train(name: str, out: str, environment: dict):
             discriminator((16, 16), 3, norm=False, **options),
             generator((16, 16), 3, latent_dim=6, filters=4),
         )
-        gan.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1), LOSSES["bce"], ema_kimg=1)
+        optimizers = [keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1)]
+        # With all that looks at more than one image, or that is random.
+        gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, r1=0.1, augment=POLICIES["all"])
     networks = (gan.generator, gan.discriminator, gan.ema_generator)
     start = [weight.numpy() for network in networks for weight in network.weights]
     rows = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)

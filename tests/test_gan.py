@@ -7,6 +7,7 @@ from conftest import discs
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator
+from keras_dcgan.runs import Decay
 
 RATE = 0.1
 
@@ -131,3 +132,44 @@ def test_conditional_training_teaches_each_class_its_colour():
     gan.fit(stream, steps_per_epoch=80, verbose=0, shuffle=False)
     drawn = E([np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 2]).numpy()
     assert drawn[0::2].mean() < -0.3 and drawn[1::2].mean() > 0.3
+
+
+def test_penalty_comes_every_eighth_step_and_eight_times_as_strong():
+    """D is linear, so the gradient at every image is its kernel, and the penalty pulls the kernel towards 0 by a known amount."""
+    z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
+    G = keras.Model(z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros")(z)))
+    D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(keras.layers.Flatten()(pictures)))
+    gan = DCGAN(G, D, keras.models.clone_model(G))
+    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(0.01), LOSSES["wasserstein"], 0, r1=0.5)
+    grey = np.full((4, 2, 2, 1), 127, np.uint8)  # as the fakes: the loss itself pulls nowhere
+    norms = [4.0**0.5]
+    for _ in range(10):
+        train(gan, grey, steps=1, batch=4)
+        norms.append(float(np.linalg.norm(D.layers[-1].kernel.numpy())))
+    fallen = [a / b for a, b in zip(norms[1:], norms)]
+    for step, ratio in enumerate(fallen):
+        assert ratio == pytest.approx(1 - 0.01 * 8 * 0.5 if step % 8 == 0 else 1, abs=3e-4)
+
+
+def test_discriminator_sees_both_kinds_changed_and_the_generator_learns_through_the_changes():
+    seen = []
+
+    def note(images, draws):
+        seen.append((images.shape, draws.shape))
+        return images * draws[:, :1, None, None]
+
+    gan = small_gan()
+    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], 0, augment=(note,))
+    plain = train(small_gan(), discs(8), 1)
+    train(gan, discs(8), 1)
+    assert len(seen) == 3 and {shape[1:] for shape, _ in seen} == {(16, 16, 3)}
+    for network in ("generator", "discriminator"):
+        pairs = zip(values(getattr(gan, network)), values(getattr(plain, network)))
+        assert sum(np.abs(a - b).max() > 1e-6 for a, b in pairs) > 3
+
+
+def test_learning_rates_fall_to_zero_over_the_last_share():
+    schedule = Decay(0.2, steps=100, share=0.25)
+    found = [float(schedule(tf.constant(step))) for step in (0, 74, 75, 80, 100, 120)]
+    np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.16, 0, 0], atol=1e-7)
+    assert float(Decay(0.2, 100, 0.0)(tf.constant(99))) == pytest.approx(0.2)

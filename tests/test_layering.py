@@ -22,14 +22,17 @@ MAY_IMPORT = {
     "keras_dcgan.config": {"cli"},
     "keras_dcgan.demo": {"cli"},
     "keras_dcgan.metrics": NOTHING,
+    "keras_dcgan.embeddings": NOTHING,
     "keras_dcgan.sources": {"decode", "demo"},
     "keras_dcgan.data": {"cli", "decode", "feed", "sources"},
-    "keras_dcgan.gan": {"losses"},
-    "keras_dcgan.runs": {"config", "devices", "gan", "losses", "models"},
+    "keras_dcgan.augment": NOTHING,
+    "keras_dcgan.gan": {"augment", "losses"},
+    "keras_dcgan.runs": {"augment", "config", "devices", "gan", "losses", "models"},
     "keras_dcgan.watchdog": {"images", "metrics"},
     "keras_dcgan.callbacks": {"config", "images", "watchdog"},
     "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
     "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
+    "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "images", "latents", "metrics", "runs"},
     "export.edge_sample": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
     "export.convert": {"parity", "runs", "latents", "images"},
@@ -63,7 +66,10 @@ def test_imports_keep_to_the_layers(path):
         assert imported(path) <= MAY_IMPORT[name]
 
 
-@pytest.mark.parametrize("verb", ["keras_dcgan.fit", "keras_dcgan.sample", "keras_dcgan.demo", "keras_dcgan.data", "export"])
+VERBS = ["keras_dcgan.fit", "keras_dcgan.sample", "keras_dcgan.evaluate", "keras_dcgan.demo", "keras_dcgan.data", "export"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_answers_without_tensorflow(verb):
     command = "import runpy, sys; sys.argv[1:] = ['--help']\n"
     command += f"try: runpy.run_module({verb!r}, run_name='__main__', alter_sys=True)\n"

@@ -1,8 +1,21 @@
 import numpy as np
 import pytest
 from conftest import discs
+from scipy import linalg
+from scipy.spatial import distance
 
-from keras_dcgan.metrics import SlicedWasserstein, laplacian_pyramid, spread
+from keras_dcgan import metrics
+from keras_dcgan.metrics import (
+    Moments,
+    SlicedWasserstein,
+    frechet_distance,
+    kernel_distance,
+    laplacian_pyramid,
+    memorisation,
+    nearest,
+    neighbourhoods,
+    spread,
+)
 
 
 def test_swd_of_a_set_with_itself_is_zero_and_grows_with_the_damage():
@@ -54,3 +67,100 @@ def test_spread_is_the_mean_distance_over_all_pairs():
     assert spread(np.repeat(images[:1], 5, 0).astype(np.uint8)) == 0
     with pytest.raises(ValueError, match="at least 2 images, received 1"):
         spread(images[:1])
+
+
+def gaussian(count: int, mean, deviations, seed: int = 0) -> np.ndarray:
+    """Features whose mean and covariance are those exactly."""
+    x = np.random.default_rng(seed).normal(size=(count, len(mean)))
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
+    return x * deviations + mean
+
+
+def test_frechet_distance_of_two_gaussians_is_the_closed_form():
+    a, b = gaussian(200, [0, 0, 0], [1, 2, 3]), gaussian(300, [1, 0, 2], [2, 2, 1], seed=1)
+    # Same axes: |m - m'|^2 + sum (s - s')^2.
+    assert frechet_distance(Moments(a), Moments(b)) == pytest.approx((1 + 4) + (1 + 0 + 4), rel=1e-9)
+    assert frechet_distance(Moments(a), Moments(a)) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_of_turned_axes_agrees_with_scipy():
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)) for _ in range(2))
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(
+        np.cov(a.T) + np.cov(b.T) - 2 * linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    )
+    assert frechet_distance(Moments(a), Moments(b)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_moments_do_not_depend_on_the_chunks():
+    x = np.random.default_rng(0).normal(5, 2, (100, 4))
+    for parts in (1, 3, 100):
+        moments = Moments(*np.array_split(x, parts))
+        np.testing.assert_allclose(moments.mean, x.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(moments.covariance, np.cov(x.T), rtol=1e-9)
+
+
+def test_kernel_distance_by_hand():
+    two = np.array([[0.0], [1.0]])
+    # (xy + 1)^3 is 1 but for 8 at (1, 1): twice the mean off the diagonal, 1, less twice the mean of all four, 11 / 4.
+    assert metrics._mmd(two, two) == pytest.approx(2 * 1 - 2 * 11 / 4)
+
+
+def test_kernel_distance_is_about_zero_for_one_distribution_and_not_for_two():
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(2000, 8)).astype(np.float32) for _ in range(2))
+    value, width = kernel_distance(a, b, block=200)
+    assert abs(value) < 2 * width
+    value, width = kernel_distance(a, b + 0.5, block=200)
+    assert value > 10 * width
+    assert kernel_distance(a, b + 0.5, block=200) == (value, width)
+    with pytest.raises(ValueError, match="at least 8 images of each set, received 7"):
+        kernel_distance(a[:7], b)
+
+
+def test_neighbourhoods_of_points_worked_out_by_hand():
+    real, fake = np.array([0, 1, 3, 300]), np.array([0.5, 5.5, 100, -1000])
+    # k = 1, radii of real: 1, 1, 2, 297; of fake: 5, 5, 94.5, 1000.5.
+    # 0.5 lies with 0 and 1; 5.5 and 100 with 300; -1000 with none. 3 holds no fake. 300 is in no fake's ball.
+    direction = np.array([0.6, -0.8])
+    found = neighbourhoods(real[:, None] * direction + 7, fake[:, None] * direction + 7, k=1)
+    assert found == {"precision": 3 / 4, "recall": 3 / 4, "density": 4 / 4, "coverage": 3 / 4}
+    with pytest.raises(ValueError, match="more than 5 images of each set, received 4 and 4"):
+        neighbourhoods(real[:, None], fake[:, None])
+
+
+def test_neighbourhoods_tell_what_is_wrong():
+    rng = np.random.default_rng(0)
+    real, same = rng.normal(size=(600, 4)), rng.normal(size=(600, 4))
+    healthy = neighbourhoods(real, same)
+    assert min(healthy.values()) > 0.85
+    narrow = neighbourhoods(real, 0.2 * same)  # typical pictures only
+    assert narrow["precision"] > 0.95 and narrow["recall"] < 0.2 and narrow["coverage"] < 0.5
+    off = neighbourhoods(real, same + 5)
+    assert max(off.values()) < 0.1
+
+
+def test_nearest_agrees_with_scipy_however_it_is_chunked(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(100, 1, (53, 5)), rng.normal(100, 1, (40, 5))
+    table = distance.cdist(a, b)
+    whole, numbers = nearest(a, b, 3)
+    np.testing.assert_array_equal(numbers, table.argsort(axis=1)[:, :3])
+    np.testing.assert_allclose(whole, np.sort(table, axis=1)[:, :3], rtol=1e-9)
+    for chunk in (1, 7, 53):
+        pieces = list(metrics._distances(a, b, chunk))
+        assert [start for start, _ in pieces] == list(range(0, 53, chunk))
+        np.testing.assert_allclose(np.concatenate([piece for _, piece in pieces]), table, rtol=1e-9)
+    own, _ = nearest(a, a, 1, skip_self=True)
+    assert (own > 0).all()
+
+
+def test_memorisation_knows_copies_from_new_images():
+    rng = np.random.default_rng(0)
+    real, new = rng.normal(size=(500, 6)), rng.normal(size=(400, 6))
+    copies = real[::2] + 1e-3 * rng.normal(size=(250, 6))
+    share, numbers, ratio = memorisation(real, copies)
+    assert share == 1 and (numbers == np.arange(0, 500, 2)).all() and ratio.max() < 0.1
+    for held_out in (None, rng.normal(size=(300, 6))):
+        assert memorisation(real, new, held_out)[0] < 0.12

@@ -128,6 +128,7 @@ for step in range({rows // batch}):
     if step % {rows // batch // 4} == 0:
         marks.append(round(resident() - baseline, 1))
 print(marks)
+del stream
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {f"resident_mb_above_baseline_in_an_epoch_of_{gigabytes:g}_gb": json.loads(done.stdout)}

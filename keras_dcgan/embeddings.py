@@ -1,0 +1,99 @@
+"""Images -> vectors in which nearness means likeness: what FID, KID and the like are measured in.
+
+    embed = load("random")                  # no download; or "inception", or a MODEL.keras
+    embed.name                              # "random-1": figures of different names must never be compared
+    embed(images)                           # uint8 (N, height, width, C), C 1, 3 or 4 -> float32 (N, dim)
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+CHUNK = 100  # images at once
+INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+INCEPTION_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{INCEPTION_FILE}"
+
+
+class Embedding:
+    """A model from images (N, height, width, 3) in [-1, 1] to vectors, and its name."""
+
+    def __init__(self, name: str, model: keras.Model):
+        self.name, self.model = name, model
+        self.size = model.input_shape[1:3]
+        self._run = tf.function(self._embed)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._run(np.ascontiguousarray(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)])
+
+    def _embed(self, images):
+        pictures = tf.cast(images, tf.float32)
+        if pictures.shape[-1] == 1:
+            pictures = tf.repeat(pictures, 3, axis=-1)
+        elif pictures.shape[-1] == 4:  # over white
+            alpha = pictures[..., 3:] / 255
+            pictures = pictures[..., :3] * alpha + 255 * (1 - alpha)
+        if None not in self.size and pictures.shape[1:3] != self.size:
+            pictures = tf.image.resize(pictures, self.size, antialias=True)
+        return self.model(pictures / 127.5 - 1, training=False)
+
+
+def load(features: str, inception_weights: str | None = None) -> Embedding:
+    """random, inception, or the path of a MODEL.keras -> Embedding. Raises ValueError or OSError, starting with the flag."""
+    if features == "random":
+        return Embedding("random-1", random_network())
+    if features == "inception":
+        return inception(inception_weights)
+    return from_file(features)
+
+
+def random_network(side: int = 32, widths: Iterable[int] = (32, 64, 128, 256), seed: int = 0) -> keras.Model:
+    """Convolutions of random weights in the shape of a small VGG: images (N, side, side, 3) in [-1, 1] -> (N, 1920).
+
+    Naeem et al. (arXiv:2002.09797, 2020) propose such features for pictures that no pretrained network knows. Weights
+    N(0, 2 / inputs) (He et al., arXiv:1502.01852, 2015) from NumPy's generator, so that they are the same everywhere. The vector is
+    each block's output, averaged over the quarters of the image.
+    """
+    rng = np.random.default_rng(seed)
+    x = images = keras.Input((side, side, 3))
+    pooled, kernels = [], []
+    for width in widths:
+        for _ in range(2):
+            kernels.append(rng.normal(0, np.sqrt(2 / (9 * x.shape[-1])), (3, 3, x.shape[-1], width)))
+            x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, activation="relu")(x)
+        pooled.append(keras.layers.Flatten()(keras.layers.AveragePooling2D(x.shape[1] // 2)(x)))
+        x = keras.layers.MaxPooling2D()(x)
+    model = keras.Model(images, keras.layers.Concatenate()(pooled))
+    model.set_weights(kernels)
+    return model
+
+
+def inception(weights: str | None) -> Embedding:
+    """Keras' InceptionV3 up to its average pooling: 2,048 numbers. These weights are Keras' own, so figures are near those of the
+    papers, which took another port, but not comparable with them."""
+    file = Path(weights).expanduser() if weights else Path.home() / ".keras" / "models" / INCEPTION_FILE
+    if not file.is_file():
+        flag = "--inception-weights" if weights else "--features"
+        raise FileNotFoundError(f"{flag}: expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there")
+    model = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(299, 299, 3), pooling="avg")
+    try:
+        model.load_weights(file)
+    except Exception as error:  # Keras raises whatever its HDF5 reader raises
+        raise ValueError(f"--inception-weights: expected Inception's weights, received {file} ({error})") from error
+    return Embedding("inception-keras", model)
+
+
+def from_file(path: str) -> Embedding:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"--features: expected random, inception or a .keras file, received {path}")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ValueError(f"--features: expected a model that Keras can load, received {path} ({error})") from error
+    shapes = model.input_shape, model.output_shape
+    if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
+        raise ValueError(f"--features: expected a model from images (N, H, W, 3) to (N, dim), received {shapes[0]} to {shapes[1]}")
+    return Embedding(f"{Path(path).stem}-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}", model)

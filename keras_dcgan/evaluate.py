@@ -1,0 +1,231 @@
+"""Measures a run against real images: `python -m keras_dcgan.evaluate --run runs/imgs`. Prints a table, writes JSON and a page.
+
+swd and msssim are taken of pixels, the others of features (`--features`). Figures of different features, sizes or numbers of images
+cannot be compared, so each comes with all three.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan import cli, data, feed, images, latents, metrics
+from keras_dcgan.config import number
+
+METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
+BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
+PAIRS = 8  # of fakes and their nearest training images on the page
+FEW = 10_000
+TRAINING = 50_000  # images among which copies are looked for, at most
+
+
+def main(arguments: list[str] | None = None) -> int:
+    flags = parser().parse_args(arguments)
+    with cli.user_errors("evaluate"):
+        out = Path(flags.out or Path(flags.run) / "evaluation" / f"{Path(flags.features).stem}.json")
+        if out.suffix != ".json":
+            raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
+        with cli.quiet():
+            from keras_dcgan import devices, embeddings, runs
+
+            devices.start()
+        config, classes = runs.load_config(flags.run), runs.load_classes(flags.run)
+        generator = runs.load_generator(flags.run, flags.last)
+        needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
+        embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
+        real = real_images(flags.data or config.data, config, generator)
+        held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
+    # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
+    total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
+    training = feed.preview(real, min(total, max(most, flags.samples)))
+    rows = np.arange(min(flags.samples, len(training))) * len(training) // min(flags.samples, len(training))
+    fakes = draw(generator, flags.samples, len(classes))
+    result = {
+        "run": flags.run,
+        "generator": "last" if flags.last else "best",
+        "data": {"source": real.manifest["source"], "fingerprint": real.manifest["fingerprint"]},
+        "features": embed.name if embed else None,
+        "images": {"real": len(rows), "fake": len(fakes)},
+        "seed": 0,
+    }
+    vectors = fake_vectors = new_vectors = None
+    if embed:
+        vectors, fake_vectors = cached_features(embed, real, training, config.cache), embed(fakes)
+    if embed and held_out:
+        new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
+        new_vectors = cached_features(embed, held_out, new, config.cache)
+    result["metrics"], pairs = measure(flags.metrics, training, rows, fakes, vectors, fake_vectors, new_vectors)
+    result["notes"] = notes(result)
+    print(table(result))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, json.dumps(result, indent=1) + "\n")
+    write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
+    print(f"{out}\n{out.with_suffix('.html')}")
+    return 0
+
+
+def parser() -> cli.Parser:
+    result = cli.Parser("keras_dcgan.evaluate", "Measures the generator of a run against real images.")
+    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--data", metavar="PATH", help="the real images [those of the training]")
+    result.add_argument("--held-out", metavar="PATH", help="real images that were not trained on, for the check for copies")
+    result.add_argument(
+        "--metrics", type=cli.flag_type(names), default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
+    )
+    count = cli.flag_type(number(16, 10**6, kind=int))
+    result.add_argument("--samples", type=count, default=FEW, metavar="N", help="images of each kind, seeds 0 to N-1 [10000]")
+    result.add_argument(
+        "--features", default="random", metavar="random|inception|FILE", help="what to compare by; FILE.keras: any model [random]"
+    )
+    result.add_argument("--inception-weights", metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]")
+    result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]")
+    result.add_argument("--out", metavar="F.json", help="the figures; the page goes beside it [DIR/evaluation/FEATURES.json]")
+    return result
+
+
+def names(text: str) -> tuple[str, ...]:
+    wanted = tuple(part.strip() for part in text.split(","))
+    if unknown := set(wanted) - set(METRICS):
+        raise ValueError(f"expected some of {','.join(METRICS)}, received {', '.join(sorted(unknown))!r}")
+    return wanted
+
+
+def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet:
+    """Prepared as the run's own were."""
+    return data.prepare(
+        source,
+        config.size,
+        generator.output_shape[-1],
+        crop=config.crop,
+        background=config.background,
+        max_pixels=config.max_pixels,
+        cache=config.cache or None,
+        show=lambda line: print(line, file=sys.stderr),
+    )
+
+
+def draw(generator, count: int, classes: int) -> np.ndarray:
+    """The pictures of seeds 0 to count - 1, of a conditional run with the classes in turn: uint8 (count, H, W, C)."""
+    pictures = np.empty((count, *generator.output_shape[1:]), np.uint8)
+    z_length = (generator.inputs[0] if classes else generator.input).shape[-1]
+    for start in range(0, count, FEW):
+        seeds = np.arange(start, min(start + FEW, count))
+        inputs = [latents.latents(seeds, z_length), *([(seeds % classes).astype(np.int32)] if classes else [])]
+        for seed, picture in zip(seeds, images.draw(generator, inputs)):
+            pictures[seed] = picture
+    return pictures
+
+
+def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.ndarray:
+    """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
+    key = json.dumps([prepared.manifest["fingerprint"], embed.name, len(pictures)])
+    entry = data.cache_folder(cache or None) / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if not (entry / "features.npy").exists():
+        entry.mkdir(parents=True, exist_ok=True)
+        about = {name: prepared.manifest[name] for name in ("size", "channels")}
+        about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
+        write(entry / "manifest.json", json.dumps(about))
+        beside = entry / f".features.{os.getpid()}.npy"
+        np.save(beside, embed(pictures))
+        os.replace(beside, entry / "features.npy")
+    return np.load(entry / "features.npy")
+
+
+def measure(wanted, training, rows, fake, vectors, fake_vectors, new_vectors) -> tuple[dict[str, float], list[tuple[int, int]]]:
+    """-> the figures, and the pairs (number of a fake, number of its nearest training image) that are nearest to each other.
+    `rows`: which of the training images the fakes are compared with as a set."""
+    found, pairs = {}, []
+    real, real_vectors = training[rows], None if vectors is None else vectors[rows]
+    if "swd" in wanted:
+        found["swd"] = metrics.SlicedWasserstein(real).distance(fake)["swd"]
+    if "fid" in wanted:
+        found["fid"] = metrics.frechet_distance(metrics.Moments(real_vectors), metrics.Moments(fake_vectors))
+    if "kid" in wanted:
+        found["kid"], found["kid_ci95"] = metrics.kernel_distance(real_vectors, fake_vectors)
+    if "prdc" in wanted:
+        found |= metrics.neighbourhoods(real_vectors, fake_vectors)
+    if "msssim" in wanted:
+        found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
+    if "memorisation" in wanted:
+        found["memorised"], numbers, ratio = metrics.memorisation(vectors, fake_vectors, new_vectors)
+        pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
+    return found, pairs
+
+
+def notes(result: dict) -> list[str]:
+    found, few = [], min(result["images"].values())
+    if "fid" in result["metrics"] and few < FEW:
+        found.append(f"fid of {few:,} images is too high by chance; kid is not: prefer it below {FEW:,}")
+    if result["metrics"].get("memorised", 0) > 0.1:
+        found.append("more generated images than by chance lie close to a training image: look at the pairs on the page")
+    return found
+
+
+def table(result: dict) -> str:
+    rows = [f"{result['images']['fake']:,} generated and {result['images']['real']:,} real images; features: {result['features']}"]
+    for name, value in result["metrics"].items():
+        if name in ("kid_ci95", "msssim_real"):
+            continue
+        more = f"± {result['metrics']['kid_ci95']:.5f}" if name == "kid" else ""
+        more = f"real images: {result['metrics']['msssim_real']:.4f}" if name == "msssim" else more
+        rows.append(f"  {name:<12}{value:>12.4f}  {more:<24}{BEST.get(name, 'lower')}")
+    return "\n".join(rows + [f"note: {note}" for note in result["notes"]])
+
+
+# ------------------------------------------------------------------------------------------------------------------- page
+
+
+def page(result: dict, real: np.ndarray, fake: np.ndarray, pairs: list[tuple[int, int]], run: Path) -> str:
+    """One file of HTML, with its pictures inside."""
+    parts = [
+        f"<h1>{html.escape(result['run'])}</h1><pre>{html.escape(table(result))}</pre>",
+        figure("Generated: seeds 0 to 63", images.grid(fake[:64], 8)),
+        figure("Real", images.grid(real[np.arange(min(64, len(real))) * len(real) // 64], 8)),
+    ]
+    if pairs:
+        both = np.stack([fake[[i for i, _ in pairs]], real[[j for _, j in pairs]]])
+        title = "The generated images nearest to a training image (above), and that image (below)"
+        parts.append(figure(title, images.grid(both.reshape(-1, *both.shape[2:]), len(pairs))))
+    parts += [curve(run / "metrics.jsonl", name) for name in ("swd", "d_loss", "g_loss")]
+    style = "body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em;color-scheme:light dark}"
+    style += "img{image-rendering:pixelated;max-width:100%}figure{margin:1em 0}"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(result["run"])}</title><style>{style}</style>'
+    return f"{head}{''.join(parts)}</html>\n"
+
+
+def figure(title: str, picture: np.ndarray) -> str:
+    file = io.BytesIO()
+    images.to_pillow(picture).save(file, format="PNG")
+    source = base64.b64encode(file.getvalue()).decode()
+    return f'<figure><figcaption>{title}</figcaption><img alt="{title}" src="data:image/png;base64,{source}"></figure>'
+
+
+def curve(file: Path, name: str) -> str:
+    """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    points = [(row["kimg"], row[name]) for row in rows if name in row]
+    if len(points) < 2:
+        return ""
+    x, y = np.array(points).T
+    low, high = float(y.min()), float(y.max())
+    across, down = 600 * x / x.max(), 120 - 110 * (y - low) / max(high - low, 1e-9)
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down))
+    drawn = f'<polyline fill="none" stroke="#e8710a" stroke-width="2" points="{line}"/>'
+    drawn = f'<svg viewBox="0 0 600 125" width="100%">{drawn}</svg>'
+    return f"<figure><figcaption>{name}: {low:.3g} to {high:.3g} over {x.max():g} kimg</figcaption>{drawn}</figure>"
+
+
+def write(path: Path, text: str):
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""The verb end to end, on a run whose generator draws from the data, and on one that cannot."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from conftest import SMALL, discs
+from PIL import Image
+
+from keras_dcgan.fit import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on 80 discs, and 40 more that it has not seen."""
+    root = tmp_path_factory.mktemp("evaluate")
+    for name, seed, count in (("seen", 0, 80), ("new", 1, 40)):
+        (root / name).mkdir()
+        for index, picture in enumerate(discs(count, seed=seed)):
+            Image.fromarray(picture).save(root / name / f"{index:03d}.png")
+    assert main(["--data", str(root / "seen"), "--run", str(root / "run"), "--kimg", "0.04", *SMALL]) == 0
+    return root
+
+
+@pytest.fixture
+def evaluate(trained, command):
+    return lambda *more: command("keras_dcgan.evaluate", "--run", trained / "run", "--samples", "60", *more)
+
+
+def with_generator(trained, tmp_path, pictures):
+    """A copy of the run whose generator answers those pictures in turn, by the sign bits of z."""
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    z = keras.Input((100,))
+    bits = keras.ops.cast(z[:, :6] > 0, "int32") * np.array([1, 2, 4, 8, 16, 32], np.int32)
+    number = keras.ops.sum(bits, axis=1)[:, None]
+    table = keras.layers.Embedding(64, 16 * 16 * 3, trainable=False)
+    model = keras.Model(z, keras.layers.Reshape((16, 16, 3))(table(number)))
+    table.embeddings.assign(pictures[:64].reshape(64, -1) / np.float32(127.5) - 1)
+    model.save(run / "generator.keras")
+    return run
+
+
+def test_everything_is_measured_printed_and_written(trained, evaluate):
+    done = evaluate()
+    assert done.returncode == 0, done.stderr
+    result = json.loads((trained / "run" / "evaluation" / "random.json").read_text())
+    assert set(result["metrics"]) == {
+        "swd", "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
+    }  # fmt: skip
+    assert result["features"] == "random-1" and result["images"] == {"real": 60, "fake": 60} and result["generator"] == "best"
+    assert all(np.isfinite(value) for value in result["metrics"].values())
+    for name in ("swd", "fid", "kid", "precision", "coverage", "msssim", "memorised"):
+        assert f"  {name} " in done.stdout
+    assert "note: fid of 60 images is too high by chance" in done.stdout
+    page = (trained / "run" / "evaluation" / "random.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and "<script" not in page and "http" not in page
+    again = evaluate("--metrics", "kid,swd", "--out", trained / "again.json")
+    assert again.returncode == 0, again.stderr
+    metrics = json.loads((trained / "again.json").read_text())["metrics"]
+    assert metrics == {name: result["metrics"][name] for name in ("swd", "kid", "kid_ci95")}
+
+
+def test_real_features_are_made_once(trained, evaluate, monkeypatch):
+    from keras_dcgan import embeddings
+
+    assert evaluate("--metrics", "kid").returncode == 0
+    embedded, call = [], embeddings.Embedding.__call__
+    monkeypatch.setattr(embeddings.Embedding, "__call__", lambda self, images: embedded.append(len(images)) or call(self, images))
+    assert evaluate("--metrics", "kid").returncode == 0
+    assert embedded == [60]  # the fakes
+
+
+def test_copies_are_found_and_new_pictures_are_not_taken_for_copies(trained, tmp_path, command):
+    found = {}
+    for name, pictures in (("copies", discs(80)), ("new", discs(64, seed=2))):
+        run = with_generator(trained, tmp_path / name, pictures)
+        done = command("keras_dcgan.evaluate", "--run", run, "--samples", "64", "--held-out", trained / "new")
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((run / "evaluation" / "random.json").read_text())["metrics"]
+    assert found["copies"]["memorised"] == 1 and found["new"]["memorised"] < 0.25
+    assert found["new"]["kid"] < 3 * found["new"]["kid_ci95"] + 0.01 and found["new"]["coverage"] > 0.6
+
+
+@pytest.mark.parametrize(
+    "more, complaint",
+    [
+        (["--metrics", "swd,is"], "--metrics: expected some of swd,fid,kid,prdc,msssim,memorisation, received 'is'"),
+        (["--samples", "3"], "--samples: expected a whole number from 16 to 1e+06, received '3'"),
+        (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
+        (["--data", "nowhere"], "--data: "),
+        (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):
+    done = evaluate(*more)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"evaluate: {complaint}") and done.stderr.count("\n") == 1

@@ -1,0 +1,84 @@
+"""`python -m tools.bench quality`: variants of the recipe, each trained for the same minutes and measured at its end.
+
+Each --variant is a name and flags of fit; "paper" and "auto" are there already. Every one is timed first, so that it is told
+a --kimg that takes the minutes given. The figures are those of the last generator, not of the best.
+"""
+
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from keras_dcgan.cli import flag_type
+from keras_dcgan.config import number
+
+PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
+CALIBRATION = 8.0  # kimg
+
+
+def arguments(parser):
+    parser.add_argument("--data", required=True, metavar="PATH", help="what to train on")
+    parser.add_argument("--size", default="32", metavar="N|HxW", help="[32]")
+    parser.add_argument("--minutes", type=flag_type(number(0, above=True)), default=20, metavar="M", help="of each training [20]")
+    parser.add_argument("--seeds", type=flag_type(number(1, kind=int)), default=3, metavar="N", help="trainings of each [3]")
+    parser.add_argument("--samples", default="10000", metavar="N", help="images measured [10000]")
+    parser.add_argument("--variant", action="append", metavar="'NAME: FLAGS'", help="another contestant")
+    parser.add_argument("--only", metavar="A,B", help="of the names, these [all]")
+    parser.add_argument("--features", action="append", metavar="random|FILE", help="once or more [random]")
+    parser.add_argument("--keep", metavar="DIR", help="keep the runs there [they are removed]")
+
+
+def measure(args) -> dict:
+    variants = PRESETS | {name.strip(): flags.split() for name, _, flags in (text.partition(":") for text in args.variant or [])}
+    chosen = args.only.split(",") if args.only else list(variants)
+    found = {name: [] for name in chosen}
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = pathlib.Path(args.keep or scratch)
+        rates = {name: rate(args, variants[name], pathlib.Path(scratch) / "rate") for name in chosen}
+        for seed in range(args.seeds):
+            for name in chosen:  # in turns, so that a slow hour of the machine hits all of them
+                kimg = round(rates[name] * 60 * args.minutes / 1000, 1)
+                run = runs / f"{name}-{seed}"
+                fit(args, variants[name], run, "--kimg", kimg, "--seed", seed)
+                figures = {}
+                for features in args.features or ["random"]:
+                    figures[pathlib.Path(features).stem] = evaluate(run, features, args.samples)
+                rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+                last_over_best = rows[-1]["swd"] / min(row["swd"] for row in rows)
+                found[name].append({"kimg": kimg, "seconds": rows[-1]["seconds"], "swd_last_over_best": last_over_best} | figures)
+                print(f"{name} {seed}: {json.dumps(found[name][-1])}", flush=True)
+    return summary(found) | {"minutes": args.minutes, "runs": found}
+
+
+def fit(args, flags: list[str], run: pathlib.Path, *more):
+    command = [sys.executable, "-m", "keras_dcgan.fit", "--data", args.data, "--size", args.size, "--run", run, *flags, *more]
+    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+
+
+def rate(args, flags: list[str], run: pathlib.Path) -> float:
+    """Images a second, once it is compiled."""
+    fit(args, flags, run, "--kimg", CALIBRATION, "--tick-kimg", CALIBRATION / 2)
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    shutil.rmtree(run)
+    return json.loads(rows[-1])["img_per_s"]
+
+
+def evaluate(run: pathlib.Path, features: str, samples: str) -> dict:
+    out = run / "evaluation.json"
+    command = [sys.executable, "-m", "keras_dcgan.evaluate", "--run", run, "--last", "--samples", samples, "--features", features]
+    subprocess.run([*map(str, command), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    return json.loads(out.read_text())["metrics"]
+
+
+def summary(found: dict) -> dict:
+    """The median of each figure over the seeds, as "NAME FEATURES METRIC"."""
+    return {
+        f"{name} {features} {metric}": statistics.median(result[features][metric] for result in results)
+        for name, results in found.items()
+        for features in results[0]
+        if isinstance(results[0][features], dict)
+        for metric in ("fid", "kid", "recall", "coverage", "swd")
+    }
