@@ -93,12 +93,14 @@ def export(
 
 def make(generator, formats: Iterable[str], folder: Path, classes: int, report: Callable[[Artefact], None]) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
+    from export import graph
+
     inputs = {"z": latents(parity.SEEDS, generator.inputs[0].shape[1])}
     if classes:
         inputs["label"] = np.array([seed % classes for seed in parity.SEEDS], np.int32)
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
     batch_of_one = folder / "batch_of_one"
-    write_saved_model(generator, batch_of_one, batch=1)
+    write_saved_model(graph.folded(generator), batch_of_one, batch=1)
     artefacts = []
     for variant in (VARIANTS[name] for name in formats):
         path = folder / variant.file
@@ -143,13 +145,15 @@ def to_tflite(saved_model: Path, weights: str) -> bytes:
     """
     import tensorflow as tf
 
+    from export import graph
+
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["sample", "sample_rgb"])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+    return graph.for_gpu(converter.convert())
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:

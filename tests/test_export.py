@@ -12,10 +12,11 @@ import conftest
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
-from export import convert, edge_sample, parity
+from export import convert, edge_sample, graph, parity
 from export.__main__ import main
 from keras_dcgan.latents import latents
 
@@ -105,11 +106,47 @@ def test_a_file_needs_builtin_operations_only(out, name):
     assert "TRANSPOSE_CONV" in operations and "CUSTOM" not in operations
 
 
+@pytest.mark.parametrize("name", TFLITE)
+def test_a_phones_gpu_takes_the_whole_graph(out, name):
+    found = [operation for operation in graph.operations((out / name).read_bytes()) if operation[0] != "DEQUANTIZE"]  # of fp16
+    dense = [("FULLY_CONNECTED", 12 if "int8" in name else 1), ("RESHAPE", 1)]  # with its ReLU, which every GPU knows there
+    layers = sorted(dense + [("TRANSPOSE_CONV", 3), ("RELU", 1), ("TRANSPOSE_CONV", 3), ("TANH", 1)])
+    pixels = [("MUL", 1), ("ADD", 1), ("CAST", 1)]
+    assert sorted(found[: len(layers)]) == layers and sorted(found[len(layers) :]) == sorted(layers + pixels)
+    model = flatbuffer_utils.read_model(out / name)
+    options = [operator.builtinOptions for subgraph in model.subgraphs for operator in subgraph.operators]
+    fused = {option.fusedActivationFunction for option in options if isinstance(option, schema.TransposeConvOptionsT)}
+    assert fused == {schema.ActivationFunctionType.NONE}
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_taken_apart_for_the_gpu_a_graph_draws_the_same_bits(model, tmp_path, monkeypatch, weights):
+    convert.write_saved_model(model, tmp_path / "saved", batch=1)
+    (tmp_path / "gpu.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", weights))
+    monkeypatch.setattr(graph, "for_gpu", lambda content: content)
+    fused = convert.to_tflite(tmp_path / "saved", weights)
+    (tmp_path / "fused.tflite").write_bytes(fused)
+    assert ("TRANSPOSE_CONV", 4) in graph.operations(fused)
+    z = latents(range(8), LATENT_DIM)
+    ours, theirs = (edge_sample.draw(edge_sample.load(tmp_path / name)[0], {"z": z}) for name in ("gpu.tflite", "fused.tflite"))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_batch_norm_folded_into_the_dense_layer_changes_nothing(model):
+    folded = graph.folded(model)
+    assert folded.get_layer("project").use_bias and "project_norm" not in [weight.path.split("/")[0] for weight in folded.weights]
+    z = latents(range(8), LATENT_DIM)
+    np.testing.assert_allclose(folded(z), model(z), atol=1e-5)
+
+
 def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
-    fp32, fp16, int8 = ((out / name).stat().st_size for name in TFLITE)
+    fp32, fp16, int8 = (
+        sum(len(buffer.data) for buffer in flatbuffer_utils.read_model(out / name).buffers if buffer.data is not None)
+        for name in TFLITE
+    )
     weights = 4 * model.count_params()
-    assert weights < fp32 < 1.5 * weights
-    assert fp32 > fp16 > int8
+    assert 0.95 * weights < fp32 < 1.1 * weights  # once, for both signatures
+    assert fp16 < 0.6 * fp32 and int8 < 0.5 * fp32
 
 
 def test_the_saved_model_takes_any_batch(model, out):

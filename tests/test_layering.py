@@ -34,8 +34,9 @@ MAY_IMPORT = {
     "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
     "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "images", "latents", "metrics", "runs"},
     "export.edge_sample": NOTHING,
+    "export.graph": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
-    "export.convert": {"parity", "runs", "latents", "images"},
+    "export.convert": {"graph", "parity", "runs", "latents", "images"},
     "export.__main__": {"cli", "convert", "devices", "parity", "runs"},
 }
 FILES = sorted(

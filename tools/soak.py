@@ -8,6 +8,7 @@ prints, and fails unless it is true, that weights, optimizers, metrics and sampl
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,21 +20,8 @@ import numpy as np
 from keras_dcgan import cli
 from keras_dcgan.config import number
 
-SMALL = [
-    "--data",
-    "demo",
-    "--size",
-    "16",
-    "--filters",
-    "8",
-    "--batch",
-    "16",
-    "--kimg",
-    "16",
-    "--tick-kimg",
-    "0.4",
-    "--deterministic",
-]
+TICK = 0.4  # kimg
+SMALL = f"--data demo --size 16 --filters 8 --batch 16 --tick-kimg {TICK} --deterministic".split()
 TIMES = ("seconds", "img_per_s")  # the only columns that may differ
 
 
@@ -43,30 +31,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=cli.flag_type(number(0, kind=int)), default=0, metavar="N", help="of the moments [0]")
     flags = parser.parse_args(arguments)
     moments = random.Random(flags.seed)
+    kimg = TICK * 3 * (flags.kills + 1)  # no life lasts longer than two ticks
     with tempfile.TemporaryDirectory() as folder:
         calm, killed = Path(folder) / "calm", Path(folder) / "killed"
-        began = time.monotonic()
-        train(calm).wait()
-        length = time.monotonic() - began
-        kills = 0
-        while kills < flags.kills:
-            process = train(killed)
-            try:
-                process.wait(timeout=moments.uniform(0.3, 0.6) * length)
-                break  # finished before it could be killed: the next would have nothing to do
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-                print(f"kill {kills}: {checkpoint_steps(killed)[-1:] or 'no checkpoint yet'}", flush=True)
-        train(killed).wait()
+        train(calm, kimg).wait()
+        for kill in range(1, flags.kills + 1):
+            process = train(killed, kimg)
+            wait_for_a_moment(process, killed, moments)
+            process.kill()
+            if process.wait() != -signal.SIGKILL:
+                print(f"the training was over before kill {kill}")
+                return 1
+            print(f"kill {kill}: {checkpoint_steps(killed)[-1:] or 'no checkpoint yet'}", flush=True)
+        train(killed, kimg).wait()
         lost = differences(calm, killed)
-    print(f"{kills} kills, {len(lost)} differences" + "".join(f"\n  {line}" for line in lost))
+    print(f"{flags.kills} kills, {len(lost)} differences" + "".join(f"\n  {line}" for line in lost))
     return 1 if lost else 0
 
 
-def train(run: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "keras_dcgan.fit", *SMALL, "--run", str(run)]
+def wait_for_a_moment(process: subprocess.Popen, run: Path, moments: random.Random):
+    """Until some time before its first tick, once in four; else until some time in the tick after that."""
+    if moments.random() < 0.25:
+        time.sleep(moments.uniform(0, 8))
+        return
+    before = checkpoint_steps(run)[-1:]
+    while checkpoint_steps(run)[-1:] == before and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(moments.uniform(0, 0.5))
+
+
+def train(run: Path, kimg: float) -> subprocess.Popen:
+    command = [sys.executable, "-m", "keras_dcgan.fit", *SMALL, "--kimg", str(kimg), "--run", str(run)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
