@@ -212,7 +212,7 @@ def _row_or_none(line: str) -> dict | None:
 class SampleGrids:
     """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
 
-    def __init__(self, folder: Path, generator: keras.Model, inputs: list[np.ndarray], every: int, tick_kimg: float):
+    def __init__(self, folder: Path, generator: Callable, inputs: list[np.ndarray], every: int, tick_kimg: float):
         self.folder, self.generator, self.inputs = folder, generator, inputs
         self.every, self.tick_kimg = every, tick_kimg
         self.newest = None  # what the last tick drew, if it drew

@@ -166,7 +166,7 @@ class TrainConfig:
     threads: int = setting("Performance", 0, number(0, 4096, kind=int), "CPU threads; 0: as many as there are cores", resume=True)
 
     tick_kimg: float = setting(
-        "Logging", 4.0, number(0, above=True, unit="(thousands of images)"), "a tick: progress line, metrics row, checkpoint"
+        "Logging", 8.0, number(0, above=True, unit="(thousands of images)"), "a tick: progress line, metrics row, checkpoint"
     )
     grid_every: int = setting("Logging", 1, number(1, kind=int), "ticks between two sample grids", resume=True)
     metrics: str = setting(
@@ -213,7 +213,7 @@ PRESETS = {
     "paper": {},
     "auto": {"ema_kimg": 10.0, "precision": "auto"},
     # For --data demo, where auto chooses it: recognisable faces within ten minutes on two CPU cores.
-    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 100.0},
+    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 100.0, "tick_kimg": 4.0},
 }
 
 

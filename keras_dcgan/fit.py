@@ -170,9 +170,8 @@ def observe(session: Session, step: int):
 
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
-    grids = callbacks.SampleGrids(
-        run.path / "samples", gan.ema_generator, grid_inputs(session), config.grid_every, config.tick_kimg
-    )
+    sampler = gan.sampler()
+    grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every, config.tick_kimg)
     with callbacks.file_errors():
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
@@ -182,7 +181,7 @@ def observe(session: Session, step: int):
     measure = dict
     if config.metrics == "swd":
         count = watchdog.sample_count(1000 * config.tick_kimg)
-        measure = watchdog.Quality(feed.preview(session.prepared, count), gan.ema_generator, sample_inputs(session, count))
+        measure = watchdog.Quality(feed.preview(session.prepared, count), sampler, sample_inputs(session, count))
     ticks = callbacks.Ticks(
         config,
         measure,

@@ -17,7 +17,6 @@ import numpy as np
 
 PATCH = 7  # pixels a side
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
-BLUR = np.array([1, 4, 6, 4, 1], np.float32) / 16  # Burt and Adelson's kernel, as in Karras et al.
 
 
 class SlicedWasserstein:
@@ -53,8 +52,11 @@ class SlicedWasserstein:
         rows = rng.integers(0, height - PATCH + 1, (count, self.patches))
         columns = rng.integers(0, width - PATCH + 1, (count, self.patches))
         found = windows[np.arange(count)[:, None], rows, columns]  # count, patches, channels, PATCH, PATCH
-        found = (found - found.mean((0, 1, 3, 4), keepdims=True)) / (found.std((0, 1, 3, 4), keepdims=True) + 1e-8)
-        return np.sort(directions @ found.reshape(count * self.patches, -1).T, axis=1)
+        found = np.moveaxis(found, 2, 0).reshape(channels, count * self.patches, PATCH * PATCH)
+        found -= found.mean((1, 2), keepdims=True)
+        found /= found.std((1, 2), keepdims=True) + 1e-8
+        by_channel = directions.reshape(self.directions, channels, PATCH * PATCH)
+        return np.sort(sum(by_channel[:, channel] @ found[channel].T for channel in range(channels)), axis=1)
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
@@ -62,23 +64,35 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     level = images.astype(np.float32) / 127.5 - 1
     levels = []
     while min(level.shape[1:3]) >= 2 * SMALLEST:
-        smaller = _blur(_blur(level, 1), 2)[:, ::2, ::2]
+        smaller = _blur(_blur(level, 1, step=2), 2, step=2)
         levels.append(level - _enlarge(smaller, level.shape))
         level = smaller
     return [*levels, level]
 
 
-def _blur(images: np.ndarray, axis: int, gain: float = 1.0) -> np.ndarray:
+def _blur(images: np.ndarray, axis: int, step: int = 1) -> np.ndarray:
+    """Burt and Adelson's kernel, as in Karras et al.: 1 4 6 4 1; of the result every `step`-th row or column."""
     padded = np.pad(images, [(2, 2) if number == axis else (0, 0) for number in range(4)], "reflect")
     length = images.shape[axis]
-    shifted = [padded[:, shift : shift + length] if axis == 1 else padded[:, :, shift : shift + length] for shift in range(5)]
-    return sum(np.float32(gain * weight) * part for weight, part in zip(BLUR, shifted, strict=True))
+    outer, inner, middle, right, last = (
+        padded[:, shift : shift + length : step] if axis == 1 else padded[:, :, shift : shift + length : step] for shift in range(5)
+    )
+    total = inner + right
+    total *= 4
+    total += outer
+    total += last
+    total += 6 * middle
+    total /= 16
+    return total
 
 
 def _enlarge(images: np.ndarray, shape: tuple) -> np.ndarray:
-    spread_out = np.zeros(shape, np.float32)
-    spread_out[:, ::2, ::2] = images
-    return _blur(_blur(spread_out, 1, 2.0), 2, 2.0)
+    """Zeros between the rows, then between the columns, blurred; twice, since half of each are zeros."""
+    for axis in (1, 2):
+        apart = np.zeros((*images.shape[:axis], shape[axis], *images.shape[axis + 1 :]), np.float32)
+        apart[(slice(None),) * axis + (slice(None, None, 2),)] = images
+        images = 2 * _blur(apart, axis)
+    return images
 
 
 def _quantiles(ordered: np.ndarray, count: int) -> np.ndarray:

@@ -56,8 +56,8 @@ def test_best_step_is_the_lowest_swd():
     assert best_step(rows(swd=[30, 20, 25, 40])) == 1
 
 
-def test_sample_count_is_an_eighth_of_a_tick_within_bounds():
-    assert [sample_count(images) for images in (10, 4000, 1e6)] == [64, 448, 2048]
+def test_sample_count_is_a_tenth_of_a_tick_within_bounds():
+    assert [sample_count(images) for images in (10, 8000, 1e6)] == [64, 768, 2048]
 
 
 def test_quality_knows_one_image_from_many():
