@@ -1,13 +1,14 @@
 """Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
 
-Writes a SavedModel, three .tflite files and model.json to runs/imgs/export, or to --out, and prints what each weighs, how near
-it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
+Writes a SavedModel, three .tflite files, a web page and model.json to runs/imgs/export, or to --out, and prints what each weighs,
+how near it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
 """
 
 import shlex
 import sys
 from pathlib import Path
 
+from export import web
 from export.convert import FORMATS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
 from keras_dcgan.cli import Parser, fail, flag_type, quiet, user_errors
@@ -28,6 +29,11 @@ def main(argv: list[str] | None = None):
             artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(VERB, error)
+    if "web" in flags.formats:
+        with user_errors(VERB):
+            has_runtime = web.install(out)
+        where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
+        print(f"{'web/':24}{'':24}    {where}; to see it: python -m export.web --run {shlex.quote(str(out))}")
     print_next([artefact for artefact in artefacts if not artefact.parity.faults], out)
     refuse([artefact for artefact in artefacts if artefact.parity.faults])
 
@@ -45,6 +51,8 @@ def formats(text: str) -> tuple[str, ...]:
     chosen = {name.strip() for name in text.split(",")}
     if not chosen <= set(FORMATS):
         raise ValueError(f"expected some of {','.join(FORMATS)}, received {text!r}")
+    if "web" in chosen and not chosen & {"fp32", "fp16", "int8"}:
+        raise ValueError(f"expected one of fp32, fp16, int8 beside web, which draws with it, received {text!r}")
     return tuple(name for name in FORMATS if name in chosen)
 
 

@@ -2,8 +2,9 @@
 
     artefacts = export(load_generator("runs/imgs"), FORMATS, out=Path("runs/imgs/export"), name="imgs")
 
-fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every file has two
-signatures: `sample` (z -> images, float32 in [-1, 1]) and `sample_rgb` (z -> pixels, uint8, ready to draw); those of a
+fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every file has three
+signatures: `sample` (z -> images, float32 in [-1, 1]), `sample_rgb` (z -> pixels, uint8, in the model's own channels) and
+`sample_rgba` (z -> pixels, uint8, always four: what Android's ARGB_8888 and a browser's ImageData take as it is); those of a
 conditional generator take `label` beside z. The batch of the .tflite files is 1: a dynamic one is 40 % slower, and GPU delegates
 refuse it. The SavedModel, for servers, takes any batch, and has `sample` once more as `serving_default`, which TensorFlow Serving
 asks for.
@@ -41,7 +42,7 @@ VARIANTS = {
     "fp16": Variant("generator_fp16.tflite", 60, "float16"),
     "int8": Variant("generator_int8.tflite", 30, "int8"),
 }
-FORMATS = tuple(VARIANTS)
+FORMATS = (*VARIANTS, "web")
 MODEL_JSON = "model.json"
 WORKSHOP = ".export.part"  # where everything is made and measured; within `out`, since renaming works within one file system
 
@@ -102,7 +103,7 @@ def make(generator, formats: Iterable[str], folder: Path, classes: int, report: 
     batch_of_one = folder / "batch_of_one"
     write_saved_model(graph.folded(generator), batch_of_one, batch=1)
     artefacts = []
-    for variant in (VARIANTS[name] for name in formats):
+    for variant in (VARIANTS[name] for name in formats if name in VARIANTS):
         path = folder / variant.file
         if path.suffix == ".tflite":
             path.write_bytes(to_tflite(batch_of_one, variant.weights))
@@ -129,7 +130,19 @@ def write_saved_model(generator, folder: Path, batch: int | None):
     archive.add_endpoint("sample", lambda *inputs: {"images": draw(inputs)}, inputs)
     # Truncation of x + 0.5 rounds half up, as keras_dcgan.images.to_uint8 does; 1 becomes 255.5 and so 255.
     archive.add_endpoint("sample_rgb", lambda *inputs: {"pixels": tf.cast(draw(inputs) * 127.5 + 128.0, tf.uint8)}, inputs)
+    rgba = lambda *inputs: {"pixels": tf.cast(to_rgba(draw(inputs) * 127.5 + 128.0), tf.uint8)}  # noqa: E731
+    archive.add_endpoint("sample_rgba", rgba, inputs)
     archive.write_out(str(folder), verbose=False)
+
+
+def to_rgba(images):
+    """Grey thrice, and an alpha of 255 where there is none."""
+    import tensorflow as tf
+
+    if images.shape[-1] == 4:
+        return images
+    colours = tf.concat([images] * 3, axis=-1) if images.shape[-1] == 1 else images
+    return tf.concat([colours, tf.fill(tf.shape(colours[..., :1]), 255.0)], axis=-1)  # of a fixed batch a constant
 
 
 def as_keras_takes(inputs: Iterable):
@@ -139,7 +152,7 @@ def as_keras_takes(inputs: Iterable):
 
 
 def to_tflite(saved_model: Path, weights: str) -> bytes:
-    """Builtin operations only, which every LiteRT runtime has; the two signatures share their weights.
+    """Builtin operations only, which every LiteRT runtime has; the signatures share their weights.
 
     From a SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file answers NaN.
     """
@@ -147,7 +160,7 @@ def to_tflite(saved_model: Path, weights: str) -> bytes:
 
     from export import graph
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["sample", "sample_rgb"])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(parity.SIGNATURES))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -171,7 +184,9 @@ def describe(generator, name: str, classes: Sequence[str], artefacts: list[Artef
         tensor.name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype, **values[tensor.name]} for tensor in generator.inputs
     }
     images = {"images": {"shape": [1, height, width, channels], "dtype": "float32", "range": [-1, 1]}}
-    pixels = {"pixels": {"shape": [1, height, width, channels], "dtype": "uint8", "range": [0, 255]}}
+    pixels, rgba = (
+        {"pixels": {"shape": [1, height, width, count], "dtype": "uint8", "range": [0, 255]}} for count in (channels, 4)
+    )
     return {
         "format_version": FORMAT_VERSION,
         "made_by": f"keras_dcgan {keras_dcgan.__version__}",
@@ -182,9 +197,23 @@ def describe(generator, name: str, classes: Sequence[str], artefacts: list[Artef
         "latent_dim": latent_dim,
         "classes": list(classes),
         "seed": {"algorithm": SEED_ALGORITHM, "golden": [golden(seed, latent_dim) for seed in GOLDEN_SEEDS]},
-        "signatures": {"sample": {"inputs": inputs, "outputs": images}, "sample_rgb": {"inputs": inputs, "outputs": pixels}},
+        "directions": directions(generator),
+        "signatures": {
+            name: {"inputs": inputs, "outputs": outputs}
+            for name, outputs in zip(parity.SIGNATURES, (images, pixels, rgba), strict=True)
+        },
         "files": {artefact.variant.file: entry(artefact) for artefact in artefacts},
     }
+
+
+def directions(generator, count: int = 6) -> list[list[float]]:
+    """Unit vectors in z along which the first layer's output changes most, the strongest first: the eigenvectors of its weights'
+    squares (Shen and Zhou, "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021)."""
+    latent_dim = generator.inputs[0].shape[1]
+    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # a class's rows come after those of z
+    found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
+    found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
+    return [[round(value, 6) for value in vector] for vector in found.tolist()]
 
 
 def golden(seed: int, latent_dim: int) -> dict:
@@ -208,7 +237,7 @@ def put_in_place(workshop: Path, out: Path, passed: list[str]):
     moment it describes files of other weights."""
     earlier = workshop / "earlier"
     earlier.mkdir()
-    for name in (MODEL_JSON, *(variant.file for variant in VARIANTS.values())):
+    for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values())):
         if (out / name).exists():
             os.rename(out / name, earlier / name)
     for name in (*passed, MODEL_JSON) if passed else ():

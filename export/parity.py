@@ -4,7 +4,7 @@
     parity = check(Path("export/generator_fp16.tflite"), {"z": z}, generator.predict(z), least_psnr=60)
     parity.faults                      # () if it may ship, else sentences that say why not
 
-The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; both signatures of each are compared.
+The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; all signatures of each are compared.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_dcgan.images import to_uint8
 
+SIGNATURES = ("sample", "sample_rgb", "sample_rgba")
 SEEDS = range(64)
 TIMED_RUNS = 50
 PEAK_TO_PEAK = 2.0  # of images in [-1, 1]
@@ -35,37 +36,38 @@ class Parity:
 
 
 def check(artefact: Path, inputs: dict[str, np.ndarray], reference: np.ndarray, least_psnr: float) -> Parity:
-    """Runs z (N, latent_dim), and label (N,) of a conditional generator, through both signatures of a .tflite file or a
+    """Runs z (N, latent_dim), and label (N,) of a conditional generator, through the signatures of a .tflite file or a
     SavedModel and holds the results against Keras' images (N, H, W, C) in [-1, 1]."""
     run = run_saved_model if artefact.is_dir() else run_tflite
-    images, pixels, ms = run(artefact, inputs)
-    if images.shape != reference.shape or pixels.shape != reference.shape:
-        return Parity(-np.inf, np.inf, ms, (f"draws images of shapes {images.shape} and {pixels.shape}, not {reference.shape}",))
+    (images, pixels, rgba), ms = run(artefact, inputs)
+    shapes, expected = [images.shape, pixels.shape, rgba.shape], [reference.shape] * 2 + [(*reference.shape[:3], 4)]
+    if shapes != expected:
+        return Parity(-np.inf, np.inf, ms, (f"draws images of shapes {shapes}, not {expected}",))
     decibels = psnr(reference, images)
-    faults = (*broken(images), *too_far(decibels, least_psnr), *pixels_differ(images, pixels))
+    faults = (*broken(images), *too_far(decibels, least_psnr), *pixels_differ("sample_rgb", images, pixels))
+    if images.shape[-1] < 4:
+        faults += (*pixels_differ("sample_rgba", images, rgba[..., : images.shape[-1]]), *opaque(rgba))
     return Parity(decibels, float(np.max(np.abs(images - reference))), ms, faults)
 
 
-def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> `images` and `pixels` of the two signatures, one image at a time, and the milliseconds of one, by the script that
-    runs on devices."""
+def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarray], float]:
+    """-> the images of each of SIGNATURES, drawn one at a time, and the milliseconds of one, by the script that runs on devices."""
     from export import edge_sample
 
     interpreter, *_ = edge_sample.load(file)
-    images, pixels = (edge_sample.draw(interpreter, inputs, signature) for signature in ("sample", "sample_rgb"))
-    return images, pixels, edge_sample.median_ms(interpreter, inputs, TIMED_RUNS)
+    drawn = [edge_sample.draw(interpreter, inputs, signature) for signature in SIGNATURES]
+    return drawn, edge_sample.median_ms(interpreter, inputs, TIMED_RUNS)
 
 
-def run_saved_model(folder: Path, inputs: dict[str, np.ndarray], batch: int = 8) -> tuple[np.ndarray, np.ndarray, None]:
-    """-> `images` and `pixels` of the two signatures, as TensorFlow Serving would run them."""
+def run_saved_model(folder: Path, inputs: dict[str, np.ndarray], batch: int = 8) -> tuple[list[np.ndarray], None]:
+    """-> the images of each of SIGNATURES, as TensorFlow Serving would run them."""
     import tensorflow as tf
 
     saved = tf.saved_model.load(str(folder))  # named, since the signatures do not keep their variables alive
     rows = [slice(start, start + batch) for start in range(0, len(inputs["z"]), batch)]
     batches = [{name: tf.constant(values[some]) for name, values in inputs.items()} for some in rows]
-    images = [saved.signatures["sample"](**part)["images"] for part in batches]
-    pixels = [saved.signatures["sample_rgb"](**part)["pixels"] for part in batches]
-    return np.concatenate(images), np.concatenate(pixels), None
+    drawn = [[next(iter(saved.signatures[name](**part).values())) for part in batches] for name in SIGNATURES]
+    return [np.concatenate(parts) for parts in drawn], None
 
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> float:
@@ -87,9 +89,13 @@ def broken(images: np.ndarray) -> list[str]:
     return [] if spread > LEAST_SPREAD else ["draws the same image for every latent"]
 
 
-def pixels_differ(images: np.ndarray, pixels: np.ndarray) -> list[str]:
-    """Whether `sample_rgb` is `sample` in grey levels, by the arithmetic that `keras_dcgan.sample` uses."""
+def opaque(rgba: np.ndarray) -> list[str]:
+    return [] if (rgba[..., 3] == 255).all() else ["sample_rgba is transparent in places, expected alpha 255"]
+
+
+def pixels_differ(signature: str, images: np.ndarray, pixels: np.ndarray) -> list[str]:
+    """Whether a signature of uint8 is `sample` in grey levels, by the arithmetic that `keras_dcgan.sample` uses."""
     if pixels.dtype != np.uint8:
-        return [f"sample_rgb answers {pixels.dtype}, expected uint8"]
+        return [f"{signature} answers {pixels.dtype}, expected uint8"]
     levels = np.abs(pixels.astype(np.int16) - to_uint8(np.nan_to_num(images))).max()
-    return [] if levels <= RGB_TOLERANCE else [f"sample_rgb is {levels} grey levels off its own sample, expected 0"]
+    return [] if levels <= RGB_TOLERANCE else [f"{signature} is {levels} grey levels off its own sample, expected 0"]

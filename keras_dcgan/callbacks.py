@@ -37,7 +37,8 @@ SCALARS = {
 
 
 class Ticks(keras.callbacks.Callback):
-    """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is under way.
+    """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is under way. Where the
+    model takes several steps per execution, as on a GPU, all of this happens after the last of them.
 
     `measure()` adds to the tick's row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc, fake_acc}; `actions` take
     the row; `save()` saves the model. `seconds`: training time before this process. After a signal `received` holds its number; a
@@ -65,11 +66,11 @@ class Ticks(keras.callbacks.Callback):
         self.began = self.tick_began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        before, self.step = self.step, min(self.step + self.model.steps_per_execution, self.config.total_steps)
         if not all(map(math.isfinite, logs.values())):
             self.diverge([name for name, value in logs.items() if not math.isfinite(value)])
         self.progress.update(self.step * self.batch)
-        if self.config.ticks(self.step) > self.config.ticks(self.step - 1) or self.step == self.config.total_steps:
+        if self.config.ticks(self.step) > self.config.ticks(before) or self.step == self.config.total_steps:
             self._end_tick()
         elif self.received:
             with file_errors():

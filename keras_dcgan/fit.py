@@ -159,6 +159,7 @@ def batches(session: Session, seed: int, step: int):
     def of_this_process(context):
         shard = context.input_pipeline_id, context.num_input_pipelines
         dataset = feed.batches(session.prepared, config.batch, seed, step, flip=config.flip, shard=shard)
+        dataset = dataset.take(config.total_steps - step)  # the last of several steps at once would go on beyond
         return dataset.rebatch(context.get_per_replica_batch_size(config.batch))
 
     return session.strategy.distribute_datasets_from_function(of_this_process)

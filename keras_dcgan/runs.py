@@ -92,6 +92,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         r1=config.r1,
         augment=POLICIES[config.augment],
         jit_compile=devices.compiles(config.jit),
+        steps_per_execution=devices.steps_at_once(),
     )
     return gan
 

@@ -223,7 +223,7 @@ def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, m
 
 def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_path, command):
     path, _ = run
-    done = python("export", "--run", path)
+    done = python("export", "--run", path, "--formats", "fp32")
     assert done.returncode == 0, done.stderr
     script = Path(__file__).parent.parent / "export" / "edge_sample.py"
     arguments = ["--model", path / "export", "--seeds", "0-15", "--out", tmp_path / "edge.png"]

@@ -40,7 +40,7 @@ def test_run_is_named_after_the_data(data, run):
         (["--batch", "1"], "--batch: expected a whole number from 2 to 65536, received '1'"),
         (["--batch", "2.5"], "--batch: expected a whole number from 2 to 65536, received '2.5'"),
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
-        (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, received 'l1'"),
+        (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'"),
         (["--preset", "fast"], "--preset: expected one of paper, auto, demo, received 'fast'"),
         (["--siz", "64"], "unrecognized arguments: --siz 64"),
         (["--kimg"], "--kimg: expected one argument"),

@@ -49,7 +49,8 @@ def run(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def command(run):
     """The user's own command, once."""
-    return subprocess.run([sys.executable, "-m", "export", "--run", run], cwd=REPOSITORY, capture_output=True, text=True)
+    typed = ["--run", run, "--formats", "saved_model,fp32,fp16,int8"]  # the page is test_web's
+    return subprocess.run([sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +80,19 @@ def test_the_command_says_what_it_made_and_what_to_type_next_and_nothing_else(co
 
 
 @pytest.mark.parametrize("name", TFLITE)
-def test_a_file_has_two_named_signatures_of_fixed_shapes(out, name):
+def test_a_file_has_three_named_signatures_of_fixed_shapes(out, name):
     interpreter = Interpreter(str(out / name))
     assert interpreter.get_signature_list() == {
         "sample": {"inputs": ["z"], "outputs": ["images"]},
         "sample_rgb": {"inputs": ["z"], "outputs": ["pixels"]},
+        "sample_rgba": {"inputs": ["z"], "outputs": ["pixels"]},
     }
-    for signature, output, dtype in (("sample", "images", np.float32), ("sample_rgb", "pixels", np.uint8)):
+    outputs = {"sample": ("images", np.float32, 3), "sample_rgb": ("pixels", np.uint8, 3), "sample_rgba": ("pixels", np.uint8, 4)}
+    for signature, (output, dtype, channels) in outputs.items():
         runner = interpreter.get_signature_runner(signature)
         z, image = runner.get_input_details()["z"], runner.get_output_details()[output]
         assert (z["shape"].tolist(), z["shape_signature"].tolist(), z["dtype"]) == ([1, 12], [1, 12], np.float32)
-        assert (image["shape"].tolist(), image["shape_signature"].tolist()) == ([1, 16, 16, 3], [1, 16, 16, 3])
+        assert image["shape"].tolist() == image["shape_signature"].tolist() == [1, 16, 16, channels]
         assert image["dtype"] == dtype
 
 
@@ -112,7 +115,7 @@ def test_a_phones_gpu_takes_the_whole_graph(out, name):
     dense = [("FULLY_CONNECTED", 12 if "int8" in name else 1), ("RESHAPE", 1)]  # with its ReLU, which every GPU knows there
     layers = sorted(dense + [("TRANSPOSE_CONV", 3), ("RELU", 1), ("TRANSPOSE_CONV", 3), ("TANH", 1)])
     pixels = [("MUL", 1), ("ADD", 1), ("CAST", 1)]
-    assert sorted(found[: len(layers)]) == layers and sorted(found[len(layers) :]) == sorted(layers + pixels)
+    assert sorted(found) == sorted(3 * layers + 2 * pixels + [("CONCATENATION", 1)])
     model = flatbuffer_utils.read_model(out / name)
     options = [operator.builtinOptions for subgraph in model.subgraphs for operator in subgraph.operators]
     fused = {option.fusedActivationFunction for option in options if isinstance(option, schema.TransposeConvOptionsT)}
@@ -130,6 +133,12 @@ def test_taken_apart_for_the_gpu_a_graph_draws_the_same_bits(model, tmp_path, mo
     z = latents(range(8), LATENT_DIM)
     ours, theirs = (edge_sample.draw(edge_sample.load(tmp_path / name)[0], {"z": z}) for name in ("gpu.tflite", "fused.tflite"))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_directions_are_what_the_first_layer_feels_most(model):
+    kernel = model.get_layer("project").kernel.numpy()
+    felt = [np.linalg.norm(np.array(direction) @ kernel) for direction in convert.directions(model)]
+    assert felt == sorted(felt, reverse=True) and felt[0] == pytest.approx(np.linalg.norm(kernel, 2), rel=1e-4)
 
 
 def test_batch_norm_folded_into_the_dense_layer_changes_nothing(model):
@@ -151,7 +160,7 @@ def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(mod
 
 def test_the_saved_model_takes_any_batch(model, out):
     saved = tf.saved_model.load(str(out / "saved_model"))
-    assert set(saved.signatures) == {"sample", "sample_rgb", "serving_default"}
+    assert set(saved.signatures) == {"sample", "sample_rgb", "sample_rgba", "serving_default"}
     z = latents(range(5), LATENT_DIM)
     images = saved.signatures["sample"](z=tf.constant(z))["images"]
     np.testing.assert_allclose(images, model(z), atol=1e-5)
@@ -215,7 +224,8 @@ def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
         lambda: parity.run_tflite(tmp_path / "ends.tflite", {"z": z}),
         lambda: parity.run_saved_model(tmp_path / "saved_model", {"z": z}),
     ):
-        images, pixels, _ = run()
+        (images, pixels, rgba), _ = run()
+        assert np.unique(rgba, axis=2)[0, 0].tolist() == [[255, 0, 128, 255]]
         assert np.unique(images, axis=2)[0, 0].tolist() == [[1, -1, 0]]
         assert np.unique(pixels, axis=2)[0, 0].tolist() == [[255, 0, 128]]
 
@@ -234,8 +244,9 @@ def test_what_no_generator_draws_is_a_fault():
     assert parity.broken(images[[0, 0]]) == ["draws the same image for every latent"]
     assert parity.too_far(float("nan"), 30) != []
     pixels = np.floor(images * 127.5 + 128).clip(0, 255).astype(np.uint8)
-    assert parity.pixels_differ(images, pixels) == []
-    assert "1 grey level" in parity.pixels_differ(images, pixels ^ 1)[0]
+    assert parity.pixels_differ("sample_rgb", images, pixels) == []
+    assert "sample_rgb is 1 grey level" in parity.pixels_differ("sample_rgb", images, pixels ^ 1)[0]
+    assert parity.opaque(np.full((1, 2, 2, 4), 255)) == [] and parity.opaque(np.full((1, 2, 2, 4), 254)) != []
 
 
 def test_model_json_holds_what_a_device_needs(out):
@@ -254,6 +265,8 @@ def test_model_json_holds_what_a_device_needs(out):
     assert about["signatures"]["sample_rgb"]["outputs"] == {
         "pixels": {"shape": [1, 16, 16, 3], "dtype": "uint8", "range": [0, 255]}
     }
+    assert about["signatures"]["sample_rgba"]["outputs"]["pixels"]["shape"] == [1, 16, 16, 4]
+    np.testing.assert_allclose(np.array(about["directions"]) @ np.array(about["directions"]).T, np.eye(6), atol=1e-4)
     assert list(about["files"]) == ["saved_model", *TFLITE]
     for name in TFLITE:
         content, entry = (out / name).read_bytes(), about["files"][name]
@@ -263,7 +276,7 @@ def test_model_json_holds_what_a_device_needs(out):
 
 def test_a_conditional_file_takes_a_label_too(conditional_out):
     interpreter = Interpreter(str(conditional_out / "generator_fp32.tflite"))
-    for signature in ("sample", "sample_rgb"):
+    for signature in parity.SIGNATURES:
         inputs = interpreter.get_signature_runner(signature).get_input_details()
         assert {name: (value["shape_signature"].tolist(), value["dtype"]) for name, value in inputs.items()} == {
             "z": ([1, LATENT_DIM], np.float32),
@@ -311,8 +324,10 @@ def test_other_shapes_convert_and_agree(size, channels, upsample, tmp_path):
     model = lively_generator(size, channels, upsample=upsample)
     artefacts = convert.export(model, ["fp32", "int8"], tmp_path, name="other")
     assert [artefact.parity.faults for artefact in artefacts] == [(), ()]
-    (pixels,) = edge_sample.draw(edge_sample.load(tmp_path / "generator_fp32.tflite")[0], {"z": latents([3], LATENT_DIM)})
-    assert pixels.shape == (*size, channels)
+    interpreter, z = edge_sample.load(tmp_path / "generator_fp32.tflite")[0], {"z": latents([3], LATENT_DIM)}
+    (pixels,), (rgba,) = (edge_sample.draw(interpreter, z, signature) for signature in ("sample_rgb", "sample_rgba"))
+    assert pixels.shape == (*size, channels) and rgba.shape == (*size, 4)
+    np.testing.assert_array_equal(rgba[..., :3], np.broadcast_to(pixels[..., :3], (*size, 3)))
 
 
 def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
@@ -321,7 +336,8 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
     shutil.copy(run / "generator.keras", tmp_path / "no_data")
     (tmp_path / "foreign" / "saved_model").mkdir(parents=True)
     for flags, words in (
-        (["--run", run, "--formats", "fp32,fp33"], "--formats: expected some of saved_model,fp32,fp16,int8, received 'fp32,fp33'"),
+        (["--run", run, "--formats", "fp33"], "--formats: expected some of saved_model,fp32,fp16,int8,web, received 'fp33'"),
+        (["--run", run, "--formats", "saved_model,web"], "--formats: expected one of fp32, fp16, int8 beside web"),
         (["--run", tmp_path / "nowhere"], "--run: expected"),
         (["--run", tmp_path / "no_data"], "--run: expected the data.json of a run"),
         (["--run", run, "--out", tmp_path / "file"], "--out: expected a folder"),

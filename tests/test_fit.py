@@ -4,11 +4,12 @@ import json
 import resource
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import SMALL
 
-from keras_dcgan import runs
+from keras_dcgan import devices, runs
 from keras_dcgan.fit import main
 from keras_dcgan.gan import DCGAN
 
@@ -84,6 +85,18 @@ def test_nan_that_comes_back_ends_the_run(fit, poison):
     done = fit(0.16, "--on-nan", "rollback")
     assert done.returncode == 1 and done.stdout.count("Rollback") == 3
     assert "after 3 rollbacks; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+
+
+def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later(fit, tmp_path, monkeypatch):
+    weights = []
+    for at_once, ends in ((1, [5, 10, 15, 19]), (4, [8, 12, 16, 19])):
+        monkeypatch.setattr(devices, "steps_at_once", lambda at_once=at_once: at_once)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        assert fit(0.152).returncode == 0
+        assert [row["step"] for row in rows(tmp_path)] == ends
+        weights.append(runs.load_generator(tmp_path / "run", last=True).get_weights())
+    for ours, theirs in zip(*weights):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_learning_rate_of_10_is_noticed(fit):

@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "export.graph": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
     "export.convert": {"graph", "parity", "runs", "latents", "images"},
-    "export.__main__": {"cli", "convert", "devices", "parity", "runs"},
+    "export.web.__main__": {"cli", "config"},
+    "export.__main__": {"cli", "convert", "devices", "parity", "runs", "web"},
 }
 FILES = sorted(
     path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"

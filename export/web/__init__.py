@@ -1,0 +1,66 @@
+"""A page that draws with the exported .tflite files in a browser: static files, no framework, no build step.
+
+    install(out)        # puts the page into out/web; it reads out/model.json and out/*.tflite
+    python -m export.web --run runs/imgs      # and shows it on this machine
+
+The runtime is LiteRT.js, pinned. It is fetched with npm where npm is, so that the page needs no other site; else the page
+points at a CDN's copy of the same version.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+VERSION = "2.5.3"  # of @litertjs/core
+CDN = f"https://cdn.jsdelivr.net/npm/@litertjs/core@{VERSION}"
+PAGE = ("index.html", "app.js", "latents.js", "sw.js", "manifest.webmanifest", "icon.svg")
+PACKAGES = {
+    f"@litertjs/core@{VERSION}": {
+        "dist/index.js": "index.js",
+        **{f"wasm/litert_wasm_{kind}.{end}": "" for kind in ("internal", "compat_internal") for end in ("js", "wasm")},
+    },
+    f"@litertjs/wasm-utils@{VERSION}": {"dist/index.js": "wasm-utils.js"},
+}
+
+
+def install(out: Path) -> bool:
+    """Writes out/web anew -> whether the runtime lies there too. Raises OSError where it cannot be written."""
+    place, beside = out / "web", out / ".web.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        for name in PAGE:
+            shutil.copy(Path(__file__).with_name(name), beside / name)
+        has_runtime = fetch_runtime(beside / "litert")
+        if not has_runtime:
+            point_at_cdn(beside / "index.html")
+        shutil.rmtree(place, ignore_errors=True)
+        beside.rename(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return has_runtime
+
+
+def fetch_runtime(folder: Path) -> bool:
+    """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for package, files in PACKAGES.items():
+            command = ["npm", "pack", "--silent", "--fetch-retries=0", "--pack-destination", scratch, package]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+            except (OSError, subprocess.SubprocessError):
+                shutil.rmtree(folder, ignore_errors=True)
+                return False
+            archive = Path(scratch) / done.stdout.split()[-1]
+            shutil.unpack_archive(archive, archive.with_suffix(""), "gztar", filter="data")
+            folder.mkdir(exist_ok=True)
+            for file, name in files.items():
+                shutil.copyfile(archive.with_suffix("") / "package" / file, folder / (name or Path(file).name))
+    return True
+
+
+def point_at_cdn(index: Path):
+    text = index.read_text().replace("./litert/index.js", f"{CDN}/+esm").replace("./litert/wasm-utils.js", f"{CDN}/+esm")
+    runtime = f'<script>window.LITERT_WASM = "{CDN}/wasm/"</script>\n<script type="importmap">'
+    index.write_text(text.replace('<script type="importmap">', runtime))

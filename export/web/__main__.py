@@ -1,0 +1,56 @@
+"""Shows the page of an export on this machine: `python -m export.web --run runs/imgs`, and stops with Ctrl-C.
+
+For everybody else put the whole export folder on any static host: the page needs no server of its own.
+"""
+
+import functools
+import http.server
+from pathlib import Path
+
+from keras_dcgan.cli import Parser, flag_type, user_errors
+from keras_dcgan.config import number
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".wasm": "application/wasm",
+        ".js": "text/javascript",
+        ".webmanifest": "application/manifest+json",
+    }
+
+    def end_headers(self):
+        # Without these two a browser gives WebAssembly no threads.
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no page."""
+    if not (folder / "web" / "index.html").is_file():
+        raise FileNotFoundError(f"--run: expected an export with a page (python -m export), received {folder}")
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser("export.web", __doc__)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run directory, or an export folder")
+    port = flag_type(number(0, 65535, kind=int))
+    parser.add_argument("--port", type=port, default=8000, metavar="N", help="0: any that is free [8000]")
+    flags = parser.parse_args(arguments)
+    with user_errors("web"):
+        serving = server(flags.run if (flags.run / "web").is_dir() else flags.run / "export", flags.port)
+    print(f"http://127.0.0.1:{serving.server_port}/web/  (Ctrl-C stops)", flush=True)
+    try:
+        serving.serve_forever()
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

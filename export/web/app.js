@@ -1,0 +1,150 @@
+// Draws with the .tflite files that lie one folder up. Nothing is sent anywhere.
+
+import {loadAndCompile, loadLiteRt, Tensor} from '@litertjs/core';
+import {latent, slerp} from './latents.js';
+
+const $ = (id) => document.getElementById(id);
+const GRID = 8;
+const RUNTIME = window.LITERT_WASM ?? './litert/';  // index.html may point elsewhere
+
+let about, model, z, walking = 0, queue = Promise.resolve();
+
+function problem(text) {
+  $('problem').textContent = text;
+}
+
+/** One picture at a time: LiteRT's model is not to be entered twice. */
+function inTurn(work) {
+  queue = queue.then(work).catch((error) => problem(error.message ?? error));
+  return queue;
+}
+
+async function draw(canvas, latents) {
+  const inputs = {z: new Tensor(Float32Array.from(latents), [1, about.latent_dim])};
+  if (about.classes.length) inputs.label = new Tensor(Int32Array.of($('class').selectedIndex), [1]);
+  const start = performance.now();
+  const {pixels} = await model.run('sample_rgba', inputs);
+  const host = await pixels.moveTo('wasm');
+  const rgba = new Uint8ClampedArray(host.toTypedArray());
+  const milliseconds = performance.now() - start;
+  for (const tensor of Object.values(inputs)) tensor.delete();
+  host.delete();
+  canvas.width = about.width;
+  canvas.height = about.height;
+  canvas.getContext('2d').putImageData(new ImageData(rgba, about.width, about.height), 0, 0);
+  return milliseconds;
+}
+
+function edited(start) {
+  const result = Float32Array.from(start, (value) => value * $('truncation').value);
+  about.directions.forEach((direction, number) => {
+    const amount = $('sliders').children[number].querySelector('input').value;
+    direction.forEach((value, i) => (result[i] += amount * value));
+  });
+  return result;
+}
+
+function show() {
+  return inTurn(async () => {
+    const milliseconds = await draw($('picture'), edited(z));
+    $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${$('file').value} on the ${$('accelerator').selectedOptions[0].text}`;
+    document.body.dataset.ready = $('seed').value;  // what is on the screen, for who looks from outside
+  });
+}
+
+function choose(seed) {
+  $('seed').value = seed;
+  z = latent(seed, about.latent_dim);
+  for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed == seed);
+  return show();
+}
+
+function fill(first) {
+  $('grid').replaceChildren(...Array.from({length: GRID}, (_, i) => {
+    const button = document.createElement('button');
+    const canvas = document.createElement('canvas');
+    button.dataset.seed = (first + i) % 2 ** 32;
+    button.setAttribute('aria-label', `seed ${button.dataset.seed}`);
+    button.append(canvas);
+    button.onclick = () => choose(Number(button.dataset.seed));
+    inTurn(() => draw(canvas, latent(Number(button.dataset.seed), about.latent_dim)));
+    return button;
+  }));
+}
+
+async function walk() {
+  if (walking) {
+    walking = 0;
+    return $('walk').setAttribute('aria-pressed', false);
+  }
+  $('walk').setAttribute('aria-pressed', true);
+  const mine = (walking = Date.now());
+  let seed = Number($('seed').value);
+  while (walking === mine) {
+    const [from, to] = [latent(seed, about.latent_dim), latent((seed + 1) % 2 ** 32, about.latent_dim)];
+    for (let frame = 0; frame < 50 && walking === mine; frame++) {
+      z = slerp(from, to, frame / 50);
+      await show();
+      await new Promise(requestAnimationFrame);
+    }
+    if (walking === mine) $('seed').value = seed = (seed + 1) % 2 ** 32;
+  }
+}
+
+async function loadModel() {
+  $('status').textContent = 'Loading…';
+  model?.delete();
+  model = await loadAndCompile(`../${$('file').value}`, {accelerator: $('accelerator').value});
+}
+
+async function start() {
+  if (typeof WebAssembly !== 'object') throw new Error('This browser has no WebAssembly, which draws the pictures here.');
+  about = await (await fetch('../model.json')).json();
+  const files = Object.keys(about.files).filter((name) => name.endsWith('.tflite'));
+  $('file').append(...files.sort((a, b) => about.files[a].bytes - about.files[b].bytes).map((name) => new Option(name)));
+  const wanted = new URLSearchParams(location.search).get('file');
+  if (files.includes(wanted)) $('file').value = wanted;
+  $('title').textContent = document.title = about.name;
+  about.directions.forEach((_, number) => {
+    const label = document.createElement('label');
+    label.append(`direction ${number + 1}`, Object.assign(document.createElement('input'), {type: 'range', min: -4, max: 4, step: 0.1, value: 0}));
+    $('sliders').append(label);
+  });
+  $('class-row').hidden = !about.classes.length;
+  $('class').append(...about.classes.map((name) => new Option(name)));
+  if (!navigator.gpu) $('accelerator').remove(1);
+
+  await loadLiteRt(RUNTIME);
+  await loadModel();
+  fill(0);
+  await choose(0);
+
+  $('sliders').oninput = $('truncation').oninput = show;
+  $('new').onclick = () => {
+    const first = Math.floor(Math.random() * 2 ** 32);
+    fill(first);
+    choose(first);
+  };
+  $('seed').onchange = () => choose(Math.min(2 ** 32 - 1, Math.max(0, Math.floor(Number($('seed').value) || 0))));
+  $('walk').onclick = walk;
+  $('class').onchange = () => {
+    fill(Number($('grid').firstChild.dataset.seed));
+    show();
+  };
+  $('file').onchange = $('accelerator').onchange = () => inTurn(loadModel).then(show);
+  $('save').onclick = () => $('picture').toBlob((blob) => {
+    const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob), download: `seed-${$('seed').value}.png`});
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  await keepForOffline().catch(() => {});  // a browser that forbids it still draws
+}
+
+async function keepForOffline() {
+  await navigator.serviceWorker?.register('sw.js');
+  const cache = await caches.open('keras-dcgan');
+  const fetched = performance.getEntriesByType('resource').map((entry) => entry.name);
+  await cache.addAll([location.pathname, ...new Set(fetched.filter((url) => url.startsWith(location.origin)))]);
+}
+
+start().catch((error) => problem(error.message ?? error));

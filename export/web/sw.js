@@ -1,0 +1,19 @@
+// After the first visit the page works offline: every file of this site that it has fetched is kept, and renewed when there is a network.
+
+const CACHE = 'keras-dcgan';
+
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener('fetch', (event) => {
+  if (event.request.method !== 'GET' || new URL(event.request.url).origin !== location.origin) return;
+  event.respondWith((async () => {
+    const cache = await caches.open(CACHE);
+    try {
+      const answer = await fetch(event.request);
+      if (answer.ok) await cache.put(event.request, answer.clone());
+      return answer;
+    } catch (error) {
+      return (await cache.match(event.request, {ignoreSearch: true})) ?? Response.error();
+    }
+  })());
+});
