@@ -1,0 +1,164 @@
+"""The page of an export in a real Chromium, as a phone and as a desktop shows it. Needs chromium and npm: .ci/run installs them."""
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from conftest import lively_generator
+
+from export import convert, parity, web
+from export.web.__main__ import main, server
+from keras_dcgan import images
+from keras_dcgan.latents import latents, slerp
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
+CLASSES = ("cat", "dog")
+
+
+def lacks(what: str):
+    """Skips where a developer has no browser; where everything is to be tested it fails."""
+    pytest.fail(f"no {what}") if os.environ.get("TEST_EVERYTHING") else pytest.skip(f"no {what} here")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lively_generator(latent_dim=12, classes=len(CLASSES))
+
+
+@pytest.fixture(scope="module")
+def out(model, tmp_path_factory):
+    if not CHROMIUM:
+        lacks("chromium")
+    out = tmp_path_factory.mktemp("web") / "export"
+    convert.export(model, ["fp32", "int8"], out, "tiny", CLASSES)
+    if not web.install(out):
+        lacks("npm, or no network for it")
+    return out
+
+
+@pytest.fixture(scope="module")
+def address(out):
+    serving = server(out, 0)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{serving.server_port}"
+    serving.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, address, size, query=""):
+    """The page once it has drawn; afterwards nothing may have left the origin or been complained of."""
+    context = browser.new_context(viewport=size)
+    page, elsewhere, complaints = context.new_page(), [], []
+    page.on("request", lambda request: None if request.url.startswith((address, "blob:")) else elsewhere.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{address}/web/{query}")
+    page.wait_for_selector("body[data-ready='0']", timeout=60_000)
+    yield page
+    assert elsewhere == [] and complaints == []
+    assert page.text_content("#problem") == ""
+    context.close()
+
+
+def is_complaint(message) -> bool:
+    return message.type == "error" and not message.text.startswith(("INFO: ", "WARNING: "))  # LiteRT's C++ knows stderr only
+
+
+def picture(page) -> np.ndarray:
+    """What the large canvas shows: uint8 (H, W, 4)."""
+    script = """() => { const c = document.getElementById('picture');
+        return [c.height, c.width, Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)]; }"""
+    height, width, values = page.evaluate(script)
+    return np.array(values, np.uint8).reshape(height, width, 4)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_seed_7_is_the_picture_that_sample_draws(browser, address, model, size):
+    with opened(browser, address, size, "?file=generator_fp32.tflite") as page:
+        page.fill("#seed", "7")
+        page.press("#seed", "Enter")
+        page.wait_for_selector("body[data-ready='7']")
+        (expected,) = images.draw(model, [latents([7], 12), np.array([0], np.int32)])
+        shown = picture(page)
+        error = parity.psnr(images.from_uint8(expected), images.from_uint8(shown[..., :3]))
+        assert error >= 40 and (shown[..., 3] == 255).all() and expected.std() > 10
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing to scroll sideways
+        targets = page.evaluate("[...document.querySelectorAll('.row button, .row select')].map((e) => e.offsetHeight)")
+        assert min(targets) >= 44  # for a thumb
+        assert page.text_content("h1") == "tiny"
+        assert " ms a picture, generator_fp32.tflite on the CPU" in page.text_content("#status")
+
+
+def test_controls_change_the_picture_and_the_walk_walks(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        seen = [picture(page)]
+
+        def differs_after(act):
+            act()
+            page.wait_for_timeout(300)
+            seen.append(picture(page))
+            assert (seen[-1] != seen[-2]).any()
+
+        differs_after(lambda: page.locator("#sliders input").first.fill("3"))
+        differs_after(lambda: page.locator("#truncation").fill("0.2"))
+        differs_after(lambda: page.select_option("#class", "dog"))
+        differs_after(lambda: page.locator("#grid button").nth(3).click())
+        assert page.input_value("#seed") == "3"
+        differs_after(lambda: page.click("#walk"))
+        differs_after(lambda: None)  # still walking
+        page.click("#walk")
+        assert page.get_attribute("#walk", "aria-pressed") == "false"
+        differs_after(lambda: page.click("#new"))
+        with page.expect_download() as download:
+            page.click("#save")
+        assert download.value.suggested_filename == f"seed-{page.input_value('#seed')}.png"
+
+
+def test_after_the_first_visit_it_works_offline(browser, address):
+    with opened(browser, address, PHONE) as page:
+        page.wait_for_function("navigator.serviceWorker.controller !== null")
+        wasm = "async () => (await (await caches.open('keras-dcgan')).keys()).some((k) => k.url.endsWith('.wasm'))"
+        page.wait_for_function(wasm)
+        first = picture(page)
+        page.context.set_offline(True)
+        page.reload()
+        page.wait_for_selector("body[data-ready='0']", timeout=60_000)
+        np.testing.assert_array_equal(picture(page), first)
+
+
+def test_seeds_and_arcs_are_those_of_python(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        for seed in (0, 7, 2**32 - 1):
+            z = page.evaluate(f"import('./latents.js').then((m) => Array.from(m.latent({seed}, 101)))")
+            np.testing.assert_allclose(z, latents([seed], 101)[0], atol=1e-6)
+        a, b = latents([1, 2], 12)
+        script = "([a, b]) => import('./latents.js').then((m) => Array.from(m.slerp(a, b, 0.3)))"
+        np.testing.assert_allclose(page.evaluate(script, [a.tolist(), b.tolist()]), slerp(a, b, 0.3), atol=1e-6)
+
+
+def test_without_npm_the_page_points_at_the_pinned_copy(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not web.install(tmp_path)
+    page = (tmp_path / "web" / "index.html").read_text()
+    assert f"{web.CDN}/+esm" in page and f'LITERT_WASM = "{web.CDN}/wasm/"' in page and "./litert" not in page
+    assert sorted(path.name for path in (tmp_path / "web").iterdir()) == sorted(web.PAGE)
+
+
+def test_no_page_no_server(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--run", str(tmp_path)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("web: --run: expected an export with a page (python -m export), received ")
