@@ -322,8 +322,8 @@ def test_a_file_that_draws_one_class_wrongly_is_refused(conditional_model, tmp_p
 )
 def test_other_shapes_convert_and_agree(size, channels, upsample, tmp_path):
     model = lively_generator(size, channels, upsample=upsample)
-    artefacts = convert.export(model, ["fp32", "int8"], tmp_path, name="other")
-    assert [artefact.parity.faults for artefact in artefacts] == [(), ()]
+    (artefact,) = convert.export(model, ["fp32"], tmp_path, name="other")
+    assert artefact.parity.faults == ()
     interpreter, z = edge_sample.load(tmp_path / "generator_fp32.tflite")[0], {"z": latents([3], LATENT_DIM)}
     (pixels,), (rgba,) = (edge_sample.draw(interpreter, z, signature) for signature in ("sample_rgb", "sample_rgba"))
     assert pixels.shape == (*size, channels) and rgba.shape == (*size, 4)

@@ -34,7 +34,7 @@ def out(model, tmp_path_factory):
     if not CHROMIUM:
         lacks("chromium")
     out = tmp_path_factory.mktemp("web") / "export"
-    convert.export(model, ["fp32", "int8"], out, "tiny", CLASSES)
+    convert.export(model, ["fp32"], out, "tiny", CLASSES)
     if not web.install(out):
         lacks("npm, or no network for it")
     return out
