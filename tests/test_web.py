@@ -1,4 +1,7 @@
-"""The page of an export in a real Chromium, as a phone and as a desktop shows it. Needs chromium and npm: .ci/run installs them."""
+"""The page of an export in a real Chromium, as a phone and as a desktop shows it.
+
+TEST_EVERYTHING=1 pytest tests/test_web.py         # needs chromium and npm; .ci/run installs both
+"""
 
 import os
 import shutil
@@ -19,11 +22,6 @@ PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 CLASSES = ("cat", "dog")
 
 
-def lacks(what: str):
-    """Skips where a developer has no browser; where everything is to be tested it fails."""
-    pytest.fail(f"no {what}") if os.environ.get("TEST_EVERYTHING") else pytest.skip(f"no {what} here")
-
-
 @pytest.fixture(scope="module")
 def model():
     return lively_generator(latent_dim=12, classes=len(CLASSES))
@@ -31,12 +29,11 @@ def model():
 
 @pytest.fixture(scope="module")
 def out(model, tmp_path_factory):
-    if not CHROMIUM:
-        lacks("chromium")
+    if not os.environ.get("TEST_EVERYTHING"):
+        pytest.skip("a browser is tested with TEST_EVERYTHING=1 only")
     out = tmp_path_factory.mktemp("web") / "export"
     convert.export(model, ["fp32"], out, "tiny", CLASSES)
-    if not web.install(out):
-        lacks("npm, or no network for it")
+    assert web.install(out), "npm could not fetch LiteRT.js"
     return out
 
 
@@ -50,8 +47,9 @@ def address(out):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
