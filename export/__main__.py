@@ -4,6 +4,8 @@ Writes a SavedModel, three .tflite files, a web page and model.json to runs/imgs
 how near it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
 """
 
+import atexit
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -22,11 +24,12 @@ def main(argv: list[str] | None = None):
     with user_errors(VERB):
         check_place(out)
         generator, classes = load(flags.run)
+    about = {name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text}
     print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
         with quiet():
-            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row)
+            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(VERB, error)
     if "web" in flags.formats:
@@ -44,6 +47,8 @@ def read_flags(argv):
     add("--run", type=Path, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
     add("--formats", type=flag_type(formats), default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
     add("--out", type=Path, metavar="DIR", help="where to [export in the run]; it then holds what this export made, no earlier one")
+    add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
+    add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
     return parser.parse_args(argv)
 
 
@@ -90,4 +95,5 @@ def refuse(artefacts: list[Artefact]):
 
 
 if __name__ == "__main__":
+    atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # LiteRT's C++ takes its leave on stderr
     main()

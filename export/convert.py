@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ VARIANTS = {
     "int8": Variant("generator_int8.tflite", 30, "int8"),
 }
 FORMATS = (*VARIANTS, "web")
-MODEL_JSON = "model.json"
+MODEL_JSON, METADATA = "model.json", "metadata.json"
 WORKSHOP = ".export.part"  # where everything is made and measured; within `out`, since renaming works within one file system
 
 
@@ -73,32 +74,36 @@ def export(
     name: str,
     classes: Sequence[str] = (),
     report: Callable[[Artefact], None] = lambda artefact: None,
+    **about: str,
 ) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 
     `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each artefact as soon as
-    it is measured. Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights.
+    it is measured. `about`: what the files are to say besides, such as licence="CC0-1.0". Afterwards `out` holds what passed and
+    nothing of an earlier export, since that may be of other weights.
     """
     workshop = out / WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir(parents=True)
     try:
-        artefacts = make(generator, formats, workshop, len(classes), report)
+        description = describe(generator, name, classes) | about
+        artefacts = make(generator, formats, workshop, description, report)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
-        (workshop / MODEL_JSON).write_text(json.dumps(describe(generator, name, classes, passed), indent=1) + "\n")
+        description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
+        (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n")
         put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
         return artefacts
     finally:
         shutil.rmtree(workshop)
 
 
-def make(generator, formats: Iterable[str], folder: Path, classes: int, report: Callable[[Artefact], None]) -> list[Artefact]:
+def make(generator, formats: Iterable[str], folder: Path, description: dict, report: Callable[[Artefact], None]) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
     from export import graph
 
     inputs = {"z": latents(parity.SEEDS, generator.inputs[0].shape[1])}
-    if classes:
-        inputs["label"] = np.array([seed % classes for seed in parity.SEEDS], np.int32)
+    if description["classes"]:
+        inputs["label"] = np.array([seed % len(description["classes"]) for seed in parity.SEEDS], np.int32)
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
     batch_of_one = folder / "batch_of_one"
     write_saved_model(graph.folded(generator), batch_of_one, batch=1)
@@ -107,6 +112,7 @@ def make(generator, formats: Iterable[str], folder: Path, classes: int, report: 
         path = folder / variant.file
         if path.suffix == ".tflite":
             path.write_bytes(to_tflite(batch_of_one, variant.weights))
+            add_metadata(path, description)
         else:
             write_saved_model(generator, path, batch=None)
         result = parity.check(path, inputs, reference, variant.least_psnr)
@@ -169,6 +175,12 @@ def to_tflite(saved_model: Path, weights: str) -> bytes:
     return graph.for_gpu(converter.convert())
 
 
+def add_metadata(file: Path, description: dict):
+    """A zip with metadata.json at the end of the file, where LiteRT does not look: a file alone tells what model.json tells."""
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(description))  # ZipInfo's date is fixed: the same bytes every time
+
+
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """Of a file; of a folder, those of its files one after the other, in the order of their names."""
     files = [path] if path.is_file() else sorted((file for file in path.rglob("*") if file.is_file()), key=Path.as_posix)
@@ -176,8 +188,8 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-def describe(generator, name: str, classes: Sequence[str], artefacts: list[Artefact]) -> dict:
-    """The content of model.json."""
+def describe(generator, name: str, classes: Sequence[str]) -> dict:
+    """The content of model.json but for its `files`; it is in every .tflite file as well."""
     latent_dim, (height, width, channels) = generator.inputs[0].shape[1], generator.output_shape[1:]
     values = {"z": {"distribution": "standard normal"}, "label": {"range": [0, len(classes) - 1]}}
     inputs = {
@@ -202,7 +214,6 @@ def describe(generator, name: str, classes: Sequence[str], artefacts: list[Artef
             name: {"inputs": inputs, "outputs": outputs}
             for name, outputs in zip(parity.SIGNATURES, (images, pixels, rgba), strict=True)
         },
-        "files": {artefact.variant.file: entry(artefact) for artefact in artefacts},
     }
 
 

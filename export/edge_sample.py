@@ -3,7 +3,7 @@
     pip install numpy pillow ai-edge-litert
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out pictures     # pictures/seed-0000.png, seed-0001.png, ...
-    python edge_sample.py --model generator_int8.tflite --benchmark                # ms an image
+    python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
 `python -m export` writes a folder: the same generator as generator_fp32.tflite (exact), _fp16 (half the size), _int8 (a quarter,
@@ -13,12 +13,19 @@ the fastest), and model.json about them, optional here. Of a folder the most exa
 import argparse
 import json
 import os
+import sys
 import timeit
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")  # the most exact first
 
@@ -46,22 +53,23 @@ def choose(model: Path) -> Path:
     return found[0]
 
 
-def read_description(description: Path) -> dict:
-    """model.json, {} where there is none. Raises ValueError where its latents are not those made here: a seed would draw another
-    picture."""
-    about = json.loads(description.read_text()) if description.is_file() else {}
+def read_description(file: Path) -> dict:
+    """model.json beside the file, else the metadata within it, else {}. Raises ValueError where its latents are not those made
+    here: a seed would draw another picture."""
+    beside, about = file.with_name("model.json"), {}
+    if beside.is_file():
+        about = json.loads(beside.read_text())
+    elif zipfile.is_zipfile(file):
+        about = json.loads(zipfile.ZipFile(file).read("metadata.json"))
     for golden in about.get("seed", {}).get("golden", []):
         z = latents([golden["seed"]], len(golden["z"]))[0]
         if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
-            raise ValueError(f"{description}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}")
+            raise ValueError(f"{file}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}")
     return about
 
 
 def load(file: Path, threads: int = 1) -> tuple[Interpreter, int, bool]:
-    """-> the interpreter, the size of its latents, and whether it takes a label as well. Raises ValueError where LiteRT or we
-    cannot read the file."""
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # LiteRT's C++ greets on stderr ("Created TensorFlow Lite XNNPACK delegate") and has no switch for it
+    """-> the interpreter, the size of its latents, and whether it takes a label as well. ValueError where it cannot be read."""
     try:
         interpreter = Interpreter(str(file), num_threads=threads)
         interpreter.allocate_tensors()
@@ -69,10 +77,32 @@ def load(file: Path, threads: int = 1) -> tuple[Interpreter, int, bool]:
         return interpreter, int(inputs["z"]["shape"][1]), "label" in inputs
     except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"--model: expected a generator exported by keras_dcgan, received {file} ({error})") from error
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
+
+
+class Compiled:
+    """LiteRT's CompiledModel on the "GPU" or the "CPU" alone, as far as an Interpreter is asked here."""
+
+    def __init__(self, file: Path, device: str):
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+
+        try:
+            self.model = CompiledModel.from_file(str(file), hardware_accel=HardwareAccelerator[device])
+        except RuntimeError as error:
+            raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
+
+    def get_signature_runner(self, signature: str):
+        (name, details), *_ = self.model.get_output_tensor_details(signature).items()
+
+        def run(**inputs):
+            buffers = {key: self.model.create_input_buffer_by_name(signature, key) for key in inputs}
+            for key, values in inputs.items():
+                buffers[key].write(np.ascontiguousarray(values))
+            image = self.model.create_output_buffer_by_name(signature, name)
+            self.model.run_by_name(signature, buffers, {name: image})
+            return {name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(details["shape"])}
+
+        return run
 
 
 def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
@@ -92,23 +122,21 @@ def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
 
 
 def one_by_one(inputs: dict[str, np.ndarray]):
-    """{"z": (N, latent_dim), "label": (N,)} -> N times the same with N = 1, the only batch that the files take."""
+    """{"z": (N, latent_dim), "label": (N,)} -> N times the same with N = 1."""
     return ({name: values[row : row + 1] for name, values in inputs.items()} for row in range(len(inputs["z"])))
 
 
-def draw(interpreter: Interpreter, inputs: dict[str, np.ndarray], signature: str = "sample_rgb") -> np.ndarray:
+def draw(interpreter, inputs: dict[str, np.ndarray], signature: str = "sample_rgb") -> np.ndarray:
     """z float32 (N, latent_dim), and label int32 (N,) if the generator is conditional -> uint8 (N, H, W, C); through the signature
     "sample": float32 in [-1, 1]."""
     runner = interpreter.get_signature_runner(signature)
-    (output,) = runner.get_output_details()
-    return np.concatenate([runner(**one)[output] for one in one_by_one(inputs)])
+    return np.concatenate([next(iter(runner(**one).values())) for one in one_by_one(inputs)])
 
 
-def median_ms(interpreter: Interpreter, inputs: dict[str, np.ndarray], runs: int = 200) -> float:
-    """Milliseconds from the first of the inputs to its uint8 image: the median of `runs`, after a tenth as many to warm up."""
+def milliseconds(interpreter, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
+    """From the first of the inputs to its uint8 image, `runs` times, after a tenth as many to warm up."""
     runner, one = interpreter.get_signature_runner("sample_rgb"), next(one_by_one(inputs))
-    seconds = timeit.repeat(lambda: runner(**one), repeat=runs // 10 + runs, number=1)
-    return 1000 * float(np.median(seconds[-runs:]))
+    return 1000 * np.array(timeit.repeat(lambda: runner(**one), repeat=runs // 10 + runs, number=1)[-runs:])
 
 
 def grid(images: np.ndarray, columns: int | None) -> np.ndarray:
@@ -148,7 +176,8 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
     parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
     parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
-    parser.add_argument("--benchmark", action="store_true", help="print the median time of 200 images")
+    parser.add_argument("--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph")
+    parser.add_argument("--benchmark", action="store_true", help="print the times of 200 images, and the memory used")
     flags = parser.parse_args(argv)
     if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
         parser.error("--threads, --cols: expected 1 or more")
@@ -156,27 +185,34 @@ def main(argv: list[str] | None = None):
         parser.error("--out: expected NAME.png or a folder, received nothing")
     try:
         file = choose(flags.model)
-        about = read_description(file.with_name("model.json"))
+        about = read_description(file)
         interpreter, latent_dim, takes_label = load(file, flags.threads)
         inputs = {"z": latents(flags.seeds, latent_dim) * np.float32(flags.truncation)}
         if takes_label:
             inputs["label"] = labels(flags.seeds, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:
             raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
+        interpreter = Compiled(file, "GPU") if flags.gpu else interpreter
         if flags.out and flags.out.suffix.lower() == ".png":
             save(grid(draw(interpreter, inputs), flags.cols), flags.out)
         elif flags.out:
             for seed, one in zip(flags.seeds, one_by_one(inputs), strict=True):
                 save(draw(interpreter, one)[0], flags.out / f"seed-{seed:04d}.png")
-        ms = median_ms(interpreter, inputs) if flags.benchmark else None
+        times = milliseconds(interpreter, inputs) if flags.benchmark else []
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except RuntimeError as error:  # LiteRT's, of a label beyond the last class: how many there are, the file itself does not tell
         parser.error(f"--class: expected a class that {file} was trained on, received {flags.wanted_class} ({error})")
     print(f"{file}: {len(flags.seeds)} pictures in {flags.out}" if flags.out else file)
-    if ms:
-        print(f"{ms:.2f} ms an image, {1000 / ms:.0f} images/s (median of 200 runs, threads: {flags.threads})")
+    if flags.benchmark:
+        median, slow = np.percentile(times, [50, 95])
+        device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
+        peak = f", {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB of memory at most" if resource else ""
+        print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{peak}")
 
 
 if __name__ == "__main__":
+    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     main()

@@ -150,9 +150,16 @@ def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_mo
     assert np.abs(shown - keras_pictures(conditional_model, seeds, labels)).max() <= 1
 
 
-def test_a_conditional_file_alone_wants_the_number_of_a_class(conditional_model, conditional_folder, tmp_path, capsys):
+def test_a_file_alone_knows_its_classes(conditional_model, conditional_folder, tmp_path):
     alone = tmp_path / "mine.tflite"
     alone.write_bytes((conditional_folder / "generator_fp32.tflite").read_bytes())
+    shown = pictures_of("--class", "red", "--model", alone, "--seeds", "3", "--out", tmp_path / "pictures")
+    assert np.abs(shown - keras_pictures(conditional_model, [3], [2])).max() <= 1
+
+
+def test_a_conditional_file_without_metadata_wants_the_number_of_a_class(conditional_model, conditional_folder, tmp_path, capsys):
+    alone, content = tmp_path / "mine.tflite", (conditional_folder / "generator_fp32.tflite").read_bytes()
+    alone.write_bytes(content[: content.rindex(b"PK\3\4")])
     flags = ("--model", alone, "--seeds", "3", "--out", tmp_path / "pictures")
     assert "--class: expected --class NUMBER, since no model.json names" in refusal(capsys, *flags)
     assert "--class NUMBER" in refusal(capsys, *flags, "--class", "red")
@@ -173,8 +180,29 @@ def test_a_class_that_is_not_there_is_refused(folder, conditional_folder, capsys
 
 def test_benchmark_prints_time_and_rate_that_fit(folder, capsys):
     edge_sample.main(["--model", str(folder), "--benchmark", "--threads", "2"])
-    ms, rate = re.search(r"([\d.]+) ms an image, (\d+) images/s", capsys.readouterr().out).groups()
+    printed = capsys.readouterr().out
+    ms, rate = re.search(r"([\d.]+) ms an image \(95 % below [\d.]+\), (\d+) images/s, on 2 CPU threads", printed).groups()
     assert float(ms) * float(rate) == pytest.approx(1000, rel=0.5)  # ms has two decimals, and the model is tiny
+
+
+def test_the_gpu_alone_or_a_clear_line(folder, capsys, monkeypatch):
+    from ai_edge_litert import compiled_model
+
+    def refuse(path, hardware_accel):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(compiled_model.CompiledModel, "from_file", refuse)
+    line = refusal(capsys, "--model", folder, "--benchmark", "--gpu")
+    assert "--gpu: expected a GPU that takes the whole of" in line and "no such device" in line
+
+
+def test_compiled_on_the_cpu_it_draws_the_same(folder):
+    file, inputs = folder / "generator_fp32.tflite", {"z": latents([3, 4], edge_sample.load(folder / "generator_fp32.tflite")[1])}
+    for signature in ("sample", "sample_rgb", "sample_rgba"):
+        compiled, plain = (
+            edge_sample.draw(model, inputs, signature) for model in (edge_sample.Compiled(file, "CPU"), edge_sample.load(file)[0])
+        )
+        np.testing.assert_allclose(compiled, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import conftest
@@ -272,6 +273,18 @@ def test_model_json_holds_what_a_device_needs(out):
         content, entry = (out / name).read_bytes(), about["files"][name]
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert entry["psnr"] >= entry["least_psnr"]
+
+
+def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
+    about = json.loads((out / "model.json").read_text())
+    del about["files"]
+    for name in TFLITE:
+        with zipfile.ZipFile(out / name) as archive:
+            assert archive.namelist() == ["metadata.json"] and json.loads(archive.read("metadata.json")) == about
+    main(["--run", str(run), "--out", str(tmp_path), "--formats", "int8", "--licence", "CC0-1.0", "--data-note", "drawn by us"])
+    with zipfile.ZipFile(tmp_path / "generator_int8.tflite") as archive:
+        told = json.loads(archive.read("metadata.json"))
+    assert (told["licence"], told["data_note"]) == ("CC0-1.0", "drawn by us")
 
 
 def test_a_conditional_file_takes_a_label_too(conditional_out):
