@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None):
             artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(VERB, error)
-    if "web" in flags.formats:
+    if "web" in flags.formats and any(artefact.parity.ms and not artefact.parity.faults for artefact in artefacts):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"

@@ -301,6 +301,6 @@ def _cut_events(folder: Path, step: int):
                         writer.write(record)
             except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
                 continue
-    for file in old:
-        file.unlink()
     os.replace(beside, old[0])
+    for file in old[1:]:
+        file.unlink()

@@ -125,7 +125,7 @@ class TrainConfig:
         one_of("bce", "hinge", "least_squares", "wasserstein", "relativistic"),
         "what the two networks play for",
     )
-    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on the discriminator's gradient at real images")
+    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images; on one device only")
     g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
     d_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator")
     decay: float = setting(
@@ -234,11 +234,13 @@ def default_run(data: str) -> str:
 
 
 def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """What stands against resuming a run: a line for each setting that differs and may not."""
+    """What stands against resuming a run: a line for each setting that differs and may not. With --decay the learning rates depend
+    on the length, so that it may not change either."""
+    fixed = [row.name for row in dataclasses.fields(TrainConfig) if not row.metadata["resume"]] + ["kimg"] * (before.decay > 0)
     return [
-        f"{flag(row.name)}: the run has {as_text(getattr(before, row.name))}, received {as_text(getattr(now, row.name))}"
-        for row in dataclasses.fields(TrainConfig)
-        if not row.metadata["resume"] and getattr(before, row.name) != getattr(now, row.name)
+        f"{flag(name)}: the run has {as_text(getattr(before, name))}, received {as_text(getattr(now, name))}"
+        for name in fixed
+        if getattr(before, name) != getattr(now, name)
     ]
 
 

@@ -89,8 +89,15 @@ def precision(name: str) -> str:
 
 
 def compiles(jit: str) -> bool:
-    """auto: XLA on a GPU only; on the CPU it halved the speed of this step (TensorFlow 2.21: 57 images/s against 111)."""
-    return jit == "on" or (jit == "auto" and bool(tf.config.list_physical_devices("GPU")))
+    """auto: XLA on a GPU only; on the CPU it halved the speed of this step (TensorFlow 2.21: 57 images/s against 111).
+
+    On one device only: Keras 3.15 compiles the step of all replicas as one program, which then reaches for the other devices'
+    variables. Raises ValueError where that is asked for.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if jit == "on" and replicas > 1:
+        raise ValueError(f"--jit: expected auto or off on several devices, received on with {replicas}")
+    return jit == "on" or (jit == "auto" and replicas == 1 and bool(tf.config.list_physical_devices("GPU")))
 
 
 def steps_at_once() -> int:

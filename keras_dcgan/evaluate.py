@@ -43,9 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
         held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
     # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
+    most = min(most, int(2e9 / np.prod(generator.output_shape[1:])))
     training = feed.preview(real, min(total, max(most, flags.samples)))
-    rows = np.arange(min(flags.samples, len(training))) * len(training) // min(flags.samples, len(training))
-    fakes = draw(generator, flags.samples, len(classes))
+    rows = feed.preview_rows(len(training), min(flags.samples, len(training)))
+    labels = None
+    if classes:
+        of_real = np.arange(total) % len(classes) if real.labels is None else real.labels
+        labels = of_real[feed.preview_rows(total, flags.samples)].astype(np.int32)
+    fakes = draw(generator, flags.samples, labels)
     result = {
         "run": flags.run,
         "generator": "last" if flags.last else "best",
@@ -79,7 +84,8 @@ def parser() -> cli.Parser:
         "--metrics", type=cli.flag_type(names), default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
     )
     count = cli.flag_type(number(16, 10**6, kind=int))
-    result.add_argument("--samples", type=count, default=FEW, metavar="N", help="images of each kind, seeds 0 to N-1 [10000]")
+    about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
+    result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
     result.add_argument(
         "--features", default="random", metavar="random|inception|FILE", help="what to compare by; FILE.keras: any model [random]"
     )
@@ -105,18 +111,18 @@ def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet
         crop=config.crop,
         background=config.background,
         max_pixels=config.max_pixels,
+        conditional=config.conditional and source == config.data,
         cache=config.cache or None,
         show=lambda line: print(line, file=sys.stderr),
     )
 
 
-def draw(generator, count: int, classes: int) -> np.ndarray:
-    """The pictures of seeds 0 to count - 1, of a conditional run with the classes in turn: uint8 (count, H, W, C)."""
+def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:
+    """The pictures of seeds 0 to count - 1, of a conditional run with these labels: uint8 (count, H, W, C)."""
     pictures = np.empty((count, *generator.output_shape[1:]), np.uint8)
-    z_length = (generator.inputs[0] if classes else generator.input).shape[-1]
     for start in range(0, count, FEW):
         seeds = np.arange(start, min(start + FEW, count))
-        inputs = [latents.latents(seeds, z_length), *([(seeds % classes).astype(np.int32)] if classes else [])]
+        inputs = [latents.latents(seeds, generator.inputs[0].shape[-1]), *([] if labels is None else [labels[seeds]])]
         for seed, picture in zip(seeds, images.draw(generator, inputs)):
             pictures[seed] = picture
     return pictures
@@ -140,8 +146,10 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
 def measure(wanted, training, rows, fake, vectors, fake_vectors, new_vectors) -> tuple[dict[str, float], list[tuple[int, int]]]:
     """-> the figures, and the pairs (number of a fake, number of its nearest training image) that are nearest to each other.
     `rows`: which of the training images the fakes are compared with as a set."""
-    found, pairs = {}, []
-    real, real_vectors = training[rows], None if vectors is None else vectors[rows]
+    found, pairs, every_fake_vector = {}, [], fake_vectors
+    real, fake = training[rows], fake[: len(rows)]  # sets of one size: more of either would look better
+    if vectors is not None:
+        real_vectors, fake_vectors = vectors[rows], fake_vectors[: len(rows)]
     if "swd" in wanted:
         found["swd"] = metrics.SlicedWasserstein(real).distance(fake)["swd"]
     if "fid" in wanted:
@@ -153,7 +161,7 @@ def measure(wanted, training, rows, fake, vectors, fake_vectors, new_vectors) ->
     if "msssim" in wanted:
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
     if "memorisation" in wanted:
-        found["memorised"], numbers, ratio = metrics.memorisation(vectors, fake_vectors, new_vectors)
+        found["memorised"], numbers, ratio = metrics.memorisation(vectors, every_fake_vector, new_vectors)
         pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
     return found, pairs
 
@@ -208,7 +216,8 @@ def figure(title: str, picture: np.ndarray) -> str:
 
 def curve(file: Path, name: str) -> str:
     """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    lines = file.read_text().splitlines() if file.is_file() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]  # one may be torn by a kill
     points = [(row["kimg"], row[name]) for row in rows if name in row]
     if len(points) < 2:
         return ""

@@ -8,6 +8,7 @@ images are prepared before it is loaded.
 
 import dataclasses
 import glob
+import hashlib
 import json
 import os
 import weakref
@@ -73,11 +74,15 @@ def batches(data: ImageSet | ShardSet, batch: int, seed: int, start_step: int = 
     return dataset.prefetch(4).with_options(options)
 
 
+def preview_rows(total: int, n: int) -> np.ndarray:
+    """Which images `preview` shows: n row numbers below total, evenly apart."""
+    return np.arange(n) * total // n if n <= total else np.arange(n) % total
+
+
 def preview(data: ImageSet | ShardSet, n: int) -> np.ndarray:
     """-> (n, H, W, C) uint8: real images from all over the set; they come round again if there are fewer."""
     if isinstance(data, ImageSet):
-        total = len(data.images)
-        return np.array(data.images[np.arange(n) * total // n if n <= total else np.arange(n) % total])
+        return np.array(data.images[preview_rows(len(data.images), n)])
     import tensorflow as tf
 
     records = tf.data.Dataset.from_tensor_slices(data.files).interleave(tf.data.TFRecordDataset, len(data.files), 1)
@@ -166,6 +171,9 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         raise ValueError(f"--size, --channels: expected {shape}, as the shards have it, received {size} and {channels}")
     if conditional and not manifest["classes"]:
         raise ValueError(f"--conditional: expected shards packed with --conditional, received {pattern}")
+    if len(files) < len(counts):  # a part of them is another set of images
+        content = json.dumps([manifest["fingerprint"], [_base(file) for file in files]])
+        manifest["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
     counts = [counts[_base(file)] for file in files]
     manifest |= {"source": pattern, "images": sum(counts), "classes": manifest["classes"] if conditional else []}
     return ShardSet(files, counts, index["encoding"], manifest)

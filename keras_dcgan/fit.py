@@ -203,18 +203,22 @@ def follow(session: Session):
 
 def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
     """One step of everything in memory."""
-    session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
+    with cli.user_errors("fit"):
+        session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
     print(plan(session), flush=True)
-    session.gan.fit(batches(session, config.seed, 0), steps_per_epoch=1, shuffle=False, verbose=0)
+    session.gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
     means = "  ".join(f"{name} {value:.3f}" for name, value in session.gan.current_means().items())
     print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
     return 0
 
 
 def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
-    """The first seeds, with the classes in turn."""
-    z = latents.latents(range(count), session.config.latent_dim)
-    return [z, np.arange(count, dtype=np.int32) % session.classes] if session.classes else [z]
+    """The first seeds, with the labels of the real images that they are measured against."""
+    z, real = latents.latents(range(count), session.config.latent_dim), session.prepared
+    if not session.classes:
+        return [z]
+    in_turn = np.arange(count, dtype=np.int32) % session.classes  # of shards, whose labels are not in memory
+    return [z, in_turn if real.labels is None else real.labels[feed.preview_rows(len(real.labels), count)]]
 
 
 def grid_inputs(session: Session) -> list[np.ndarray]:

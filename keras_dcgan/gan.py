@@ -154,7 +154,7 @@ class DCGAN(keras.Model):
         return pictures
 
     def _penalty(self, judge, real):
-        """R1 on every LAZY-th step, and LAZY times as strong (Karras et al., arXiv:1912.04958, 2020, section 2.2)."""
+        """R1 on every LAZY-th step, and LAZY times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020)."""
 
         def penalise():
             return LAZY * self.r1 * gradient_penalty(judge, real)

@@ -50,7 +50,7 @@ def least_squares_generator(real_logits, fake_logits):
 
 
 def wasserstein_discriminator(real_logits, fake_logits):
-    """Arjovsky et al., arXiv:1701.07875, 2017. Needs a discriminator that cannot grow steep: --r1, or --norm spectral."""
+    """Arjovsky et al., arXiv:1701.07875, 2017. Needs a discriminator that cannot grow steep: --r1."""
     return tf.reduce_mean(fake_logits) - tf.reduce_mean(real_logits)
 
 

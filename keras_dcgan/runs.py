@@ -68,9 +68,12 @@ def load_classes(path: str | Path) -> list[str]:
 
 
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
-    """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains."""
+    """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains. Raises ValueError for what cannot
+    be done on several devices."""
     precision = devices.precision(config.precision)
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    if synchronized and config.r1:  # the second derivative through what replicas tell each other came out 4 % off (TensorFlow 2.21)
+        raise ValueError(f"--r1: expected 0 on several devices, received {config.r1:g}")
     keras.utils.set_random_seed(config.seed)
     pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
     latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
@@ -149,8 +152,9 @@ class Run:
         os.replace(beside, self.path / name)
 
     def remove_leftovers(self):
-        """Unfinished files of a process that was killed: hidden, and named so by this file."""
-        for leftover in [*self.path.glob(".*.part"), *self.path.glob("*/.*.part")]:
+        """Unfinished files of a training that was killed: hidden, and named so. Not those in export/: another may be at work."""
+        folders = [self.path, *(self.path / name for name in ("checkpoints", "samples", "logs"))]
+        for leftover in [leftover for folder in folders for leftover in folder.glob(".*.part")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def checkpoints(self) -> list[Path]:
@@ -165,14 +169,16 @@ class Run:
         if best_step in (None, step):
             self._write_generator(gan, "generator.keras")
         place = self.path / "checkpoints" / f"step-{step:09d}"
-        if not place.exists():
+        if not (place.exists() and _is_sound(place)):
             beside = place.with_name(f".{place.name}.part")
             beside.mkdir(parents=True, exist_ok=True)
             tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
             sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
             (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
+            shutil.rmtree(place, ignore_errors=True)  # a spoilt one
             os.replace(beside, place)
-        for old in self.checkpoints()[: -self.keep]:
+        reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
+        for old in reached[: -self.keep]:
             if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
 

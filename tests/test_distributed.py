@@ -41,13 +41,12 @@ def train(name: str, out: str, environment: dict):
         options = {"filters": 4, "synchronized": name != "single"}
         gan = DCGAN(
             generator((16, 16), 3, latent_dim=6, **options),
-            # Without batch norm in D, and with SGD: Adam's first step turns rounding into signs.
-            discriminator((16, 16), 3, norm=False, **options),
+            discriminator((16, 16), 3, **options),
             generator((16, 16), 3, latent_dim=6, filters=4),
         )
         optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
-        # With all that looks at more than one image, or that is random.
-        gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, r1=0.1, augment=POLICIES["all"])
+        # SGD, since Adam's first step turns rounding into signs; with all that looks at more than one image, or that is random.
+        gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, augment=POLICIES["all"])
     rows = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)
 
     def batches(context):
@@ -103,7 +102,7 @@ def test_replicas_at_a_part_of_the_batch_train_as_one_at_the_whole(trained, name
     assert len(trained["single"].files) > 30
     for place, array in trained["single"].items():
         # A gradient is read from weights near 0.1 before and after a step, which are rounded to 1e-8.
-        tolerance = 1e-5 * np.abs(array).max() + 1e-8 / RATE if place.startswith("gradient") else 1e-4
+        tolerance = 1e-5 * np.abs(array).max() + 2e-8 / RATE if place.startswith("gradient") else 1e-4
         np.testing.assert_allclose(trained[name][place], array, atol=tolerance, rtol=0, err_msg=place)
 
 

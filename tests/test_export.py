@@ -225,7 +225,7 @@ def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
         lambda: parity.run_tflite(tmp_path / "ends.tflite", {"z": z}),
         lambda: parity.run_saved_model(tmp_path / "saved_model", {"z": z}),
     ):
-        (images, pixels, rgba), _ = run()
+        (images, pixels, rgba), *_ = run()
         assert np.unique(rgba, axis=2)[0, 0].tolist() == [[255, 0, 128, 255]]
         assert np.unique(images, axis=2)[0, 0].tolist() == [[1, -1, 0]]
         assert np.unique(pixels, axis=2)[0, 0].tolist() == [[255, 0, 128]]
@@ -247,7 +247,9 @@ def test_what_no_generator_draws_is_a_fault():
     pixels = np.floor(images * 127.5 + 128).clip(0, 255).astype(np.uint8)
     assert parity.pixels_differ("sample_rgb", images, pixels) == []
     assert "sample_rgb is 1 grey level" in parity.pixels_differ("sample_rgb", images, pixels ^ 1)[0]
-    assert parity.opaque(np.full((1, 2, 2, 4), 255)) == [] and parity.opaque(np.full((1, 2, 2, 4), 254)) != []
+    rgba = np.concatenate([pixels] * 3 + [np.full_like(pixels, 255)], -1)
+    assert parity.pixels_differ("sample_rgba", parity.with_alpha(images), rgba) == []
+    assert parity.pixels_differ("sample_rgba", parity.with_alpha(images), rgba ^ np.uint8([0, 0, 0, 1])) != []
 
 
 def test_model_json_holds_what_a_device_needs(out):

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,8 +11,8 @@ import tensorflow as tf
 from conftest import discs
 from PIL import Image
 
-from keras_dcgan import images, latents, runs
-from keras_dcgan.config import from_flags
+from keras_dcgan import devices, images, latents, runs
+from keras_dcgan.config import differences, from_flags
 
 MANIFEST = {"images": 16, "channels": 3, "fingerprint": "abc", "classes": [], "left_out": []}
 
@@ -74,6 +75,15 @@ def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; t
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(ValueError, match="^--r1: expected 0 on several devices, received 0.5"):
+        runs.build(settings(tmp_path, "--r1", "0.5"), 3)
+    with pytest.raises(ValueError, match="^--jit: expected auto or off on several devices, received on with 2"):
+        devices.compiles("on")
+    assert not devices.compiles("auto")
+
+
 def test_a_run_goes_on_in_another_arithmetic_and_back(tmp_path):
     gans = []
     for step, precision in enumerate(["float16", "bfloat16", "float16"]):
@@ -112,6 +122,20 @@ def test_a_spoilt_checkpoint_is_passed_over_and_named(saved, spoil):
         else:
             file.unlink()
         assert run.restore(runs.build(config, 3)) == (2, [newest.name])
+
+
+def test_a_spoilt_checkpoint_is_written_again_and_costs_no_sound_one(saved, at_step_4):
+    config, gan = saved
+    with runs.open_run(settings(config.run, "--keep", "1"), MANIFEST) as run:
+        for place in run.checkpoints()[1:]:
+            next(place.glob("state.data*")).write_bytes(b"spoilt")
+        gan.step.assign(2)  # from step 1 on, the spoilt one before it
+        run.save(gan)
+        assert [place.name for place in run.checkpoints()] == ["step-000000002", "step-000000003"]
+        assert run.restore(gan) == (2, ["step-000000003"])
+        gan.step.assign(3)
+        run.save(gan)
+        assert [place.name for place in run.checkpoints()] == ["step-000000003"] and run.restore(gan) == (3, [])
 
 
 def test_only_spoilt_checkpoints_are_an_error_not_a_new_start(saved):
@@ -169,6 +193,8 @@ def test_other_settings_or_images_are_refused_by_name(saved):
         with runs.open_run(config, {**MANIFEST, "fingerprint": "xyz"}):
             pass
     assert (runs.Path(config.run) / "config.json").read_text() == before
+    with_decay = settings("r", "--decay", "0.5"), settings("r", "--decay", "0.5", "--kimg", "9")
+    assert differences(*with_decay) == ["--kimg: the run has 1000, received 9"]  # its learning rates depend on it
     with runs.open_run(settings(config.run, "--kimg", "9"), MANIFEST) as run:
         assert run.restore(runs.build(config, 3)) == (3, [])
 

@@ -53,6 +53,8 @@ function show() {
 }
 
 function choose(seed) {
+  walking = 0;
+  $('walk').setAttribute('aria-pressed', false);
   $('seed').value = seed;
   z = latent(seed, about.latent_dim);
   for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed == seed);

@@ -45,6 +45,7 @@ def everything(args, scratch: str) -> dict:
         strategy = devices.strategy("single")
     bare = runs.build(config, 3)
     stream = iter(tf.data.Dataset.from_tensors(images[: config.batch]).repeat())
+    at_once = bare.steps_per_execution
     bare.make_train_function()
     bare.train_function(stream)  # traced
     measured, bare_seconds, rows = [], [], []
@@ -62,7 +63,7 @@ def everything(args, scratch: str) -> dict:
 
         def bare_tick(row):
             rows.append(row)
-            bare_seconds.append(seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4)]))
+            bare_seconds.append(seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4 // at_once)]))
             ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
 
         ticks.measure = timed_quality
@@ -71,7 +72,7 @@ def everything(args, scratch: str) -> dict:
         session.gan.fit(fit.batches(session, 0, 0), steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0)
     # A row's rate holds the end of the tick before it: the first, which has compiled the step, had none.
     rates = [row["img_per_s"] for row in rows[1:]]
-    bare_rates = [tick // 4 * config.batch / value for value in bare_seconds[:-1]]
+    bare_rates = [tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]
     tick_seconds = [tick * config.batch / rate for rate in rates]
     return {
         "fit_img_per_s": statistics.median(rates),
