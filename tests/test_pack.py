@@ -53,6 +53,13 @@ def test_any_step_can_be_begun_with(packed, start):
     np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True, shard=(1, 4)), 2), straight[start:])
 
 
+def test_a_part_of_the_shards_is_another_set_of_images(packed):
+    _, pattern = packed
+    one, other = (opened(pattern.replace("*", f"*0000{number}-of*")).manifest for number in (0, 1))
+    assert len({one["fingerprint"], other["fingerprint"], opened(pattern).manifest["fingerprint"]}) == 3
+    assert opened(pattern).manifest["fingerprint"] == packed[0].manifest["fingerprint"]
+
+
 def test_workers_share_the_shards_among_them(packed):
     images, pattern = packed
     parts = [which(images, taken(data.batches(opened(pattern), 6, 0, shard=(i, 3)), 60)) for i in range(3)]
