@@ -73,6 +73,7 @@ class Ticks(keras.callbacks.Callback):
         if self.config.ticks(self.step) > self.config.ticks(before) or self.step == self.config.total_steps:
             self._end_tick()
         elif self.received:
+            self.model.settle()
             with file_errors():
                 self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
         if self.received:
@@ -81,6 +82,7 @@ class Ticks(keras.callbacks.Callback):
     def _end_tick(self):
         if watchdog.not_finite(self.model):
             self.diverge([])
+        self.model.settle()
         now = time.perf_counter()
         row = {
             "tick": self.config.ticks(self.step),

@@ -177,6 +177,7 @@ def observe(session: Session, step: int):
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
             board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
+            gan.settle()
             grids.draw(0)
             run.save(gan)
     measure = dict

@@ -21,6 +21,8 @@ from keras_dcgan.losses import Loss, gradient_penalty
 
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
 LAZY = 8  # steps between two gradient penalties
+SETTLING, SETTLING_BATCH = 8, 64  # costs 1 % of a tick
+SETTLE = 0x736574  # keeps these random numbers apart from the others
 AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
 EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
 
@@ -29,7 +31,7 @@ class DCGAN(keras.Model):
     """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits); conditional ones take a label too.
 
     `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the exponential moving average
-    of the weights, and of the batch-norm statistics with them: copied instead, they would belong to other weights.
+    of the weights. Its batch-norm statistics `settle` takes anew, before it is to draw.
     """
 
     def __init__(self, generator: keras.Model, discriminator: keras.Model, ema_generator: keras.Model, seed: int = 0):
@@ -68,6 +70,9 @@ class DCGAN(keras.Model):
         self.objective = loss
         self.ema_kimg = ema_kimg
         self.r1, self.augment = r1, augment
+        pairs = zip(self.ema_generator.weights, self.generator.weights)
+        # Without an average the weights are the generator's own, and so are the statistics.
+        self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
         # Built now, so that a checkpoint finds their slots, and so that no replica creates variables inside the step.
         g_optimizer.build(self.generator.trainable_variables)
         d_optimizer.build(self.discriminator.trainable_variables)
@@ -84,6 +89,27 @@ class DCGAN(keras.Model):
         """d_loss, g_loss, real_acc and fake_acc (the share of real and of fake images that D tells rightly) since the reset."""
         *sums, steps = self.sums.numpy().tolist()
         return {name: total / max(steps, 1) for name, total in zip(MEANS, sums, strict=True)}
+
+    def settle(self):
+        """Takes the batch-norm statistics of the averaged generator over SETTLING batches of always the same latents (the standing
+        statistics of BigGAN: Brock et al., arXiv:1809.11096, 2018). Averaged along with the weights they would belong to none: see
+        tools/RECIPE.md."""
+        if not self.ema_kimg:
+            return
+        model = self.ema_generator
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        usual = [norm.momentum for norm in norms]
+        model.trainable = True  # or batch norm takes none
+        for number in range(SETTLING):
+            for norm in norms:
+                norm.momentum = number / (number + 1)  # the mean of all batches so far
+            inputs = [tf.random.stateless_normal((SETTLING_BATCH, self.latent_dim), [self.seed, SETTLE + number])]
+            if len(model.inputs) > 1:
+                inputs.append(tf.range(SETTLING_BATCH) % model.get_layer("meaning").input_dim)
+            model(inputs if len(inputs) > 1 else inputs[0], training=True)
+        model.trainable = False
+        for norm, momentum in zip(norms, usual):
+            norm.momentum = momentum
 
     def sampler(self) -> Callable:
         """The averaged generator as images.draw takes it, compiled: a quarter faster than Keras' own call."""
@@ -170,7 +196,6 @@ class DCGAN(keras.Model):
             for average, weight in zip(averages, weights):
                 strategy.extended.update(average, lambda var, new: var.assign_add(rate * (new - var)), args=(weight,), group=False)
 
-        averages = [variable.value for variable in self.ema_generator.weights]
-        weights = [variable.value for variable in self.generator.weights]
+        averages, weights = zip(*((average.value, weight.value) for average, weight in self.followed))
         # Mirrored variables can only be assigned across replicas, as Keras' own optimizers do it.
         tf.__internal__.distribute.interim.maybe_merge_call(update, tf.distribute.get_strategy(), averages, weights)

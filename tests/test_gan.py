@@ -80,16 +80,38 @@ def test_without_a_half_life_the_average_is_the_generator(exact):
         np.testing.assert_allclose(average, weight, atol=1e-7)
 
 
+def trained_values(model):
+    """Without the statistics of batch norm."""
+    return [weight.numpy() for weight in model.weights if "moving" not in weight.path]
+
+
 def test_average_follows_by_its_half_life_with_a_ramp_up():
     gan, images = small_gan(ema_kimg=0.0008), discs(8)  # 0.8 images; the ramp is below it up to image 16, that is step 2
-    average = values(gan.ema_generator)
+    average = trained_values(gan.ema_generator)
     for step in (1, 2, 3, 4):
         train(gan, images, 1)
         half_life = min(0.8, 0.05 * 8 * step)
         keep = 0.5 ** (8 / half_life)
-        average = [keep * old + (1 - keep) * new for old, new in zip(average, values(gan.generator))]
-    for ours, expected in zip(values(gan.ema_generator), average):
+        average = [keep * old + (1 - keep) * new for old, new in zip(average, trained_values(gan.generator))]
+    for ours, expected in zip(trained_values(gan.ema_generator), average):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_the_average_settles_on_statistics_of_its_own_weights():
+    gan = train(small_gan(ema_kimg=1), discs(8), 3)
+    before = trained_values(gan.ema_generator)
+    gan.settle()
+    norm, z = gan.ema_generator.get_layer("project_norm"), np.random.default_rng(0).normal(size=(4096, 6)).astype("float32")
+    seen = keras.Model(gan.ema_generator.input, norm.input)(z).numpy()
+    np.testing.assert_allclose(norm.moving_mean, seen.mean(axis=(0, 1, 2)), atol=0.15 * seen.std())
+    np.testing.assert_allclose(norm.moving_variance, seen.var(axis=(0, 1, 2)), rtol=0.25)
+    once = values(gan.ema_generator)
+    gan.settle()
+    for a, b in zip(once, values(gan.ema_generator)):
+        np.testing.assert_array_equal(a, b)  # a pure function of the weights
+    for a, b in zip(before, trained_values(gan.ema_generator)):
+        np.testing.assert_array_equal(a, b)
+    assert norm.momentum == 0.9 and not gan.ema_generator.trainable_variables
 
 
 def test_accuracies_count_what_the_discriminator_tells_rightly():
