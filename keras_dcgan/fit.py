@@ -129,6 +129,8 @@ def train_with_rollbacks(session: Session, step: int) -> int:
 
 
 def train_from(session: Session, step: int) -> int:
+    import tensorflow as tf
+
     from keras_dcgan import devices
 
     config, gan = session.config, session.gan
@@ -143,7 +145,9 @@ def train_from(session: Session, step: int) -> int:
             verbose=0,
         )
         if ticks.step == config.total_steps:
-            devices.agree(session.strategy, ticks.step)  # who left before the chief has saved would be taken for a lost worker
+            # Who left before the chief has saved would be taken for a lost worker. To be left after that is no harm.
+            with contextlib.suppress(tf.errors.OpError):
+                devices.agree(session.strategy, ticks.step)
     if ticks.received:
         print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
         return 128 + ticks.received
