@@ -21,7 +21,7 @@ from keras_dcgan.losses import Loss, gradient_penalty
 
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
 LAZY = 8  # steps between two gradient penalties
-SETTLING, SETTLING_BATCH = 8, 64  # costs 1 % of a tick
+SETTLING, SETTLING_BATCH = 6, 64  # costs 1 % of a tick
 SETTLE = 0x736574  # keeps these random numbers apart from the others
 AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
 EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
