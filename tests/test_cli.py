@@ -103,7 +103,7 @@ def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_grey_and_rectangular_and_flipped(tmp_path, command):
+def test_grey_and_rectangular_and_flipped_with_every_setting_of_the_recipe(tmp_path, command):
     for index in range(9):
         Image.fromarray(np.full((30, 20), 20 * index, np.uint8)).save(tmp_path / f"{index}.png")
     arguments = [
@@ -120,7 +120,8 @@ def test_grey_and_rectangular_and_flipped(tmp_path, command):
         "--kimg",
         "0.01",
     ]
-    done = command("keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--loss", "hinge", "--precision", "bfloat16")
+    recipe = ["--loss", "relativistic", "--r1", "0.1", "--augment", "all", "--decay", "0.5", "--ema-kimg", "1"]
+    done = command("keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--precision", "bfloat16", *recipe)
     assert done.returncode == 0, done.stderr
     assert keras.saving.load_model(tmp_path / "run" / "generator.keras").output_shape == (None, 24, 16, 1)
 
