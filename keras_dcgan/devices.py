@@ -73,6 +73,10 @@ def check_batch(batch: int, strategy: tf.distribute.Strategy):
         raise ValueError(f"--batch: expected a multiple of the {strategy.num_replicas_in_sync} devices, received {batch}")
 
 
+def has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def precision(name: str) -> str:
     """auto: the fastest arithmetic that this machine has in hardware, as a Keras dtype policy.
 
@@ -97,12 +101,12 @@ def compiles(jit: str) -> bool:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if jit == "on" and replicas > 1:
         raise ValueError(f"--jit: expected auto or off on several devices, received on with {replicas}")
-    return jit == "on" or (jit == "auto" and replicas == 1 and bool(tf.config.list_physical_devices("GPU")))
+    return jit == "on" or (jit == "auto" and replicas == 1 and has_gpu())
 
 
 def steps_at_once() -> int:
     """Steps between two looks at the losses. On a GPU each look would make it wait for Python; on a CPU it costs nothing."""
-    return 16 if tf.config.list_physical_devices("GPU") else 1
+    return 16 if has_gpu() else 1
 
 
 def _cpu_flags() -> set[str]:

@@ -8,6 +8,8 @@ At 64x64 with 64 filters these are the paper's: 4x4x512 -> 8x8x256 -> 16x16x128 
 Any other size from 16 to 512 gets a base grid and as many doublings as fit it; what is too much is cropped.
 """
 
+from types import ModuleType
+
 import keras
 from keras import layers
 
@@ -52,6 +54,7 @@ def generator(
     classes: int = 0,
     precision: str = "float32",
     synchronized: bool = False,
+    convolutions: ModuleType = layers,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
@@ -60,6 +63,7 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
     no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
+    `convolutions` has Conv2D and Conv2DTranspose as keras.layers has them: keras_dcgan.convolution trains faster on a CPU.
     """
     if upsample not in UPSAMPLINGS:
         raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
@@ -69,7 +73,7 @@ def generator(
 
     def double(x, width, name, **options):
         if upsample == "transpose":
-            return layers.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
+            return convolutions.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
 
@@ -102,6 +106,7 @@ def discriminator(
     norm: bool = True,
     precision: str = "float32",
     synchronized: bool = False,
+    convolutions: ModuleType = layers,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the loss's.
 
@@ -115,7 +120,7 @@ def discriminator(
     x = images
     for level, width in enumerate(widths(filters, doublings)):
         normalized = norm and level > 0  # not on the first: the paper saw it make training unstable
-        x = layers.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)(x)
+        x = convolutions.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)(x)
         if normalized:
             x = batch_norm(precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)

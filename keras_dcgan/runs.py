@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import devices
+from keras_dcgan import convolution, devices
 from keras_dcgan.augment import POLICIES
 from keras_dcgan.config import SCHEMA, TrainConfig, differences
 from keras_dcgan.gan import DCGAN
@@ -77,7 +77,8 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     keras.utils.set_random_seed(config.seed)
     pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
     latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
-    training = {"precision": precision, "synchronized": synchronized}
+    convolutions = keras.layers if devices.has_gpu() else convolution
+    training = {"precision": precision, "synchronized": synchronized, "convolutions": convolutions}
     gan = DCGAN(
         generator(**pictures, **latents, **training),
         discriminator(**pictures, **training),
