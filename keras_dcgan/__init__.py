@@ -14,5 +14,5 @@ __version__ = "0.1.0"
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # a ~/.keras/keras.json may name another one
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the C++ side's start-up notices; errors still show
 if platform.machine() in ("x86_64", "AMD64"):
-    # On by default only where there is AVX512-VNNI or AMX; without them it halves the time of a step all the same (TensorFlow 2.21).
+    # On by default only where there is AVX512-VNNI or AMX; without them it halves the time of a step as well (TensorFlow 2.21).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -117,6 +117,9 @@ class TrainConfig:
     upsample: str = setting(
         "Model", "transpose", one_of("transpose", "nearest"), "how the generator doubles: Conv2DTranspose, or nearest + Conv2D"
     )
+    d_norm: str = setting(
+        "Model", "batch", one_of("batch", "spectral", "none"), "normalisation in the discriminator; the generator keeps batch norm"
+    )
 
     batch: int = setting("Optimisation", 64, number(2, 65536, kind=int), "images per step, over all devices together")
     loss: str = setting(
@@ -125,7 +128,8 @@ class TrainConfig:
         one_of("bce", "hinge", "least_squares", "wasserstein", "relativistic"),
         "what the two networks play for",
     )
-    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images; on one device only")
+    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images")
+    r2: float = setting("Optimisation", 0.0, number(0), "the same at generated images")
     g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
     d_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator")
     decay: float = setting(

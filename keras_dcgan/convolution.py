@@ -1,5 +1,5 @@
-"""Keras' Conv2D and Conv2DTranspose of kernel 4, stride 2, "same", with another weight gradient where a CPU gains by it. For training
-only: weights and results are those of Keras' own layers, of which the averaged generator is made.
+"""Keras' Conv2D and Conv2DTranspose of kernel 4, stride 2, "same", with another weight gradient where a CPU gains by it. They serve
+training: weights and results are those of Keras' own layers, of which the averaged generator is made.
 
     layer = Conv2D(512, 4, 2, "same", dtype="mixed_bfloat16")         # as keras.layers.Conv2D
 

@@ -59,17 +59,18 @@ class DCGAN(keras.Model):
         loss: Loss,
         ema_kimg: float,
         r1: float = 0.0,
+        r2: float = 0.0,
         augment: tuple[Callable, ...] = (),
         jit_compile: bool = False,
         steps_per_execution: int = 1,
     ):
         """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the generator at once.
-        `r1`: weight of the gradient penalty on real images. `augment`: a row of augment.POLICIES."""
+        `r1`, `r2`: weights of the gradient penalty on real and on generated images. `augment`: a row of augment.POLICIES."""
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.objective = loss
         self.ema_kimg = ema_kimg
-        self.r1, self.augment = r1, augment
+        self.r1, self.r2, self.augment = r1, r2, augment
         pairs = zip(self.ema_generator.weights, self.generator.weights)
         # Without an average the weights are the generator's own, and so are the statistics.
         self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
@@ -136,7 +137,7 @@ class DCGAN(keras.Model):
                 real_logits = judge(real, 0)
                 fake_logits = judge(tf.stop_gradient(fakes), 1)
                 d_loss = self.objective.discriminator(real_logits, fake_logits)
-                penalty = self._penalty(lambda pictures: judge(pictures, 0), real) if self.r1 else 0.0
+                penalty = self._penalty(judge, real, tf.stop_gradient(fakes)) if self.r1 or self.r2 else 0.0
                 # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
                 d_scaled = self.d_optimizer.scale_loss((d_loss + penalty) / replicas)
             d_weights = self.discriminator.trainable_variables
@@ -179,11 +180,17 @@ class DCGAN(keras.Model):
             pictures = change(pictures, uniform[replica.replica_id_in_sync_group * count :][:count])
         return pictures
 
-    def _penalty(self, judge, real):
-        """R1 on every LAZY-th step, and LAZY times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020)."""
+    def _penalty(self, judge, real, fakes):
+        """R1 and R2 on every LAZY-th step, LAZY times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020)."""
 
         def penalise():
-            return LAZY * self.r1 * gradient_penalty(judge, real)
+            terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
+            penalties = [
+                weight * gradient_penalty(lambda pictures, purpose=purpose: judge(pictures, purpose), pictures)
+                for weight, purpose, pictures in terms
+                if weight
+            ]
+            return LAZY * tf.add_n(penalties)
 
         return tf.cond(tf.convert_to_tensor(self.step) % LAZY == 0, penalise, lambda: tf.constant(0.0))
 

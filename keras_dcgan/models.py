@@ -11,9 +11,11 @@ Any other size from 16 to 512 gets a base grid and as many doublings as fit it; 
 from types import ModuleType
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 UPSAMPLINGS = ("transpose", "nearest")
+NORMS = ("batch", "spectral", "none")  # of the discriminator
 KERNEL = (
     4  # a multiple of the stride, so that every pixel is covered evenly (Odena et al., "Deconvolution and checkerboards", 2016)
 )
@@ -43,6 +45,33 @@ def initializer():
 def batch_norm(precision: str, synchronized: bool, name: str) -> layers.Layer:
     # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that changes fast.
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=precision, name=name)
+
+
+class SpectralNormalization(layers.Wrapper):
+    """Divides a convolution's kernel by its largest singular value, for which each training call takes a step of power iteration
+    (Miyato et al., arXiv:1802.05957, 2018, algorithm 1). Keras' own overwrites the kernel, and has no gradient through the value
+    (3.15)."""
+
+    def __init__(self, layer: layers.Layer, **options):
+        super().__init__(layer, dtype="float32", **options)  # the value's; the convolution keeps its own
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        shape, name = (self.layer.filters,), "direction"
+        self.direction = self.add_weight(shape, "random_normal", trainable=False, aggregation="only_first_replica", name=name)
+
+    def call(self, inputs, training=False):
+        kernel = tf.convert_to_tensor(self.layer.kernel)
+        matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
+        left = tf.math.l2_normalize(tf.linalg.matvec(matrix, tf.convert_to_tensor(self.direction)))
+        right = tf.math.l2_normalize(tf.linalg.matvec(matrix, left, transpose_a=True))
+        left, right = tf.stop_gradient(left), tf.stop_gradient(right)
+        if training:
+            self.direction.assign(right)
+        largest = tf.tensordot(left, tf.linalg.matvec(matrix, right), 1)
+        arithmetic = self.layer.compute_dtype
+        outputs = self.layer.convolution_op(tf.cast(inputs, arithmetic), tf.cast(kernel / largest, arithmetic))
+        return outputs + tf.cast(self.layer.bias, arithmetic) if self.layer.use_bias else outputs
 
 
 def generator(
@@ -103,7 +132,7 @@ def discriminator(
     channels: int,
     filters: int = 64,
     classes: int = 0,
-    norm: bool = True,
+    norm: str = "batch",
     precision: str = "float32",
     synchronized: bool = False,
     convolutions: ModuleType = layers,
@@ -112,19 +141,27 @@ def discriminator(
 
     With `classes` the input is [images, label int32 (N,)], and the logit gains the inner product of the features, summed over the
     grid, with a vector learned for each class (Miyato and Koyama, "cGANs with projection discriminator", arXiv:1802.05637, 2018).
-    `norm` off leaves batch norm out, which makes the logits of the images of a batch independent of each other.
+    `norm`: "batch"; or "spectral" or "none", with which the logits of the images of a batch are independent of each other.
     """
+    if norm not in NORMS:
+        raise ValueError(f"expected norm to be one of {NORMS}, received norm={norm!r}")
     grid, doublings = base_grid(size)
     common = {"kernel_initializer": initializer(), "dtype": precision}
     images, label = keras.Input((*size, channels), name="images"), keras.Input((), dtype="int32", name="label")
+
+    def bounded(layer):
+        return SpectralNormalization(layer, name=f"{layer.name}_spectral") if norm == "spectral" else layer
+
     x = images
     for level, width in enumerate(widths(filters, doublings)):
-        normalized = norm and level > 0  # not on the first: the paper saw it make training unstable
-        x = convolutions.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)(x)
+        normalized = norm == "batch" and level > 0  # not on the first: the paper saw it make training unstable
+        down = convolutions.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)
+        x = bounded(down)(x)
         if normalized:
             x = batch_norm(precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
-    logits = layers.Flatten(dtype="float32", name="logits")(layers.Conv2D(1, grid, 1, "valid", name="score", **common)(x))
+    score = bounded(layers.Conv2D(1, grid, 1, "valid", name="score", **common))(x)
+    logits = layers.Flatten(dtype="float32", name="logits")(score)
     if not classes:
         return keras.Model(images, logits, name="discriminator")
     features = layers.GlobalAveragePooling2D(dtype="float32", name="features")(x)

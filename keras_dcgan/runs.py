@@ -72,8 +72,10 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     be done on several devices."""
     precision = devices.precision(config.precision)
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    if synchronized and config.r1:  # the second derivative through what replicas tell each other came out 4 % off (TensorFlow 2.21)
-        raise ValueError(f"--r1: expected 0 on several devices, received {config.r1:g}")
+    if synchronized and config.d_norm == "batch" and (config.r1 or config.r2):
+        # The second derivative through what replicas tell each other of their batches came out 4 % off (TensorFlow 2.21).
+        weight, name = (config.r1, "--r1") if config.r1 else (config.r2, "--r2")
+        raise ValueError(f"{name}: expected 0, or --d-norm spectral or none, on several devices, received {weight:g}")
     keras.utils.set_random_seed(config.seed)
     pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
     latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
@@ -81,7 +83,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     training = {"precision": precision, "synchronized": synchronized, "convolutions": convolutions}
     gan = DCGAN(
         generator(**pictures, **latents, **training),
-        discriminator(**pictures, **training),
+        discriminator(**pictures, norm=config.d_norm, **training),
         generator(**pictures, **latents),
         seed=config.seed,
     )
@@ -94,6 +96,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         LOSSES[config.loss],
         config.ema_kimg,
         r1=config.r1,
+        r2=config.r2,
         augment=POLICIES[config.augment],
         jit_compile=devices.compiles(config.jit),
         steps_per_execution=devices.steps_at_once(),

@@ -156,13 +156,14 @@ def test_conditional_training_teaches_each_class_its_colour():
     assert drawn[0::2].mean() < -0.3 and drawn[1::2].mean() > 0.3
 
 
-def test_penalty_comes_every_eighth_step_and_eight_times_as_strong():
+@pytest.mark.parametrize("penalties", [{"r1": 0.5}, {"r2": 0.5}, {"r1": 0.2, "r2": 0.3}])
+def test_penalty_comes_every_eighth_step_and_eight_times_as_strong(penalties):
     """D is linear, so the gradient at every image is its kernel, and the penalty pulls the kernel towards 0 by a known amount."""
     z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
     G = keras.Model(z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros")(z)))
     D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(keras.layers.Flatten()(pictures)))
     gan = DCGAN(G, D, keras.models.clone_model(G))
-    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(0.01), LOSSES["wasserstein"], 0, r1=0.5)
+    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(0.01), LOSSES["wasserstein"], 0, **penalties)
     grey = np.full((4, 2, 2, 1), 127, np.uint8)  # as the fakes: the loss itself pulls nowhere
     norms = [4.0**0.5]
     for _ in range(10):

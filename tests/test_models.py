@@ -1,8 +1,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_dcgan.models import base_grid, discriminator, generator, widths
+from keras_dcgan.models import SpectralNormalization, base_grid, discriminator, generator, widths
 
 
 def test_at_64_pixels_they_are_the_papers():
@@ -75,3 +76,44 @@ def test_conditional_networks_take_a_label_that_matters():
     features = keras.Model(D.inputs, D.get_layer("features").output)([one_picture, label]).numpy() * 16
     meaning = D.get_layer("meaning").embeddings.numpy()
     np.testing.assert_allclose(logits[1] - logits[0], features[0] @ (meaning[1] - meaning[0]), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_spectral_normalisation_divides_by_the_largest_singular_value(precision):
+    plain = keras.layers.Conv2D(3, 4, 2, "same", kernel_initializer="glorot_normal", bias_initializer="ones", dtype=precision)
+    bounded = SpectralNormalization(plain)
+    pictures = np.random.default_rng(0).normal(size=(2, 8, 8, 5)).astype("float32")
+    for _ in range(60):  # of the power iteration
+        outputs = bounded(pictures, training=True)
+    kernel = plain.kernel.numpy()
+    largest = np.linalg.svd(kernel.reshape(-1, 3))[1][0]
+    assert outputs.dtype == plain.compute_dtype
+    wanted = (plain(pictures) - 1) / largest + 1
+    np.testing.assert_allclose(
+        outputs.numpy().astype("float32"), wanted.numpy().astype("float32"), atol=1e-4 if precision == "float32" else 0.06
+    )
+
+
+def test_spectral_normalisation_has_a_gradient_through_the_value():
+    """The outputs do not depend on the kernel's scale, so the gradient has no part along the kernel."""
+    bounded = SpectralNormalization(keras.layers.Conv2D(3, 4, 2, "same", use_bias=False))
+    pictures = np.random.default_rng(0).normal(size=(2, 8, 8, 5)).astype("float32")
+    for _ in range(60):
+        bounded(pictures, training=True)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(bounded(pictures) ** 2)
+    gradient, kernel = tape.gradient(total, bounded.layer.kernel.value).numpy().ravel(), bounded.layer.kernel.numpy().ravel()
+    assert abs(gradient @ kernel) < 1e-3 * np.linalg.norm(gradient) * np.linalg.norm(kernel)
+
+
+@pytest.mark.parametrize("norm", ["spectral", "none"])
+def test_without_batch_norm_each_logit_is_its_own_image_s(norm):
+    D = discriminator((16, 16), 3, filters=4, norm=norm)
+    pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    alone, among_others = D(pictures[:1]), D(pictures, training=True)[:1]
+    np.testing.assert_allclose(among_others, alone, atol=1e-6)
+
+
+def test_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="spectral.*received norm='layer'"):
+        discriminator((16, 16), 3, norm="layer")

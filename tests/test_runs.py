@@ -77,8 +77,8 @@ def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; t
 
 def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
-    with pytest.raises(ValueError, match="^--r1: expected 0 on several devices, received 0.5"):
-        runs.build(settings(tmp_path, "--r1", "0.5"), 3)
+    with pytest.raises(ValueError, match="^--r2: expected 0, or --d-norm spectral or none, on several devices, received 0.5"):
+        runs.build(settings(tmp_path, "--r2", "0.5"), 3)
     with pytest.raises(ValueError, match="^--jit: expected auto or off on several devices, received on with 2"):
         devices.compiles("on")
     assert not devices.compiles("auto")
