@@ -47,6 +47,13 @@ def one_of(*choices: str):
     return read
 
 
+def channels(text: str) -> int | str:
+    return int(text) if text in ("1", "3", "4") else one_of("auto", "1", "3", "4")(text)
+
+
+channels.__name__ = "auto|1|3|4"
+
+
 def side_lengths(text: str) -> tuple[int, int]:
     """'64' -> (64, 64); '48x64' -> (48, 64), height first."""
     sides = text.lower().split("x")
@@ -79,7 +86,7 @@ class TrainConfig:
     )
     size: tuple = setting("Main", (64, 64), side_lengths, "image side in pixels, or height x width", placeholder="N|HxW")
     crop: str = setting("Main", "center", one_of("center", "none"), "cut the middle out of an image, or squash it to the size")
-    channels: str = setting("Main", "auto", one_of("auto", "1", "3", "4"), "grey, RGB or RGBA")
+    channels: int | str = setting("Main", "auto", channels, "grey, RGB or RGBA")
     background: str = setting(
         "Main", "white", str, "the colour behind transparent pixels when there is no alpha", placeholder="COLOUR"
     )

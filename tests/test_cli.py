@@ -113,6 +113,8 @@ def test_grey_and_rectangular_and_flipped_with_every_setting_of_the_recipe(tmp_p
         tmp_path / "run",
         "--size",
         "24x16",
+        "--channels",
+        "1",
         "--filters",
         "2",
         "--batch",

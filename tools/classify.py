@@ -125,7 +125,7 @@ def split(total: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepared(args, source: str):
-    return data.prepare(source, args.size, "3", conditional=True)
+    return data.prepare(source, args.size, 3, conditional=True)
 
 
 def parser() -> cli.Parser:

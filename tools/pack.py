@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from keras_dcgan import cli, data
-from keras_dcgan.config import side_lengths
+from keras_dcgan.config import channels, side_lengths
 from keras_dcgan.feed import INDEX
 
 SHARD_MB = 32  # four shards are in memory together when they are read
@@ -67,7 +67,7 @@ def main():
     parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the shards")
     parser.add_argument("--size", type=cli.flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="pixels [64]")
-    parser.add_argument("--channels", choices=["auto", "1", "3", "4"], default="auto", help="[%(default)s]")
+    parser.add_argument("--channels", type=cli.flag_type(channels), default="auto", metavar="auto|1|3|4", help="[auto]")
     parser.add_argument("--crop", choices=["center", "none"], default="center", help="none: squash [%(default)s]")
     parser.add_argument("--background", default="white", help="colour behind transparent images [%(default)s]")
     parser.add_argument("--max-pixels", type=int, default=data.MAX_PIXELS, help="larger images are left out [%(default)s]")
@@ -82,7 +82,7 @@ def main():
         images = data.prepare(
             args.data,
             args.size,
-            args.channels if args.channels == "auto" else int(args.channels),
+            args.channels,
             crop=args.crop,
             background=args.background,
             max_pixels=args.max_pixels,
