@@ -4,7 +4,6 @@ Each contestant is a process of its own. It gets ready, says so, and for each li
 seconds. All have the same work: images in memory, the paper's networks and losses, D on real and on fake, G through D, two Adams.
 """
 
-import importlib.util
 import subprocess
 import sys
 import time
@@ -64,11 +63,8 @@ def keras_as_usual(size: int, filters: int, batch: int):
     return lambda: model.fit(stream, steps_per_epoch=1, verbose=0)
 
 
-def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False):
-    """The loop of PyTorch's DCGAN example, from its description: 4-2-1 convolutions, batch norm, BCE."""
-    import contextlib
-
-    import torch
+def torch_networks(size: int, filters: int):
+    """-> generator and discriminator as PyTorch's DCGAN example has them: 4-2-1 convolutions and batch norm."""
     from torch import nn
 
     from keras_dcgan.models import LEAK, base_grid, widths
@@ -83,7 +79,16 @@ def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat1
         d += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=narrow == 3)]
         d += [nn.BatchNorm2d(wide)] * (narrow != 3) + [nn.LeakyReLU(LEAK, True)]
     d += [nn.Conv2d(inner[-1], 1, cells, 1, 0), nn.Flatten(0)]
-    generator, discriminator = nn.Sequential(*g), nn.Sequential(*d)
+    return nn.Sequential(*g), nn.Sequential(*d)
+
+
+def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False):
+    """The loop of the same example, with one set of fakes a step."""
+    import contextlib
+
+    import torch
+
+    generator, discriminator = torch_networks(size, filters)
     real = torch.from_numpy(images(size, batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
     if channels_last:
         real = real.contiguous(memory_format=torch.channels_last)
@@ -91,7 +96,7 @@ def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat1
     g_optimizer, d_optimizer = (torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999)) for net in (generator, discriminator))
     if compiled:
         generator, discriminator = torch.compile(generator), torch.compile(discriminator)
-    ones, zeros, bce = torch.ones(batch), torch.zeros(batch), nn.BCEWithLogitsLoss()
+    ones, zeros, bce = torch.ones(batch), torch.zeros(batch), torch.nn.BCEWithLogitsLoss()
 
     def step():
         with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
@@ -151,10 +156,6 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
     for runner in runners.values():
         runner.communicate()
     return times
-
-
-def has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
 
 
 def main():

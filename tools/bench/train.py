@@ -1,82 +1,72 @@
-"""`python -m tools.bench train`: a whole training against its bare step. 6 minutes."""
+"""`python -m tools.bench train`: the bare training step against PyTorch's and against the usual way of Keras. 10 minutes.
 
-import dataclasses
+The contestants are in tools/bench/peers.py. Shares of the peak: multiply-adds of the step, counted from the shapes, against a
+product of 2048x2048 matrices in the same minutes.
+"""
+
+import importlib.util
+import math
 import statistics
-import tempfile
-import time
 
-import numpy as np
-
-from keras_dcgan.config import from_flags, number, side_lengths
-from tools.bench.timing import seconds
+from keras_dcgan.cli import flag_type
+from keras_dcgan.config import number
+from tools.bench import peers
 
 
 def arguments(parser):
-    from keras_dcgan.cli import flag_type
-
-    parser.add_argument("--size", type=flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="of the images [64]")
-    parser.add_argument("--filters", type=flag_type(number(1, kind=int)), default=64, metavar="N", help="[64]")
-    parser.add_argument("--ticks", type=flag_type(number(1, kind=int)), default=3, metavar="N", help="of the default length [3]")
+    count = flag_type(number(1, kind=int))
+    parser.add_argument("--size", type=flag_type(number(16, 512, kind=int)), default=64, metavar="N", help="[64]")
+    parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
+    parser.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
+    parser.add_argument("--repeats", type=count, default=7, metavar="N", help=f"of {peers.STEPS} steps each [7]")
+    parser.add_argument("--only", metavar="A,B", help=f"of {', '.join(peers.CONTESTANTS)} [all]")
 
 
 def measure(args) -> dict:
-    with tempfile.TemporaryDirectory() as scratch:
-        return everything(args, scratch)
+    names = args.only.split(",") if args.only else list(peers.CONTESTANTS)
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed, and takes no part")
+        names = [name for name in names if not name.startswith("torch")]
+    times = peers.race(names, args.size, args.filters, args.batch, args.repeats)
+    seconds = {name: statistics.median(values) for name, values in times.items() if values}
+    figures = {f"{name}_img_per_s": args.batch / value for name, value in seconds.items() if not name.startswith("peak")}
+    figures |= {f"{name}_absent": "it failed" for name, values in times.items() if not values}
+    work = 2 * multiply_adds(args.size, args.filters)
+    figures["step_gflop_per_image"] = work / 1e9
+    for name, value in seconds.items():
+        if name.startswith("peak"):
+            figures[f"{name}_gflop_per_s"] = 2 * peers.PEAK_SIDE**3 / value / 1e9
+            ours = "ours_float32" if name.endswith("32") else "ours_auto"
+            if ours in seconds:
+                figures[f"{ours}_share_of_{name}"] = work * args.batch / seconds[ours] / (2 * peers.PEAK_SIDE**3 / value)
+    rivals = [name for name in seconds if name.startswith("torch")]
+    for name in ("ours_float32", "ours_auto"):
+        if name in seconds:
+            for other in ("torch", "keras_as_usual"):
+                if other in seconds:
+                    figures[f"{name}_times_{other}"] = ratio(times[other], times[name])
+            if rivals:
+                best = min(rivals, key=seconds.get)
+                figures[f"{name}_times_best_of_torch ({best})"] = ratio(times[best], times[name])
+    return figures
 
 
-def everything(args, scratch: str) -> dict:
-    """Ticks of `fit` with all that it does by default, and a quarter as many steps of the bare train function between them."""
-    from keras_dcgan import cli, data
+def ratio(others: list[float], ours: list[float]) -> float:
+    """The median of the ratios of neighbours in time."""
+    return statistics.median(other / own for other, own in zip(others, ours))
 
-    images = np.random.default_rng(0).integers(0, 256, (20_000, *args.size, 3), np.uint8)
-    np.save(f"{scratch}/images.npy", images)
-    config = from_flags(
-        ["--data", f"{scratch}/images.npy", "--run", f"{scratch}/run", "--size", "x".join(map(str, args.size))]
-        + ["--filters", str(args.filters), "--cache", f"{scratch}/cache"]
-    )
-    tick = round(1000 * config.tick_kimg / config.batch)  # steps
-    config = dataclasses.replace(config, tick_kimg=tick * config.batch / 1000, kimg=(args.ticks + 1) * tick * config.batch / 1000)
-    prepared = data.prepare(config.data, config.size, config.channels, cache=config.cache)
-    with cli.quiet():
-        import tensorflow as tf
 
-        from keras_dcgan import devices, fit, runs
+def multiply_adds(size: int, filters: int) -> int:
+    """Of one training step, for one image: D looks at real and at fake and learns, and passes the gradient on to G, which learns.
+    Convolutions and the first product only."""
+    from keras_dcgan import models
 
-        strategy = devices.strategy("single")
-    bare = runs.build(config, 3)
-    stream = iter(tf.data.Dataset.from_tensors(images[: config.batch]).repeat())
-    at_once = bare.steps_per_execution
-    bare.make_train_function()
-    bare.train_function(stream)  # traced
-    measured, bare_seconds, rows = [], [], []
+    def of(layer) -> int:
+        grid = layer.input if "transpose" in type(layer).__name__.lower() else layer.output
+        return math.prod(grid.shape[1:-1]) * math.prod(layer.kernel.shape)
 
-    with runs.open_run(config, prepared.manifest) as run:
-        session = fit.Session(config, prepared, strategy, run, runs.build(config, 3))
-        ticks = fit.observe(session, 0)
-        quality = ticks.measure
-
-        def timed_quality():
-            began = time.perf_counter()
-            figures = quality()
-            measured.append(time.perf_counter() - began)
-            return figures
-
-        def bare_tick(row):
-            rows.append(row)
-            bare_seconds.append(seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4 // at_once)]))
-            ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
-
-        ticks.measure = timed_quality
-        ticks.actions.append(bare_tick)
-        steps = config.total_steps
-        session.gan.fit(fit.batches(session, 0, 0), steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0)
-    # A row's rate holds the end of the tick before it: the first, which has compiled the step, had none.
-    rates = [row["img_per_s"] for row in rows[1:]]
-    bare_rates = [tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]
-    tick_seconds = [tick * config.batch / rate for rate in rates]
-    return {
-        "fit_img_per_s": statistics.median(rates),
-        "bare_step_img_per_s": statistics.median(bare_rates),
-        "fit_times_bare_step": statistics.median(rate / bare for rate, bare in zip(rates, bare_rates, strict=True)),
-        "swd_share_of_a_tick": statistics.median(measured[:-1]) / statistics.median(tick_seconds),
-    }
+    networks = models.generator((size, size), 3, filters=filters), models.discriminator((size, size), 3, filters)
+    g, d = ([of(layer) for layer in network.layers if hasattr(layer, "kernel")] for network in networks)
+    # Forward, weight gradient, and input gradient but for the first layer's.
+    generator = 3 * sum(g) - g[0]
+    return generator + 2 * (3 * sum(d) - d[0]) + 2 * sum(d)

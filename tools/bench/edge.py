@@ -1,0 +1,103 @@
+"""`python -m tools.bench edge`: each exported file against other ways to draw one image at a time on a CPU. 3 minutes.
+
+All have a generator of one shape: the files and the Keras contestants the same weights, PyTorch and ONNX Runtime their own, which
+costs the same. PyTorch takes part where `torch` is installed, ONNX Runtime where `onnx` and `onnxruntime` are as well.
+"""
+
+import functools
+import importlib.util
+import io
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan.cli import flag_type, quiet
+from keras_dcgan.config import number, side_lengths
+from tools.bench.timing import seconds
+
+LATENT = 100
+WARM_UP = 10
+
+
+def arguments(parser):
+    count = flag_type(number(1, kind=int))
+    parser.add_argument("--size", type=flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="[64]")
+    parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
+    parser.add_argument("--repeats", type=count, default=200, metavar="N", help="images of each [200]")
+
+
+def measure(args) -> dict:
+    with quiet():
+        import tensorflow as tf
+
+        from export import convert
+        from keras_dcgan import models
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    generator = models.generator(args.size, 3, LATENT, args.filters)
+    with tempfile.TemporaryDirectory() as scratch:
+        with quiet():
+            formats = [name for name in convert.FORMATS if name not in ("saved_model", "web")]
+            artefacts = convert.export(generator, formats, Path(scratch), "bench", [], report=lambda artefact: None)
+        files = {artefact.variant.file.removesuffix(".tflite").removeprefix("generator_"): artefact for artefact in artefacts}
+        contestants = {f"{name}_1_thread": tflite(Path(scratch) / art.variant.file, 1) for name, art in files.items()}
+        contestants |= {f"{name}_2_threads": tflite(Path(scratch) / art.variant.file, 2) for name, art in files.items()}
+        contestants |= keras_ways(generator) | torch_ways(args.size, args.filters)
+        times = {name: [] for name in contestants}
+        for _ in range(WARM_UP + args.repeats):
+            for name, draw in contestants.items():
+                times[name].append(1000 * seconds(draw))
+    ms = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
+    best = min(ms[name] for name in ms if not name.startswith(tuple(files)))
+    return (
+        {f"{name}_mb": artefact.bytes / 1e6 for name, artefact in files.items()}
+        | {f"{name}_ms": value for name, value in ms.items()}
+        | {f"best_peer_times_{name}": best / ms[f"{name}_1_thread"] for name in files}
+    )
+
+
+def tflite(file: Path, threads: int):
+    from export import edge_sample
+
+    interpreter, *_ = edge_sample.load(file, threads)
+    return functools.partial(interpreter.get_signature_runner("sample"), z=latent())
+
+
+def keras_ways(generator) -> dict:
+    import tensorflow as tf
+
+    z = latent()
+    compiled = tf.function(lambda z: generator(z, training=False), input_signature=[tf.TensorSpec((1, LATENT))])
+    return {"keras_predict": lambda: generator.predict(z, verbose=0), "tf_function": lambda: compiled(z).numpy()}
+
+
+def torch_ways(size: tuple[int, int], filters: int) -> dict:
+    if importlib.util.find_spec("torch") is None or size[0] != size[1]:
+        return {}
+    import torch
+
+    from tools.bench.peers import torch_networks
+
+    torch.set_num_threads(1)
+    network, z = torch_networks(size[0], filters)[0].eval(), torch.from_numpy(latent()).reshape(1, LATENT, 1, 1)
+
+    def eager():
+        with torch.inference_mode():
+            return network(z)
+
+    ways = {"torch_eager": eager}
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        buffer, options = io.BytesIO(), onnxruntime.SessionOptions()
+        torch.onnx.export(network, (z,), buffer, input_names=["z"], dynamo=False)
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+        ways["onnx_runtime"] = lambda: session.run(None, {"z": z.numpy()})
+    return ways
+
+
+def latent() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1, LATENT)).astype(np.float32)

@@ -1,0 +1,48 @@
+"""`python -m tools.bench startup`: how long a user waits for a command's first result, each in a process of its own. 5 minutes."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan.cli import flag_type
+from keras_dcgan.config import number
+from tools.bench.timing import seconds
+
+
+def arguments(parser):
+    parser.add_argument("--repeats", type=flag_type(number(1, kind=int)), default=5, metavar="N", help="[5]")
+
+
+def measure(args) -> dict:
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = prepare(Path(scratch))
+        times = {name: [] for name in commands}
+        for _ in range(args.repeats):
+            for name, command in commands.items():
+                times[name].append(seconds(lambda command=command: run(command)))
+    return {f"{name}_s": statistics.median(values) for name, values in times.items()}
+
+
+def prepare(scratch: Path) -> dict[str, list]:
+    """The commands, on a run of one step at 64x64 with 64 filters, its data prepared and its generator exported."""
+    np.save(scratch / "images.npy", np.random.default_rng(0).integers(0, 256, (2000, 64, 64, 3), np.uint8))
+    run_directory = scratch / "run"
+    fit = ["-m", "keras_dcgan.fit", "--data", scratch / "images.npy", "--cache", scratch / "cache"]
+    run([*fit, "--run", run_directory, "--kimg", "0.064"])
+    run(["-m", "export", "--run", run_directory, "--formats", "int8"])
+    edge = ["export/edge_sample.py", "--model", run_directory / "export", "--seeds", "0-15", "--out", scratch / "edge.png"]
+    return {
+        "fit_help": ["-m", "keras_dcgan.fit", "--help"],
+        "import_of_tensorflow_and_keras": ["-c", "import keras_dcgan, tensorflow, keras"],
+        "fit_to_its_first_step": [*fit, "--run", scratch / "dry", "--dry-run"],
+        "sample_one_picture": ["-m", "keras_dcgan.sample", "--run", run_directory, "--seeds", "0", "--out", scratch / "one.png"],
+        "edge_sample_16_pictures": edge,
+    }
+
+
+def run(command: list):
+    subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
