@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, latents
-from keras_dcgan.config import TrainConfig, from_flags
+from keras_dcgan.config import TrainConfig, choices, from_flags
 
 GRID_SIDE = 8  # pictures across a sample grid
 GRID = GRID_SIDE**2
@@ -23,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     with cli.user_errors("fit"):
         prepared = prepare(config)
     print(data.report(prepared.manifest), flush=True)
+    images = prepared.manifest["images"]
+    config = from_flags(arguments, images)
+    if config.preset == "auto":
+        print(choices(config, images), flush=True)
     with cli.quiet():
         from keras_dcgan import devices
 

@@ -25,7 +25,7 @@ import tensorflow as tf
 import keras_dcgan
 from keras_dcgan import convolution, devices
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, differences
+from keras_dcgan.config import SCHEMA, TrainConfig, choices, differences
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator
@@ -138,7 +138,10 @@ def open_run(config: TrainConfig, manifest: dict):
         run.remove_leftovers()
         versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
         versions = {"keras_dcgan": keras_dcgan.__version__, **versions}
-        run.write_json("config.json", {"schema": SCHEMA, "settings": config.to_json(), "versions": versions})
+        about = {"schema": SCHEMA, "settings": config.to_json(), "versions": versions}
+        if config.preset == "auto":
+            about["chosen"] = choices(config, manifest["images"])
+        run.write_json("config.json", about)
         run.write_json("data.json", manifest)
         yield run
 

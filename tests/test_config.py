@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from keras_dcgan import config
-from keras_dcgan.config import PRESETS, TrainConfig, differences, from_flags
+from keras_dcgan.config import PRESETS, TrainConfig, choices, differences, from_flags
 
 
 def test_the_paper_preset_is_the_paper():
@@ -81,3 +81,12 @@ def test_differences_name_what_may_not_change_and_only_that():
     now = from_flags(["--data", "x", "--size", "32", "--g-lr", "1e-3", "--kimg", "7", "--keep", "9", "--threads", "1"])
     assert differences(before, now) == ["--size: the run has 64x64, received 32x32", "--g-lr: the run has 0.0002, received 0.001"]
     assert differences(before, before) == []
+
+
+def test_auto_adapts_to_the_number_of_images_and_what_is_typed_wins():
+    few, many, typed = (
+        from_flags(["--data", "x", *more], images) for images, more in [(500, []), (50_000, []), (500, ["--augment", "cutout"])]
+    )
+    assert (few.augment, many.augment, typed.augment) == ("all", "none", "cutout")
+    assert from_flags(["--data", "x", "--preset", "paper"], 500).augment == "none"
+    assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
