@@ -107,7 +107,7 @@ def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet
     return data.prepare(
         source,
         config.size,
-        generator.output_shape[-1],
+        config.channels if source == config.data else generator.output_shape[-1],  # what training prepared is in the cache
         crop=config.crop,
         background=config.background,
         max_pixels=config.max_pixels,
