@@ -54,7 +54,7 @@ def train(images: np.ndarray, labels: np.ndarray, classes: int, steps: int, batc
     model = classifier(images.shape[1:3], images.shape[3], classes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps)), loss)
-    model.fit(stream, steps_per_epoch=steps, verbose=0)
+    model.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
     return model
 
 
