@@ -56,10 +56,10 @@ def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarr
     first image's `sample_rgb` through LiteRT's other way of running a file, CompiledModel."""
     from export import edge_sample
 
-    interpreter, *_ = edge_sample.load(file)
-    drawn = [edge_sample.draw(interpreter, inputs, signature) for signature in SIGNATURES]
-    compiled = edge_sample.draw(edge_sample.Compiled(file, "CPU"), {name: values[:1] for name, values in inputs.items()})
-    return drawn, float(np.median(edge_sample.milliseconds(interpreter, inputs, TIMED_RUNS))), compiled
+    runners = {signature: edge_sample.load(file, signature=signature)[0] for signature in SIGNATURES}
+    drawn = [np.stack(list(edge_sample.draw(runner, inputs))) for runner in runners.values()]
+    ms = float(np.median(edge_sample.milliseconds(runners["sample_rgb"], inputs, TIMED_RUNS)))
+    return drawn, ms, next(edge_sample.draw(edge_sample.compiled(file, "CPU"), inputs))[None]
 
 
 def run_saved_model(folder: Path, inputs: dict[str, np.ndarray], batch: int = 8) -> tuple[list[np.ndarray], None]:

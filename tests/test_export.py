@@ -35,6 +35,10 @@ def model():
     return lively_generator()
 
 
+def drawn(file, signature="sample", **inputs):
+    return np.stack(list(edge_sample.draw(edge_sample.load(file, signature=signature)[0], inputs)))
+
+
 def save_run(model, folder, classes=()):
     folder.mkdir()
     model.save(folder / "generator.keras")
@@ -132,7 +136,7 @@ def test_taken_apart_for_the_gpu_a_graph_draws_the_same_bits(model, tmp_path, mo
     (tmp_path / "fused.tflite").write_bytes(fused)
     assert ("TRANSPOSE_CONV", 4) in graph.operations(fused)
     z = latents(range(8), LATENT_DIM)
-    ours, theirs = (edge_sample.draw(edge_sample.load(tmp_path / name)[0], {"z": z}) for name in ("gpu.tflite", "fused.tflite"))
+    ours, theirs = (drawn(tmp_path / name, "sample_rgb", z=z) for name in ("gpu.tflite", "fused.tflite"))
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -172,8 +176,7 @@ def test_every_file_draws_what_keras_draws(model, out):
     reference = model.predict(z, verbose=0)
     assert np.ptp(reference) > 1.5
     for name, tolerance in zip(TFLITE, (1e-4, 0.01, 0.2), strict=True):
-        images = edge_sample.draw(edge_sample.load(out / name)[0], {"z": z}, "sample")
-        assert np.abs(images - reference).max() < tolerance, name
+        assert np.abs(drawn(out / name, z=z) - reference).max() < tolerance, name
 
 
 @pytest.mark.parametrize("damage", ["other weights", "NaN", "constant"])
@@ -304,8 +307,7 @@ def test_a_label_draws_its_own_class_as_keras_does(conditional_model, conditiona
     z, label = latents([5, 5, 5], LATENT_DIM), np.array([2, 0, 1], np.int32)
     reference = conditional_model([z, label]).numpy()
     assert min(np.abs(reference[one] - reference[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 0.5
-    interpreter, *_ = edge_sample.load(conditional_out / "generator_fp32.tflite")
-    np.testing.assert_allclose(edge_sample.draw(interpreter, {"z": z, "label": label}, "sample"), reference, atol=1e-4)
+    np.testing.assert_allclose(drawn(conditional_out / "generator_fp32.tflite", z=z, label=label), reference, atol=1e-4)
     saved = tf.saved_model.load(str(conditional_out / "saved_model"))
     images = saved.signatures["sample"](z=tf.constant(z), label=tf.constant(label))["images"]  # a batch of three
     np.testing.assert_allclose(images, reference, atol=1e-4)
@@ -339,8 +341,8 @@ def test_other_shapes_convert_and_agree(size, channels, upsample, tmp_path):
     model = lively_generator(size, channels, upsample=upsample)
     (artefact,) = convert.export(model, ["fp32"], tmp_path, name="other")
     assert artefact.parity.faults == ()
-    interpreter, z = edge_sample.load(tmp_path / "generator_fp32.tflite")[0], {"z": latents([3], LATENT_DIM)}
-    (pixels,), (rgba,) = (edge_sample.draw(interpreter, z, signature) for signature in ("sample_rgb", "sample_rgba"))
+    file, z = tmp_path / "generator_fp32.tflite", latents([3], LATENT_DIM)
+    (pixels,), (rgba,) = (drawn(file, signature, z=z) for signature in ("sample_rgb", "sample_rgba"))
     assert pixels.shape == (*size, channels) and rgba.shape == (*size, 4)
     np.testing.assert_array_equal(rgba[..., :3], np.broadcast_to(pixels[..., :3], (*size, 3)))
 
