@@ -23,7 +23,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")  # the most exact first
+# The most exact first.
+FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite", "generator_int8_full.tflite")
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
 
 
