@@ -73,6 +73,7 @@ def prepare(work: Path) -> Path:
     """-> a root directory with an arm64 Python, QEMU, and the wheels; only the first time is it fetched."""
     root = work / "root"
     if not (root / "site").is_dir():
+        root.mkdir(parents=True, exist_ok=True)
         own = run(["dpkg", "--print-architecture"]).strip()
         with tempfile.TemporaryDirectory() as folder:
             for architecture, *packages in (("arm64", "python3", "libstdc++6"), (own, "qemu-user-static")):
