@@ -29,15 +29,15 @@ def test_differences_by_hand():
 
 
 @pytest.mark.parametrize(
-    "name, error, pixels, code",
-    [("fp32", 9e-6, 3, 0), ("fp32", 2e-5, 0, 1), ("fp32", np.nan, 0, 1), ("int8", 9e-6, 0, 0), ("int8", 0, 1, 1)],
+    "name, error, code",
+    [("fp32", 9e-6, 0), ("fp16", 2e-5, 1), ("fp32", np.nan, 1), ("int8", 0.01, 0), ("int8_full", 0, 0), ("int8_full", 1e-6, 1)],
 )
-def test_what_is_too_far(name, error, pixels, code, tmp_path, monkeypatch, capsys):
+def test_what_is_too_far(name, error, code, tmp_path, monkeypatch, capsys):
     (tmp_path / f"generator_{name}.tflite").touch()
     monkeypatch.setattr(arm, "prepare", lambda work: work)
     monkeypatch.setattr(arm, "emulated", lambda root, processor: [processor])
     monkeypatch.setattr(arm, "draw", lambda python, file: python)
-    monkeypatch.setattr(arm, "differences", lambda here, there: (error, pixels))
+    monkeypatch.setattr(arm, "differences", lambda here, there: (error, 0))
     assert arm.main(["--export", str(tmp_path)]) == code
     assert ("Too far" in capsys.readouterr().out) == bool(code)
 

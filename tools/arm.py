@@ -4,8 +4,7 @@
 
 `export/edge_sample.py` runs with LiteRT's aarch64 wheel in Debian's arm64 Python, in QEMU's emulation of a Raspberry Pi's CPU.
 All of it is fetched with apt-get and pip into build/arm (600 MB, once; no root is needed). Prints for every file and processor how
-far images and pixels are from this machine's, and fails where images differ by more than 1e-5, or a pixel of an int8 file at all.
-It says nothing about speed.
+far images and pixels are from this machine's, and fails where that is more than MOST_ERROR. It says nothing about speed.
 """
 
 import importlib.metadata
@@ -43,7 +42,9 @@ if takes_label:
     inputs["label"] = edge_sample.labels(seeds, None, edge_sample.read_description(model)["classes"])
 numpy.save(out, numpy.stack(list(edge_sample.draw(runner, inputs))))
 """
-MOST_ERROR = 1e-5  # of images in [-1, 1]
+# Of images in [-1, 1]. In the int8 file activations are rounded as they come, and a last bit, each processor's own, can turn
+# one of them; int8_full has no last bits.
+MOST_ERROR = {"generator_fp32": 1e-5, "generator_fp16": 1e-5, "generator_int8": 0.02, "generator_int8_full": 0}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     faults = []
     with cli.user_errors(parser.verb):
-        files = sorted(flags.export.glob("*.tflite"))
+        files = [file for name in MOST_ERROR if (file := flags.export / f"{name}.tflite").is_file()]
         if not files:
             raise FileNotFoundError(f"--export: expected a folder with .tflite files, received {flags.export}")
         root = prepare(flags.work.resolve())
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             for processor in PROCESSORS:
                 error, pixels = differences(here, draw(emulated(root, processor), file))
                 print(f"{file.name:27} {processor:12} {error:26.1e} {pixels:20}", flush=True)
-                if not error <= MOST_ERROR or ("int8" in file.name and pixels):
+                if not error <= MOST_ERROR[file.stem]:
                     faults.append(f"{file.name} on {processor}")
     print(f"Too far from {platform.machine()}: {', '.join(faults)}" if faults else f"As on {platform.machine()}.")
     return 1 if faults else 0
