@@ -1,6 +1,6 @@
 """Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
 
-Writes a SavedModel, three .tflite files, a web page and model.json to runs/imgs/export, or to --out, and prints what each weighs,
+Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and prints what each weighs,
 how near it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from export import web
-from export.convert import FORMATS, Artefact, check_place, export
+from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
 from keras_dcgan.cli import Parser, fail, flag_type, quiet, user_errors
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
-        print(f"{'web/':24}{'':24}    {where}; to see it: python -m export.web --run {shlex.quote(str(out))}")
+        print(f"{'web/':27}{'':24}    {where}; to see it: python -m export.web --run {shlex.quote(str(out))}")
     print_next([artefact for artefact in artefacts if not artefact.parity.faults], out)
     refuse([artefact for artefact in artefacts if artefact.parity.faults])
 
@@ -56,8 +56,9 @@ def formats(text: str) -> tuple[str, ...]:
     chosen = {name.strip() for name in text.split(",")}
     if not chosen <= set(FORMATS):
         raise ValueError(f"expected some of {','.join(FORMATS)}, received {text!r}")
-    if "web" in chosen and not chosen & {"fp32", "fp16", "int8"}:
-        raise ValueError(f"expected one of fp32, fp16, int8 beside web, which draws with it, received {text!r}")
+    drawing = [name for name, variant in VARIANTS.items() if variant.file.endswith(".tflite")]
+    if "web" in chosen and not chosen & set(drawing):
+        raise ValueError(f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}")
     return tuple(name for name in FORMATS if name in chosen)
 
 
@@ -73,13 +74,13 @@ def load(run: Path):
 
 def print_header():
     notes = f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}"
-    print(f"{'':24}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}", flush=True)
+    print(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}", flush=True)
 
 
 def print_row(artefact: Artefact):
     if not artefact.parity.faults:
         ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
-        print(f"{artefact.variant.file:24}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}", flush=True)
+        print(f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}", flush=True)
 
 
 def print_next(artefacts: list[Artefact], out: Path):

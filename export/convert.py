@@ -34,7 +34,9 @@ GOLDEN_SEEDS, GOLDEN_COMPONENTS = (0, 1, 2**32 - 1), 8
 class Variant:
     file: str
     least_psnr: float  # dB against Keras
-    weights: str  # "float32", "float16", or "int8" of dynamic range: activations stay float
+    weights: str  # "float32", "float16" or "int8"
+    activations: str = "float32"  # or "int8", which is all that many NPUs know: their ranges are those of CALIBRATION_SEEDS
+    tolerance: int = 0  # grey levels: with int8 activations the steps from images to pixels round, each by up to a half
 
 
 VARIANTS = {
@@ -42,8 +44,10 @@ VARIANTS = {
     "fp32": Variant("generator_fp32.tflite", 100, "float32"),
     "fp16": Variant("generator_fp16.tflite", 60, "float16"),
     "int8": Variant("generator_int8.tflite", 30, "int8"),
+    "int8_full": Variant("generator_int8_full.tflite", 35, "int8", "int8", tolerance=2),
 }
 FORMATS = (*VARIANTS, "web")
+CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
 MODEL_JSON, METADATA = "model.json", "metadata.json"
 WORKSHOP = ".export.part"  # where everything is made and measured; within `out`, since renaming works within one file system
 
@@ -101,9 +105,9 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
     """Writes every format into `folder` and measures it as it lies there."""
     from export import graph
 
-    inputs = {"z": latents(parity.SEEDS, generator.inputs[0].shape[1])}
-    if description["classes"]:
-        inputs["label"] = np.array([seed % len(description["classes"]) for seed in parity.SEEDS], np.int32)
+    inputs, calibration = (
+        inputs_of(seeds, description["latent_dim"], len(description["classes"])) for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
+    )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
     batch_of_one = folder / "batch_of_one"
     write_saved_model(graph.folded(generator), batch_of_one, batch=1)
@@ -111,14 +115,20 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
     for variant in (VARIANTS[name] for name in formats if name in VARIANTS):
         path = folder / variant.file
         if path.suffix == ".tflite":
-            path.write_bytes(to_tflite(batch_of_one, variant.weights))
+            path.write_bytes(to_tflite(batch_of_one, variant.weights, calibration if variant.activations == "int8" else None))
             add_metadata(path, description)
         else:
             write_saved_model(generator, path, batch=None)
-        result = parity.check(path, inputs, reference, variant.least_psnr)
+        result = parity.check(path, inputs, reference, variant.least_psnr, variant.tolerance)
         artefacts.append(Artefact(variant, *size_and_sha256(path), result))
         report(artefacts[-1])
     return artefacts
+
+
+def inputs_of(seeds: Sequence[int], latent_dim: int, classes: int) -> dict[str, np.ndarray]:
+    """{"z": (N, latent_dim)}, and "label": (N,) where there are classes, each in turn."""
+    label = {"label": np.array([seed % classes for seed in seeds], np.int32)} if classes else {}
+    return {"z": latents(seeds, latent_dim)} | label
 
 
 def write_saved_model(generator, folder: Path, batch: int | None):
@@ -157,10 +167,11 @@ def as_keras_takes(inputs: Iterable):
     return [first, *others] if others else first
 
 
-def to_tflite(saved_model: Path, weights: str) -> bytes:
+def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray] | None = None) -> bytes:
     """Builtin operations only, which every LiteRT runtime has; the signatures share their weights.
 
-    From a SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file answers NaN.
+    `calibration`: inputs whose activations show the ranges that int8 is to cover; without it activations stay float. From a
+    SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file answers NaN.
     """
     import tensorflow as tf
 
@@ -172,7 +183,12 @@ def to_tflite(saved_model: Path, weights: str) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    return graph.for_gpu(converter.convert())
+    if calibration is None:
+        return graph.for_gpu(converter.convert())
+    rows = [{name: values[row : row + 1] for name, values in calibration.items()} for row in range(len(calibration["z"]))]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: ((signature, row) for signature in parity.SIGNATURES for row in rows)
+    return converter.convert()  # not taken apart: NPUs like their ReLU fused, and a GPU has the other files
 
 
 def add_metadata(file: Path, description: dict):
@@ -235,6 +251,7 @@ def golden(seed: int, latent_dim: int) -> dict:
 def entry(artefact: Artefact) -> dict:
     return {
         "weights": artefact.variant.weights,
+        "activations": artefact.variant.activations,
         "bytes": artefact.bytes,
         "sha256": artefact.sha256,
         "psnr": round(artefact.parity.psnr, 2),

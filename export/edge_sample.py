@@ -7,12 +7,13 @@
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
 `python -m export` writes a folder: the same generator as generator_fp32.tflite (exact), _fp16 (half the size), _int8 (a quarter,
-the fastest), and model.json about them, optional here. Of a folder the most exact is taken: a seed's picture is then Keras' own.
+the fastest). Of a folder the most exact is taken: a seed's picture is then Keras' own.
 """
 
 import argparse
 import json
 import os
+import re
 import sys
 import timeit
 import zipfile
@@ -22,12 +23,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
-FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")  # the most exact first
+# The most exact first.
+FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite", "generator_int8_full.tflite")
+MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
 
 
 def latents(seeds, latent_dim: int) -> np.ndarray:
@@ -54,13 +52,8 @@ def choose(model: Path) -> Path:
 
 
 def read_description(file: Path) -> dict:
-    """model.json beside the file, else the metadata within it, else {}. Raises ValueError where its latents are not those made
-    here: a seed would draw another picture."""
-    beside, about = file.with_name("model.json"), {}
-    if beside.is_file():
-        about = json.loads(beside.read_text())
-    elif zipfile.is_zipfile(file):
-        about = json.loads(zipfile.ZipFile(file).read("metadata.json"))
+    """The metadata within the file, {} where some tool has dropped it. ValueError where a seed would be another picture here."""
+    about = json.loads(zipfile.ZipFile(file).read("metadata.json")) if zipfile.is_zipfile(file) else {}
     for golden in about.get("seed", {}).get("golden", []):
         z = latents([golden["seed"]], len(golden["z"]))[0]
         if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
@@ -68,75 +61,61 @@ def read_description(file: Path) -> dict:
     return about
 
 
-def load(file: Path, threads: int = 1) -> tuple[Interpreter, int, bool]:
-    """-> the interpreter, the size of its latents, and whether it takes a label as well. ValueError where it cannot be read."""
+def load(file: Path, threads: int = 1, signature: str = "sample_rgb"):
+    """-> what draws one image: runner(z=(1, latent_dim)) -> {name: (1, H, W, C)}, the size of its latents, and whether it takes a
+    label (1,) as well. Raises ValueError where the file cannot be read."""
     try:
         interpreter = Interpreter(str(file), num_threads=threads)
         interpreter.allocate_tensors()
-        inputs = interpreter.get_signature_runner("sample_rgb").get_input_details()
-        return interpreter, int(inputs["z"]["shape"][1]), "label" in inputs
+        runner = interpreter.get_signature_runner(signature)
+        inputs = runner.get_input_details()
+        return runner, int(inputs["z"]["shape"][1]), "label" in inputs
     except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"--model: expected a generator exported by keras_dcgan, received {file} ({error})") from error
 
 
-class Compiled:
-    """LiteRT's CompiledModel on the "GPU" or the "CPU" alone, as far as an Interpreter is asked here."""
+def compiled(file: Path, device: str, signature: str = "sample_rgb"):
+    """-> a runner as above, LiteRT's CompiledModel on the "GPU" or the "CPU" alone. ValueError where it does not take all of it."""
+    from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
 
-    def __init__(self, file: Path, device: str):
-        from ai_edge_litert.compiled_model import CompiledModel
-        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    try:
+        model = compiled_model.CompiledModel.from_file(str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device])
+    except RuntimeError as error:
+        raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
+    (name, details), *_ = model.get_output_tensor_details(signature).items()
 
-        try:
-            self.model = CompiledModel.from_file(str(file), hardware_accel=HardwareAccelerator[device])
-        except RuntimeError as error:
-            raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
+    def run(**inputs):
+        buffers = {key: model.create_input_buffer_by_name(signature, key) for key in inputs}
+        for key, values in inputs.items():
+            buffers[key].write(values)
+        image = model.create_output_buffer_by_name(signature, name)
+        model.run_by_name(signature, buffers, {name: image})
+        return {name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(details["shape"])}
 
-    def get_signature_runner(self, signature: str):
-        (name, details), *_ = self.model.get_output_tensor_details(signature).items()
-
-        def run(**inputs):
-            buffers = {key: self.model.create_input_buffer_by_name(signature, key) for key in inputs}
-            for key, values in inputs.items():
-                buffers[key].write(np.ascontiguousarray(values))
-            image = self.model.create_output_buffer_by_name(signature, name)
-            self.model.run_by_name(signature, buffers, {name: image})
-            return {name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(details["shape"])}
-
-        return run
+    return run
 
 
 def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
     """A label for each seed, int32 (N,): the wanted class, by name or number; else the classes in turn, as keras_dcgan.sample does.
-
-    `classes` is [] where no model.json tells. Raises ValueError where there is no such class.
-    """
+    `classes` is [] where the file does not tell. Raises ValueError where there is no such class."""
     if wanted is None and classes:
         return np.array([seed % len(classes) for seed in seeds], np.int32)
-    if wanted in classes:
-        return np.full(len(seeds), classes.index(wanted), np.int32)
-    if wanted is not None and wanted.isdecimal() and int(wanted) < (len(classes) or 2**31):
-        return np.full(len(seeds), int(wanted), np.int32)
-    if classes:
-        raise ValueError(f"--class: expected one of {', '.join(classes)}, or a number below {len(classes)}, received {wanted!r}")
-    raise ValueError(f"--class: expected --class NUMBER, since no model.json names the classes, received {wanted or 'nothing'}")
+    label = classes.index(wanted) if wanted in classes else int(wanted) if (wanted or "").isdecimal() else -1
+    if not 0 <= label < len(classes):
+        known = f"one of {', '.join(classes)}, or a number below {len(classes)}" if classes else "a file that names its classes"
+        raise ValueError(f"--class: expected {known}, received {wanted!r}")
+    return np.full(len(seeds), label, np.int32)
 
 
-def one_by_one(inputs: dict[str, np.ndarray]):
-    """{"z": (N, latent_dim), "label": (N,)} -> N times the same with N = 1."""
-    return ({name: values[row : row + 1] for name, values in inputs.items()} for row in range(len(inputs["z"])))
+def draw(runner, inputs: dict[str, np.ndarray]):
+    """{"z": float32 (N, latent_dim)}, and "label": int32 (N,) of a conditional generator -> N images (H, W, C), one by one."""
+    for row in range(len(inputs["z"])):
+        yield next(iter(runner(**{name: values[row : row + 1] for name, values in inputs.items()}).values()))[0]
 
 
-def draw(interpreter, inputs: dict[str, np.ndarray], signature: str = "sample_rgb") -> np.ndarray:
-    """z float32 (N, latent_dim), and label int32 (N,) if the generator is conditional -> uint8 (N, H, W, C); through the signature
-    "sample": float32 in [-1, 1]."""
-    runner = interpreter.get_signature_runner(signature)
-    return np.concatenate([next(iter(runner(**one).values())) for one in one_by_one(inputs)])
-
-
-def milliseconds(interpreter, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
-    """From the first of the inputs to its uint8 image, `runs` times, after a tenth as many to warm up."""
-    runner, one = interpreter.get_signature_runner("sample_rgb"), next(one_by_one(inputs))
-    return 1000 * np.array(timeit.repeat(lambda: runner(**one), repeat=runs // 10 + runs, number=1)[-runs:])
+def milliseconds(runner, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
+    """From the first of the inputs to its image, `runs` times, after a tenth as many to warm up."""
+    return 1000 * np.array(timeit.repeat(lambda: next(draw(runner, inputs)), repeat=runs // 10 + runs, number=1)[-runs:])
 
 
 def grid(images: np.ndarray, columns: int | None) -> np.ndarray:
@@ -172,7 +151,7 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
     parser.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
     parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
-    parser.add_argument("--class", dest="wanted_class", metavar="C", help="a name in model.json, or a number [each in turn]")
+    parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
     parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
     parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
@@ -186,29 +165,27 @@ def main(argv: list[str] | None = None):
     try:
         file = choose(flags.model)
         about = read_description(file)
-        interpreter, latent_dim, takes_label = load(file, flags.threads)
+        runner, latent_dim, takes_label = load(file, flags.threads)
         inputs = {"z": latents(flags.seeds, latent_dim) * np.float32(flags.truncation)}
         if takes_label:
             inputs["label"] = labels(flags.seeds, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:
             raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
-        interpreter = Compiled(file, "GPU") if flags.gpu else interpreter
+        runner = compiled(file, "GPU") if flags.gpu else runner
         if flags.out and flags.out.suffix.lower() == ".png":
-            save(grid(draw(interpreter, inputs), flags.cols), flags.out)
+            save(grid(np.stack(list(draw(runner, inputs))), flags.cols), flags.out)
         elif flags.out:
-            for seed, one in zip(flags.seeds, one_by_one(inputs), strict=True):
-                save(draw(interpreter, one)[0], flags.out / f"seed-{seed:04d}.png")
-        times = milliseconds(interpreter, inputs) if flags.benchmark else []
+            for seed, image in zip(flags.seeds, draw(runner, inputs), strict=True):
+                save(image, flags.out / f"seed-{seed:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    except RuntimeError as error:  # LiteRT's, of a label beyond the last class: how many there are, the file itself does not tell
-        parser.error(f"--class: expected a class that {file} was trained on, received {flags.wanted_class} ({error})")
     print(f"{file}: {len(flags.seeds)} pictures in {flags.out}" if flags.out else file)
     if flags.benchmark:
-        median, slow = np.percentile(times, [50, 95])
+        median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
-        peak = f", {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB of memory at most" if resource else ""
-        print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{peak}")
+        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text()) if MEMORY.exists() else []
+        memory = "".join(f", {int(kilobytes) / 1000:.0f} MB of memory at most" for kilobytes in peak)
+        print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{memory}")
 
 
 if __name__ == "__main__":
