@@ -146,7 +146,7 @@ def test_a_class_is_drawn_by_its_name_or_its_number(conditional_model, condition
 def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_model, conditional_folder, tmp_path):
     seeds = [1, 3, 5, 4294967295]
     shown = pictures_of("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
-    labels = labels_of(seeds, None, list(CLASSES), "folder")
+    labels = labels_of(seeds, None, list(CLASSES))
     assert np.abs(shown - keras_pictures(conditional_model, seeds, labels)).max() <= 1
 
 
