@@ -1,8 +1,8 @@
 """Images -> vectors in which nearness means likeness: what FID, KID and the like are measured in.
 
-    embed = load("random")                  # no download; or "inception", or a MODEL.keras
-    embed.name                              # "random-1": figures of different names must never be compared
-    embed(images)                           # uint8 (N, height, width, C), C 1, 3 or 4 -> float32 (N, dim)
+embed = load("random")                  # no download; or "inception", or a MODEL.keras
+embed.name                              # "random-1": figures of different names must never be compared
+embed(images)                           # uint8 (N, height, width, C), C 1, 3 or 4 -> float32 (N, dim)
 """
 
 import hashlib

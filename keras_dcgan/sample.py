@@ -32,9 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
             devices.start()
         generator = runs.load_generator(flags.run)
         classes = runs.load_classes(flags.run)
-        chosen = chosen_classes(flags, classes)
+        check_classes(flags, classes)
+        chosen = latents.chosen_classes(flags.wanted_class, classes)
         seeds = flags.seeds or range(flags.per_class * len(chosen or classes))
-        labels = labels_of(seeds, chosen, classes)
+        labels = latents.labels(seeds, chosen, classes)
         if kind == "walk":
             pictures = np.stack(list(walk(generator, seeds, labels, flags.truncation, flags.seconds)))
             images.save_animation(pictures, out, FRAMES_PER_SECOND)
@@ -95,29 +96,11 @@ def check(flags, kind: str):
         images.video_encoder()
 
 
-def chosen_classes(flags, classes: list[str]) -> list[str] | None:
-    """'--class cat,dog' -> both, if the run knows them; None without that flag. Raises ValueError."""
-    if not classes and (flags.wanted_class or flags.per_class):
-        flag = "--class" if flags.wanted_class else "--per-class"
-        raise ValueError(f"{flag}: expected a run that was trained with --conditional, received {flags.run}")
+def check_classes(flags, classes: list[str]):
+    if flags.per_class and not classes:
+        raise ValueError(f"--per-class: expected a run that was trained with --conditional, received {flags.run}")
     if flags.per_class and (odd := [name for name in classes if name.startswith(".") or "/" in name or "\\" in name]):
         raise ValueError(f"--per-class: expected classes that folders can be named after, received {odd[0]!r}")
-    if flags.wanted_class is None:
-        return None
-    chosen = [flags.wanted_class] if flags.wanted_class in classes else flags.wanted_class.split(",")
-    if unknown := [name for name in chosen if name not in classes]:
-        raise ValueError(f"--class: expected one of {', '.join(classes)}, received {unknown[0]!r}")
-    return chosen
-
-
-def labels_of(seeds: Sequence[int], chosen: list[str] | None, classes: list[str]) -> np.ndarray | None:
-    """A label for each seed: of the chosen classes one after the other; of all of them that which the seed's own number says. None
-    where the run knows no classes."""
-    if not classes:
-        return None
-    if chosen is None:
-        return np.array([seed % len(classes) for seed in seeds], np.int32)
-    return np.array([classes.index(chosen[place % len(chosen)]) for place in range(len(seeds))], np.int32)
 
 
 def draw(generator, seeds: Sequence[int], labels: np.ndarray | None, truncation: float) -> Iterator[np.ndarray]:
