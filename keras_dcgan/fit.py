@@ -37,7 +37,7 @@ def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
     return data.prepare(
         config.data,
         config.size,
-        config.channels,
+        config.channels if config.channels == "auto" else int(config.channels),
         crop=config.crop,
         background=config.background,
         max_pixels=config.max_pixels,

@@ -120,7 +120,7 @@ def test_grey_and_rectangular_and_flipped_with_every_setting_of_the_recipe(tmp_p
         "--kimg",
         "0.01",
     ]
-    recipe = ["--loss", "relativistic", "--r1", "0.1", "--augment", "all", "--decay", "0.5", "--ema-kimg", "1"]
+    recipe = ["--channels", "1", "--loss", "relativistic", "--r1", "0.1", "--augment", "all", "--decay", "0.5", "--ema-kimg", "1"]
     done = command("keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--precision", "bfloat16", *recipe)
     assert done.returncode == 0, done.stderr
     assert keras.saving.load_model(tmp_path / "run" / "generator.keras").output_shape == (None, 24, 16, 1)
