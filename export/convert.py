@@ -23,7 +23,7 @@ import numpy as np
 
 import keras_dcgan
 from export import parity
-from keras_dcgan.latents import latents
+from keras_dcgan.latents import directions, latents
 
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
 SEED_ALGORITHM = "threefry2x32-20 box-muller"  # keras_dcgan/latents.py
@@ -225,22 +225,12 @@ def describe(generator, name: str, classes: Sequence[str]) -> dict:
         "latent_dim": latent_dim,
         "classes": list(classes),
         "seed": {"algorithm": SEED_ALGORITHM, "golden": [golden(seed, latent_dim) for seed in GOLDEN_SEEDS]},
-        "directions": directions(generator),
+        "directions": directions(generator).tolist(),
         "signatures": {
             name: {"inputs": inputs, "outputs": outputs}
             for name, outputs in zip(parity.SIGNATURES, (images, pixels, rgba), strict=True)
         },
     }
-
-
-def directions(generator, count: int = 6) -> list[list[float]]:
-    """Unit vectors in z along which the first layer's output changes most, the strongest first: the eigenvectors of its weights'
-    squares (Shen and Zhou, "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021)."""
-    latent_dim = generator.inputs[0].shape[1]
-    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # a class's rows come after those of z
-    found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
-    found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
-    return [[round(value, 6) for value in vector] for vector in found.tolist()]
 
 
 def golden(seed: int, latent_dim: int) -> dict:

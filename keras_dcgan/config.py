@@ -113,6 +113,13 @@ class TrainConfig:
         "how long to train: thousands of real images to show",
         resume=True,
     )
+    init_from: str = setting(
+        "Main",
+        "",
+        str,
+        "start from another run's networks, of the same sizes and classes, in place of random ones",
+        placeholder="DIR",
+    )
     seed: int = setting("Main", 0, number(0, 2**31 - 1, kind=int), "of weights, latents and the order of the images")
     deterministic: bool = setting("Main", False, None, "the same bits every time, also on a GPU; slower there")
     dry_run: bool = setting("Main", False, None, "prepare, build, take one step, print the plan; write nothing", resume=True)
@@ -293,10 +300,10 @@ def flag(name: str) -> str:
 
 
 def as_text(value) -> str:
-    """A setting as it would be typed: (64, 64) -> '64x64', 10.0 -> '10'."""
+    """A setting as it would be typed: (64, 64) -> '64x64', 10.0 -> '10', '' -> 'none'."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def default_text(row) -> str:

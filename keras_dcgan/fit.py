@@ -28,12 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     if config.preset == "auto":
         print(choices(config, images), flush=True)
     with cli.quiet():
-        from keras_dcgan import devices
+        from keras_dcgan import devices, runs
 
         devices.start(config.threads, config.deterministic)
     with cli.user_errors("fit"):
         strategy = devices.strategy(config.strategy)
         devices.check_batch(config.batch, strategy)
+        runs.check_source(config, prepared.manifest)
     return dry_run(config, prepared, strategy) if config.dry_run else train(config, prepared, strategy)
 
 
@@ -90,9 +91,13 @@ def build(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy
 
 
 def restore(session: Session) -> int:
-    from keras_dcgan import devices
+    from keras_dcgan import devices, runs
 
-    step, spoilt = session.run.restore(session.gan)
+    source, gan = session.config.init_from, session.gan
+    if source and not session.run.checkpoints():
+        runs.load_networks(source, generator=gan.generator, discriminator=gan.discriminator, ema_generator=gan.ema_generator)
+        print(f"Starting from the networks of {source}.")
+    step, spoilt = session.run.restore(gan)
     if not devices.agree(session.strategy, step):
         raise ValueError(
             f"--run: expected a directory that all workers share, received {session.run.path}, which holds step {step} here"

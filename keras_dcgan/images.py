@@ -1,20 +1,24 @@
-"""Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP. NumPy and Pillow; no TensorFlow.
+"""Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no TensorFlow.
 
     save(grid(np.stack(list(draw(generator, [z]))), columns=8), "grid.png")
 
 Everywhere an image batch is NHWC with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
 """
 
+import collections
 import math
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-ANIMATIONS = (".gif", ".webp")
+ANIMATIONS = (".gif", ".webp", ".mp4")
 CHUNK = 64  # pictures drawn at once: more would need more memory than training did
+VIDEO_SIDE = 256  # of an .mp4, at least: players show them as small as they are
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -60,16 +64,57 @@ def save(image: np.ndarray, path: str | Path):
     _write(path, lambda file: to_pillow(image).save(file, format="PNG"))
 
 
+def save_all(images: Iterable[np.ndarray], paths: Iterable[str | Path]):
+    """`save` for many, in threads, while the next images are being drawn."""
+    with ThreadPoolExecutor() as pool:
+        waiting = collections.deque()
+        for image, path in zip(images, paths):
+            waiting.append(pool.submit(save, image, path))
+            if len(waiting) > 4 * CHUNK:
+                waiting.popleft().result()
+        for file in waiting:
+            file.result()
+
+
 def save_animation(frames: np.ndarray, path: str | Path, frames_per_second: float = 25):
-    """Writes uint8 (N, H, W, C) as an endless loop: `.gif` (256 colours a frame, no half transparency) or lossless `.webp`."""
-    if Path(path).suffix.lower() not in ANIMATIONS:
+    """Writes uint8 (N, H, W, C) as an endless loop, `.gif` (256 colours a frame, no half transparency) or lossless `.webp`, or
+    once as `.mp4` (H.264, over white, enlarged)."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in ANIMATIONS:
         raise ValueError(f"expected a name that ends in {' or '.join(ANIMATIONS)}, received {str(path)!r}")
-    first, *others = [to_pillow(frame) for frame in frames]
-    options = {"save_all": True, "append_images": others, "duration": round(1000 / frames_per_second), "loop": 0}
-    if Path(path).suffix.lower() == ".gif":
-        _write(path, lambda file: first.save(file, format="GIF", disposal=2, **options))
+    if suffix == ".mp4":
+        _write(path, lambda file: _encode(frames, file.name, frames_per_second))
     else:
-        _write(path, lambda file: first.save(file, format="WEBP", lossless=True, **options))
+        first, *others = [to_pillow(frame) for frame in frames]
+        options = {"save_all": True, "append_images": others, "duration": round(1000 / frames_per_second), "loop": 0}
+        options |= {"format": "GIF", "disposal": 2} if suffix == ".gif" else {"format": "WEBP", "lossless": True}
+        _write(path, lambda file: first.save(file, **options))
+
+
+def video_encoder() -> str:
+    """The path of ffmpeg, which imageio-ffmpeg carries. Raises ValueError where that is not installed."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        advice = "pip install imageio-ffmpeg, or take .gif or .webp"
+        raise ValueError(f"--out: expected imageio-ffmpeg to be installed for .mp4 ({advice}), received {error}") from error
+
+
+def _encode(frames: np.ndarray, path: str, frames_per_second: float):
+    height, width, channels = frames.shape[1:]
+    if channels == 4:
+        alpha = frames[..., 3:] / 255
+        frames = to_uint8((frames[..., :3] * alpha + 255 * (1 - alpha)) / 127.5 - 1)
+    # H.264 as all players take it has even sides, and colours at half the resolution: twice as large, each pixel keeps its own.
+    times = 2 * math.ceil(VIDEO_SIDE / 2 / min(height, width))
+    source = ["-f", "rawvideo", "-pix_fmt", "gray" if channels == 1 else "rgb24", "-s", f"{width}x{height}"]
+    target = ["-vf", f"scale=iw*{times}:ih*{times}:flags=neighbor", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", "17"]
+    command = [video_encoder(), "-v", "error", "-y", *source, "-r", f"{frames_per_second}", "-i", "-", *target, "-f", "mp4", path]
+    done = subprocess.run(command, input=frames.tobytes(), capture_output=True)
+    if done.returncode:
+        raise OSError(f"--out: expected ffmpeg to write {path}, received {done.stderr.decode(errors='replace')}")
 
 
 def _write(path, write):

@@ -1,4 +1,4 @@
-"""Latents: which z a seed stands for, and the paths between latents. NumPy only.
+"""Latents: which z and which class a seed stands for, paths between latents, directions that mean something. NumPy only.
 
     z = latents([0, 1, 2], latent_dim=100)      # float32 (3, 100); seed 0 is the same picture on every machine
 
@@ -42,6 +42,28 @@ def latents(seeds, latent_dim: int) -> np.ndarray:
     return z.reshape(len(seeds), -1)[:, :latent_dim].astype(np.float32)
 
 
+def chosen_classes(wanted: str | None, classes: list[str]) -> list[str] | None:
+    """`--class cat,dog` -> both, if the run knows them; None without that flag. Raises ValueError."""
+    if wanted is None or wanted in classes:  # a name may have a comma of its own
+        return wanted and [wanted]
+    if not classes:
+        raise ValueError(f"--class: expected a run that was trained with --conditional, received --class {wanted}")
+    chosen = wanted.split(",")
+    if unknown := [name for name in chosen if name not in classes]:
+        raise ValueError(f"--class: expected one of {', '.join(classes)}, received {unknown[0]!r}")
+    return chosen
+
+
+def labels(seeds, chosen: list[str] | None, classes: list[str]) -> np.ndarray | None:
+    """A label for each seed, int32 (N,): of the chosen classes one after the other; of all of them that which the seed's own number
+    says. None where the run knows no classes."""
+    if not classes:
+        return None
+    if chosen is None:
+        return np.array([seed % len(classes) for seed in seeds], np.int32)
+    return np.array([classes.index(chosen[place % len(chosen)]) for place in range(len(seeds))], np.int32)
+
+
 def truncate(z: np.ndarray, truncation: float) -> np.ndarray:
     """Pulls latents towards 0: at 1 they stay as they are, towards 0 pictures grow more typical and less varied."""
     return (z * np.float32(truncation)).astype(np.float32)
@@ -65,3 +87,18 @@ def walk(stops: np.ndarray, frames_per_leg: int) -> np.ndarray:
     following = np.roll(stops, -1, axis=0)
     steps = [frame / frames_per_leg for frame in range(frames_per_leg)]
     return np.stack([slerp(a, b, t) for a, b in zip(stops, following) for t in steps])
+
+
+def directions(generator, count: int = 6) -> np.ndarray:
+    """Unit vectors in z along which the first layer's output changes most, the strongest first: float64 (count, latent_dim), to six
+    decimals, as the exported files tell them.
+
+    The principal components of that layer's activations (GANSpace: Harkonen et al., arXiv:2004.02546, 2020). Since the layer is
+    linear and z ~ N(0, I), no samples are needed: they are the eigenvectors of the squares of its weights (Shen and Zhou,
+    "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021).
+    """
+    latent_dim = generator.inputs[0].shape[1]
+    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # a class's rows come after those of z
+    found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
+    found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
+    return found.round(6)

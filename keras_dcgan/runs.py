@@ -25,7 +25,7 @@ import tensorflow as tf
 import keras_dcgan
 from keras_dcgan import convolution, devices
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, choices, differences
+from keras_dcgan.config import SCHEMA, TrainConfig, as_text, choices, differences
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator
@@ -61,10 +61,54 @@ def load_config(path: str | Path) -> TrainConfig:
 
 def load_classes(path: str | Path) -> list[str]:
     """The names of the run's classes in the order of their labels; [] where it is not conditional."""
+    return _of_data(path, "classes")
+
+
+def _of_data(path: str | Path, name: str):
     try:
-        return json.loads((Path(path) / "data.json").read_text())["classes"]
+        return json.loads((Path(path) / "data.json").read_text())[name]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
+
+
+def load_discriminator(path: str | Path) -> keras.Model:
+    """The run's newest discriminator, float32: images in [-1, 1], or [images, label] -> logits."""
+    config = load_config(path)
+    channels, classes = _of_data(path, "channels"), len(load_classes(path))
+    network = discriminator(config.size, channels, config.filters, classes, config.d_norm)
+    load_networks(path, discriminator=network)
+    return network
+
+
+def load_networks(path: str | Path, **networks: keras.Model):
+    """The weights of the run's newest sound checkpoint -> its generator, discriminator or ema_generator, built anew."""
+    status = tf.train.Checkpoint(**networks).read(str(_newest_checkpoint(path) / "state"))
+    status.assert_existing_objects_matched()
+    status.expect_partial()  # nothing else is wanted
+
+
+def _newest_checkpoint(path: str | Path) -> Path:
+    place, _ = Run(Path(path)).newest()
+    if place is None:
+        raise FileNotFoundError(f"--run: expected a run directory with checkpoints, received {path}")
+    return place
+
+
+def check_source(config: TrainConfig, manifest: dict):
+    """Raises ValueError where the networks of --init-from would not fit. A run that has begun needs its source no more."""
+    path = config.init_from
+    if not path or Run(Path(config.run)).checkpoints():
+        return
+    try:
+        there = load_config(path).to_json() | {name: _of_data(path, name) for name in ("channels", "classes")}
+        _newest_checkpoint(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace("--run:", "--init-from:", 1)) from error
+    here = config.to_json() | {name: manifest[name] for name in ("channels", "classes")}
+    names = ("size", "channels", "latent_dim", "filters", "upsample", "d_norm", "classes")
+    against = [f"{name} {as_text(there[name])}, here {as_text(here[name])}" for name in names if there[name] != here[name]]
+    if against:
+        raise ValueError(f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}")
 
 
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
@@ -196,21 +240,26 @@ class Run:
         os.replace(beside / name, self.path / name)
         beside.rmdir()
 
-    def restore(self, gan: DCGAN) -> tuple[int, list[str]]:
-        """Loads the newest sound checkpoint into a built model -> (its step, the names of unsound ones that were passed over).
-
-        (0, []) where there is none yet. Raises ValueError where there are checkpoints, and none is sound.
-        """
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest sound checkpoint, None where there is none yet, and the names of unsound ones that were passed over. Raises
+        ValueError where there are checkpoints, and none is sound."""
         spoilt = []
         for place in reversed(self.checkpoints()):
             if _is_sound(place):
-                tf.train.Checkpoint(**_state(gan)).read(str(place / "state")).assert_existing_objects_matched()
-                tf.train.Checkpoint(**_loss_scales(gan)).read(str(place / "state")).expect_partial()
-                return gan.steps_taken, spoilt
+                return place, spoilt
             spoilt.append(place.name)
         if spoilt:
             raise ValueError(f"--run: expected a sound checkpoint in {self.path}, received only spoilt ones: {', '.join(spoilt)}")
-        return 0, []
+        return None, []
+
+    def restore(self, gan: DCGAN) -> tuple[int, list[str]]:
+        """Loads that checkpoint into a built model, if there is one -> (its step, the names of those that were passed over)."""
+        place, spoilt = self.newest()
+        if place is None:
+            return 0, []
+        tf.train.Checkpoint(**_state(gan)).read(str(place / "state")).assert_existing_objects_matched()
+        tf.train.Checkpoint(**_loss_scales(gan)).read(str(place / "state")).expect_partial()
+        return gan.steps_taken, spoilt
 
 
 def _state(gan: DCGAN) -> dict:

@@ -15,8 +15,7 @@ from PIL import Image
 
 from export import convert, edge_sample
 from keras_dcgan import images
-from keras_dcgan.latents import latents
-from keras_dcgan.sample import labels_of
+from keras_dcgan.latents import labels, latents
 
 SCRIPT = Path(edge_sample.__file__).resolve()
 CLASSES = ("blue", "2", "red")  # a class may be called by a number that is not its own
@@ -146,8 +145,7 @@ def test_a_class_is_drawn_by_its_name_or_its_number(conditional_model, condition
 def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_model, conditional_folder, tmp_path):
     seeds = [1, 3, 5, 4294967295]
     shown = pictures_of("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
-    labels = labels_of(seeds, None, list(CLASSES), "folder")
-    assert np.abs(shown - keras_pictures(conditional_model, seeds, labels)).max() <= 1
+    assert np.abs(shown - keras_pictures(conditional_model, seeds, labels(seeds, None, list(CLASSES)))).max() <= 1
 
 
 def test_a_file_alone_knows_its_classes(conditional_model, conditional_folder, tmp_path):

@@ -39,6 +39,68 @@ def go_on(trained, fit, tmp_path):
     return fit
 
 
+def test_a_run_starts_from_anothers_networks_with_optimizers_and_steps_of_its_own(trained, fit, tmp_path):
+    done = fit(0.04, "--init-from", trained, "--grid-every", "9")
+    assert done.returncode == 0, done.stderr
+    assert f"Starting from the networks of {trained}." in done.stdout
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["init_from"] == str(trained)
+    assert [row["step"] for row in rows(tmp_path)] == [5]
+
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000005")  # what is left is how it began
+    began, source = (restored(path) for path in (tmp_path / "run", trained))
+    assert (began.steps_taken, source.steps_taken) == (0, 15)
+    for network in ("generator", "discriminator", "ema_generator"):
+        for ours, theirs in zip(getattr(began, network).weights, getattr(source, network).weights):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6, err_msg=ours.path)
+    moments = [[variable for variable in gan.g_optimizer.variables if "momentum" in variable.path] for gan in (began, source)]
+    assert [any(np.any(variable) for variable in variables) for variables in moments] == [False, True]
+
+
+def restored(path):
+    gan = runs.build(runs.load_config(path), 3)
+    runs.Run(path).restore(gan)
+    return gan
+
+
+def test_a_run_that_has_begun_needs_its_source_no_more_but_stays_of_it(trained, fit, tmp_path):
+    shutil.copytree(trained, tmp_path / "source")
+    assert fit(0.04, "--init-from", tmp_path / "source").returncode == 0
+    shutil.rmtree(tmp_path / "source")
+    done = fit(0.08)
+    assert done.returncode == 2 and f"--init-from: the run has {tmp_path / 'source'}, received none" in done.stderr
+    done = fit(0.08, "--init-from", tmp_path / "source")
+    assert done.returncode == 0 and "Starting from" not in done.stdout and "Resuming" in done.stdout
+    assert [row["step"] for row in rows(tmp_path)] == [5, 10]
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        (
+            ["--filters", "8", "--latent-dim", "7"],
+            "expected a run of the same networks, received {} with latent_dim 100, here 7; filters 4, here 8",
+        ),
+        (["--channels", "4"], "expected a run of the same networks, received {} with channels 3, here 4"),
+        (["--init-from", "nowhere"], "expected a run directory, received nowhere"),
+    ],
+)
+def test_networks_that_would_not_fit_are_refused_before_a_run_is_there(trained, fit, tmp_path, typed, complaint):
+    done = fit(0.04, "--init-from", trained, *typed)
+    assert done.returncode == 2 and done.stderr.startswith("fit: --init-from: " + complaint.format(trained))
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_other_classes_or_no_sound_checkpoint_are_refused_too(trained, fit, tmp_path):
+    shutil.copytree(trained, tmp_path / "source")
+    data = json.loads((trained / "data.json").read_text())
+    (tmp_path / "source" / "data.json").write_text(json.dumps(data | {"classes": ["cat", "dog"]}))
+    assert "with classes ['cat', 'dog'], here []" in fit(0.04, "--init-from", tmp_path / "source").stderr
+    shutil.rmtree(tmp_path / "source" / "checkpoints")
+    done = fit(0.04, "--init-from", tmp_path / "source")
+    assert done.returncode == 2 and "fit: --init-from: expected a run directory with checkpoints" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def rows(tmp_path):
     return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
 

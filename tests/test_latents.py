@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from keras_dcgan.latents import latents, slerp, threefry, truncate, walk
+from keras_dcgan.latents import directions, latents, slerp, threefry, truncate, walk
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,21 @@ def test_a_walk_closes():
     np.testing.assert_allclose(path[::10], stops, atol=1e-6)
     steps = np.linalg.norm(path - np.roll(path, -1, axis=0), axis=1)
     assert steps.max() < 3 * steps.mean()  # also from the last frame back to the first
+
+
+def test_directions_are_the_principal_components_of_the_first_layers_activations():
+    latent_dim, units = 5, 40
+    kernel = np.random.default_rng(0).normal(size=(latent_dim + 3, units))  # of a class's three numbers as well
+    kernel[:latent_dim] *= np.array([1, 7, 1, 4, 2])[:, None]
+    layer, z_input = SimpleNamespace(kernel=kernel), SimpleNamespace(shape=(None, latent_dim))
+    found = directions(SimpleNamespace(inputs=[z_input], get_layer={"project": layer}.get), count=2)
+    np.testing.assert_allclose(found @ found.T, np.eye(2), atol=1e-5)
+
+    # GANSpace: the components of many activations, and the z that each of them goes with by regression.
+    z = latents(range(20_000), latent_dim).astype(np.float64)
+    activations = z @ kernel[:latent_dim]
+    components = np.linalg.eigh(np.cov(activations.T))[1].T[::-1][:2]
+    along = np.linalg.lstsq(activations @ components.T, z, rcond=None)[0]
+    cosines = np.abs(np.sum(along * found, axis=1)) / np.linalg.norm(along, axis=1)
+    assert cosines.min() > 0.999
+    assert (np.abs(found).argmax(axis=1) == [1, 3]).all() and (found.max(axis=1) == np.abs(found).max(axis=1)).all()
