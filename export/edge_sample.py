@@ -170,7 +170,9 @@ def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
     parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
-    parser.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
+    which.add_argument("--latent", type=Path, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
     parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="a name in model.json, or a number [each in turn]")
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
@@ -187,7 +189,11 @@ def main(argv: list[str] | None = None):
         file = choose(flags.model)
         about = read_description(file)
         interpreter, latent_dim, takes_label = load(file, flags.threads)
-        inputs = {"z": latents(flags.seeds, latent_dim) * np.float32(flags.truncation)}
+        z = np.atleast_2d(np.load(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
+        if z.shape[1:] != (latent_dim,):
+            raise ValueError(f"--latent: expected latents of length {latent_dim}, received {flags.latent} of shape {z.shape}")
+        flags.seeds = range(len(z)) if flags.latent else flags.seeds
+        inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
         if takes_label:
             inputs["label"] = labels(flags.seeds, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:
@@ -197,7 +203,7 @@ def main(argv: list[str] | None = None):
             save(grid(draw(interpreter, inputs), flags.cols), flags.out)
         elif flags.out:
             for seed, one in zip(flags.seeds, one_by_one(inputs), strict=True):
-                save(draw(interpreter, one)[0], flags.out / f"seed-{seed:04d}.png")
+                save(draw(interpreter, one)[0], flags.out / f"{'latent' if flags.latent else 'seed'}-{seed:04d}.png")
         times = milliseconds(interpreter, inputs) if flags.benchmark else []
     except (ValueError, OSError) as error:
         parser.error(str(error))
