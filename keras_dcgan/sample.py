@@ -1,9 +1,11 @@
 """Draws new images: `python -m keras_dcgan.sample --run runs/imgs --seeds 0-63 --out grid.png`.
 
 `--out` says what comes out: `.png` one grid; `.gif` or `.webp` a looping walk through the seeds; anything else is a folder with
-one file a seed, seed-0000.png and so on. A seed draws the same picture here, in the exported files and on every device.
+one file a seed, seed-0000.png and so on. A seed draws the same picture here, in the exported files and on every device. In place of
+seeds `--latent` takes latents that keras_dcgan.edit has found.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +22,25 @@ def main(arguments: list[str] | None = None) -> int:
     with cli.user_errors("sample"):
         out = Path(flags.out)
         kind = kind_of(out)
-        if kind == "walk" and len(flags.seeds) < 2:
+        if kind == "walk" and flags.seeds and len(flags.seeds) < 2:
             raise ValueError(f"--seeds: expected at least 2 seeds to walk between, received {len(flags.seeds)}")
         with cli.quiet():
             from keras_dcgan import devices, runs
 
             devices.start()
         generator = runs.load_generator(flags.run)
-        labels = labels_of(flags.seeds, flags.wanted_class, runs.load_classes(flags.run), kind)
-        z = latents.truncate(latents.latents(flags.seeds, generator.inputs[0].shape[-1]), flags.truncation)
+        latent_dim = generator.inputs[0].shape[-1]
+        z = latents.load(flags.latent, latent_dim) if flags.latent else latents.latents(flags.seeds, latent_dim)
+        z = latents.truncate(z, flags.truncation)
+        numbers = flags.seeds or range(len(z))
+        labels = labels_of(numbers, flags.wanted_class, runs.load_classes(flags.run), kind)
         if kind == "walk":
             z = latents.walk(z, round(SECONDS_A_LEG * FRAMES_PER_SECOND))
             labels = None if labels is None else np.full(len(z), labels[0])
         pictures = images.draw(generator, [z] if labels is None else [z, labels])
         if kind == "folder":
-            for seed, picture in zip(flags.seeds, pictures):
-                images.save(picture, out / f"seed-{seed:04d}.png")
+            for i, picture in zip(numbers, pictures):
+                images.save(picture, out / f"{'seed' if flags.seeds else 'latent'}-{i:04d}.png")
         elif kind == "grid":
             images.save(images.grid(np.stack(list(pictures)), flags.cols), out)
         else:
@@ -47,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.sample", "Draws new images from a run: a grid, single files, or a walk.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument(
-        "--seeds", required=True, type=cli.flag_type(cli.seeds), metavar="0-63", help="which pictures: 0-63 or 1,5,9"
-    )
+    which = result.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seeds", type=cli.flag_type(cli.seeds), metavar="0-63", help="which pictures: 0-63 or 1,5,9")
+    which.add_argument("--latent", metavar="Z.npy", help="or those of these latents, as keras_dcgan.edit writes them")
     result.add_argument(
         "--out", required=True, metavar="PATH", help="NAME.png: a grid; NAME.gif, NAME.webp: a looping walk; else a folder"
     )
@@ -79,7 +84,7 @@ def kind_of(out: Path) -> str:
     return "folder"
 
 
-def labels_of(seeds: list[int], wanted: str | None, classes: list[str], kind: str) -> np.ndarray | None:
+def labels_of(seeds: Sequence[int], wanted: str | None, classes: list[str], kind: str) -> np.ndarray | None:
     """A label for each seed, or None where the run knows no classes."""
     if not classes:
         if wanted is not None:
