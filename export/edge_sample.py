@@ -6,8 +6,7 @@
     python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
-`python -m export` writes a folder: the same generator as generator_fp32.tflite (exact), _fp16 (half the size), _int8 (a quarter,
-the fastest). Of a folder the most exact is taken: a seed's picture is then Keras' own.
+Of a folder that `python -m export` has written, the most exact file is taken: a seed's picture is then Keras' own.
 """
 
 import argparse
@@ -23,8 +22,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-# The most exact first.
-FILES = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite", "generator_int8_full.tflite")
+FILES = [f"generator_{name}.tflite" for name in ("fp32", "fp16", "int8", "int8_full")]  # the most exact first
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
 
 
@@ -149,7 +147,9 @@ def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
     parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
-    parser.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
+    which.add_argument("--latent", type=Path, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
     parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
@@ -158,33 +158,37 @@ def main(argv: list[str] | None = None):
     parser.add_argument("--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph")
     parser.add_argument("--benchmark", action="store_true", help="print the times of 200 images, and the memory used")
     flags = parser.parse_args(argv)
-    if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
-        parser.error("--threads, --cols: expected 1 or more")
-    if not (flags.out or flags.benchmark):
-        parser.error("--out: expected NAME.png or a folder, received nothing")
     try:
+        if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
+            raise ValueError("--threads, --cols: expected 1 or more")
+        if not (flags.out or flags.benchmark):
+            raise ValueError("--out: expected NAME.png or a folder, received nothing")
         file = choose(flags.model)
         about = read_description(file)
         runner, latent_dim, takes_label = load(file, flags.threads)
-        inputs = {"z": latents(flags.seeds, latent_dim) * np.float32(flags.truncation)}
+        z = np.atleast_2d(np.load(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
+        if z.shape[1:] != (latent_dim,):
+            raise ValueError(f"--latent: expected latents of length {latent_dim}, received {flags.latent} of shape {z.shape}")
+        numbers, kind = (range(len(z)), "latent") if flags.latent else (flags.seeds, "seed")
+        inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
         if takes_label:
-            inputs["label"] = labels(flags.seeds, flags.wanted_class, about.get("classes", []))
+            inputs["label"] = labels(numbers, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:
             raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
         runner = compiled(file, "GPU") if flags.gpu else runner
         if flags.out and flags.out.suffix.lower() == ".png":
             save(grid(np.stack(list(draw(runner, inputs))), flags.cols), flags.out)
         elif flags.out:
-            for seed, image in zip(flags.seeds, draw(runner, inputs), strict=True):
-                save(image, flags.out / f"seed-{seed:04d}.png")
+            for number, image in zip(numbers, draw(runner, inputs), strict=True):
+                save(image, flags.out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(flags.seeds)} pictures in {flags.out}" if flags.out else file)
+    print(f"{file}: {len(numbers)} pictures in {flags.out}" if flags.out else file)
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
-        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text()) if MEMORY.exists() else []
-        memory = "".join(f", {int(kilobytes) / 1000:.0f} MB of memory at most" for kilobytes in peak)
+        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text() if MEMORY.exists() else "")
+        memory = f", {int(peak[0]) / 1000:.0f} MB of memory at most" if peak else ""
         print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{memory}")
 
 

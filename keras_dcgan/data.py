@@ -88,6 +88,26 @@ def prepare(
     return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
 
 
+def prepare_one(
+    file: str,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    crop: str = "center",
+    background: str | tuple[int, int, int] = "white",
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image file as `prepare` would have it, uint8 (height, width, channels), and the (height, width) of the original.
+
+    Raises OSError where it cannot be read, ValueError where it is no image."""
+    with open(file, "rb") as stream, pillow_for_threads():
+        try:
+            rgba, original_size = decode(stream, size, crop, max_pixels)
+        except Rejected as error:
+            raise ValueError(f"expected an image that can be read, received {file} ({error})") from error
+    return _with_channels(rgba[np.newaxis], channels, _colour(background))[0], original_size
+
+
 def report(manifest: dict) -> str:
     """What a user should know about the data, in a few lines."""
     height, width = manifest["size"]

@@ -8,6 +8,9 @@ the random numbers are not NumPy's: they are Threefry-2x32 with 20 rounds (Salmo
 `export/edge_sample.py` holds the same few lines once more, since it must run where this package is not; a test compares them.
 """
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry-2x32, Salmon et al., table 2
@@ -84,6 +87,8 @@ def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
 
 def walk(stops: np.ndarray, frames_per_leg: int) -> np.ndarray:
     """A closed path through latents (N, latent_dim) and back to the first: float32 (N * frames_per_leg, latent_dim)."""
+    if len(stops) < 2:
+        raise ValueError(f"expected at least 2 latents to walk between, received {len(stops)}")
     following = np.roll(stops, -1, axis=0)
     steps = [frame / frames_per_leg for frame in range(frames_per_leg)]
     return np.stack([slerp(a, b, t) for a, b in zip(stops, following) for t in steps])
@@ -102,3 +107,26 @@ def directions(generator, count: int = 6) -> np.ndarray:
     found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
     found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
     return found.round(6)
+
+
+def save(z: np.ndarray, path: str | Path):
+    """Writes latents as a .npy that `load` reads, beside its place and then renamed into it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(beside, "wb") as file:
+        np.save(file, z)
+    os.replace(beside, path)
+
+
+def load(path: str | Path, latent_dim: int) -> np.ndarray:
+    """A .npy of latents, (N, latent_dim) or a single one -> float32 (N, latent_dim). Raises OSError or ValueError, of --latent."""
+    expected = f"--latent: expected a .npy of float latents of length {latent_dim}, received {path}"
+    with open(path, "rb") as file:
+        try:
+            z = np.atleast_2d(np.lib.format.read_array(file))
+        except ValueError as error:
+            raise ValueError(f"{expected} ({error})") from error
+    if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != latent_dim or not np.isfinite(z).all():
+        raise ValueError(f"{expected} with {z.dtype} of shape {z.shape}")
+    return z.astype(np.float32)

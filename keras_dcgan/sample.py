@@ -1,14 +1,14 @@
 """Draws new images: `python -m keras_dcgan.sample --run runs/imgs --seeds 0-63 --out grid.png`.
 
 `--out` says what comes out: `.png` one grid; `.gif`, `.webp` or `.mp4` a walk from seed to seed, and from class to class, that ends
-where it began; anything else is a folder with one file a seed, seed-0000.png and so on. `--per-class 500` in place of `--seeds`
-fills a folder for each class and writes manifest.json: a labelled data set, as `fit --conditional` reads it. A seed draws the same
-picture here, in the exported files and on every device.
+where it began; anything else is a folder with one file a seed, seed-0000.png and so on. A seed draws the same picture here, in the
+exported files and on every device. In place of seeds, `--latent z.npy` takes latents that keras_dcgan.edit has found, and
+`--per-class 500` fills a folder for each class and writes manifest.json: a labelled data set, as `fit --conditional` reads it.
 """
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +31,28 @@ def main(arguments: list[str] | None = None) -> int:
 
             devices.start()
         generator = runs.load_generator(flags.run)
-        classes = runs.load_classes(flags.run)
+        classes, latent_dim = runs.load_classes(flags.run), generator.inputs[0].shape[-1]
         check_classes(flags, classes)
         chosen = latents.chosen_classes(flags.wanted_class, classes)
-        seeds = flags.seeds or range(flags.per_class * len(chosen or classes))
+        given = latents.load(flags.latent, latent_dim) if flags.latent else None
+        seeds = flags.seeds or range(flags.per_class * len(chosen or classes) if given is None else len(given))
         labels = latents.labels(seeds, chosen, classes)
+
+        def z_of(rows):
+            z = latents.latents(seeds[rows], latent_dim) if given is None else given[rows]
+            return latents.truncate(z, flags.truncation)
+
         if kind == "walk":
-            pictures = np.stack(list(walk(generator, seeds, labels, flags.truncation, flags.seconds)))
+            pictures = np.stack(list(walk(generator, z_of(slice(None)), labels, round(flags.seconds * FRAMES_PER_SECOND))))
             images.save_animation(pictures, out, FRAMES_PER_SECOND)
         elif kind == "grid":
-            pictures = np.stack(list(draw(generator, seeds, labels, flags.truncation)))
+            pictures = np.stack(list(draw(generator, z_of, len(seeds), labels)))
             images.save(images.grid(pictures, flags.cols), out)
         else:
-            pictures = [f"seed-{seed:04d}.png" for seed in seeds]
+            pictures = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
             if flags.per_class:
                 pictures = [f"{classes[label]}/{file}" for label, file in zip(labels, pictures)]
-            images.save_all(draw(generator, seeds, labels, flags.truncation), (out / file for file in pictures))
+            images.save_all(draw(generator, z_of, len(seeds), labels), (out / file for file in pictures))
         if flags.per_class:
             rows = [{"file": file, "class": classes[label], "seed": seed} for file, label, seed in zip(pictures, labels, seeds)]
             about = {"run": flags.run, "truncation": flags.truncation}
@@ -62,6 +68,7 @@ def parser() -> cli.Parser:
     which.add_argument("--seeds", type=cli.flag_type(cli.seeds), metavar="0-63", help="which pictures: 0-63 or 1,5,9")
     count = cli.flag_type(number(1, 10**6, kind=int))
     which.add_argument("--per-class", type=count, metavar="N", help="instead: so many of each class, in folders, with a manifest")
+    which.add_argument("--latent", metavar="Z.npy", help="or those of these latents, as keras_dcgan.edit writes them")
     about = "NAME.png: a grid; NAME.gif, .webp or .mp4: a walk that ends where it began; else a folder"
     result.add_argument("--out", required=True, metavar="PATH", help=about)
     about = "of a conditional run: these classes, one after the other [all of them; a seed's number says which]"
@@ -90,7 +97,7 @@ def check(flags, kind: str):
     out = Path(flags.out)
     if flags.per_class and (kind != "folder" or (out.is_dir() and os.listdir(out))):
         raise ValueError(f"--out: expected a new or empty folder for --per-class, received {out}")
-    if kind == "walk" and len(flags.seeds) < 2:
+    if kind == "walk" and flags.seeds and len(flags.seeds) < 2:
         raise ValueError(f"--seeds: expected at least 2 seeds to walk between, received {len(flags.seeds)}")
     if out.suffix.lower() == ".mp4":
         images.video_encoder()
@@ -103,25 +110,23 @@ def check_classes(flags, classes: list[str]):
         raise ValueError(f"--per-class: expected classes that folders can be named after, received {odd[0]!r}")
 
 
-def draw(generator, seeds: Sequence[int], labels: np.ndarray | None, truncation: float) -> Iterator[np.ndarray]:
-    """The pictures of the seeds, one after the other: uint8 (height, width, channels)."""
+def draw(generator, z_of: Callable[[slice], np.ndarray], count: int, labels: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The pictures one after the other: uint8 (height, width, channels). `z_of`: rows below `count` -> their latents."""
     import tensorflow as tf
 
     compiled = tf.function(generator)  # a quarter faster than Keras' own call
-    for start in range(0, len(seeds), BLOCK):
-        block = slice(start, start + BLOCK)
-        z = latents.truncate(latents.latents(seeds[block], generator.inputs[0].shape[-1]), truncation)
-        yield from images.draw(compiled, [z] if labels is None else [z, labels[block]])
+    for start in range(0, count, BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield from images.draw(compiled, [z_of(rows)] if labels is None else [z_of(rows), labels[rows]])
 
 
-def walk(generator, seeds: Sequence[int], labels: np.ndarray | None, truncation: float, seconds: float) -> Iterator[np.ndarray]:
-    """The same of a closed way through the seeds, so many seconds from each to the next. What the generator has learned to be a
+def walk(generator, stops: np.ndarray, labels: np.ndarray | None, frames: int) -> Iterator[np.ndarray]:
+    """The same of a closed way through latents, in so many frames from each to the next. What the generator has learned to be a
     class goes over into the next one's as z does."""
     import keras
     import tensorflow as tf
 
-    stops, frames = latents.latents(seeds, generator.inputs[0].shape[-1]), round(seconds * FRAMES_PER_SECOND)
-    path = latents.walk(latents.truncate(stops, truncation), frames)
+    path = latents.walk(stops, frames)
     if labels is not None:
         meanings = np.asarray(generator.get_layer("meaning").embeddings)[labels]
         path = np.concatenate([path, latents.walk(meanings, frames)], axis=-1)

@@ -205,6 +205,18 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
     np.testing.assert_array_equal(dull[:, :16], dull[:, 16:])  # at truncation 0 every seed is the same picture
 
 
+def test_sample_draws_given_latents(run, tmp_path, command):
+    np.save(tmp_path / "z.npy", latents([7, 3], 100))
+    draw = ["keras_dcgan.sample", "--run", run[0], "--out"]
+    assert command(*draw, tmp_path / "given", "--latent", tmp_path / "z.npy").returncode == 0
+    assert command(*draw, tmp_path / "seeds", "--seeds", "7,3").returncode == 0
+    for given, seed in (("latent-0000.png", "seed-0007.png"), ("latent-0001.png", "seed-0003.png")):
+        assert (tmp_path / "given" / given).read_bytes() == (tmp_path / "seeds" / seed).read_bytes()
+    np.save(tmp_path / "short.npy", np.zeros((1, 99)))
+    done = command(*draw, tmp_path / "short.png", "--latent", tmp_path / "short.npy")
+    assert done.returncode == 2 and "sample: --latent: expected a .npy of float latents of length 100" in done.stderr
+
+
 @pytest.mark.parametrize(
     "typed, complaint",
     [
@@ -216,6 +228,8 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
             ["--run", "nowhere", "--seeds", "1", "--out", "a.jpg"],
             "--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder",
         ),
+        (["--run", "nowhere", "--seeds", "1", "--latent", "z.npy", "--out", "a.png"], "--latent: not allowed with"),
+        (["--run", "nowhere", "--out", "a.png"], "one of the arguments --seeds --latent is required"),
     ],
 )
 def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, command):

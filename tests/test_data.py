@@ -565,3 +565,19 @@ def test_a_file_that_was_cut_short_is_an_error_not_garbage(tmp_path):
 def test_a_preview_is_spread_over_the_set():
     assert numbers(data.preview(numbered(100), 4)).tolist() == [0, 25, 50, 75]
     assert numbers(data.preview(numbered(3), 5)).tolist() == [0, 1, 2, 0, 1]
+
+
+def test_one_file_is_prepared_as_a_whole_folder_is(tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 4), np.uint8))
+    image.save(tmp_path / "a.png")
+    for channels in (1, 3, 4):
+        pixels, original_size = data.prepare_one(str(tmp_path / "a.png"), (16, 24), channels, background="red")
+        of_folder = data.prepare(str(tmp_path), (16, 24), channels, background="red", show=lambda line: None).images
+        np.testing.assert_array_equal(pixels, of_folder[0])
+        assert original_size == (40, 60)
+
+
+def test_one_file_that_is_no_image_says_why(tmp_path):
+    (tmp_path / "a.png").write_text("words")
+    with pytest.raises(ValueError, match=r"expected an image that can be read, received .*a\.png \(not an image\)"):
+        data.prepare_one(str(tmp_path / "a.png"), (16, 16), 3)

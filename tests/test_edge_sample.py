@@ -115,6 +115,21 @@ def test_a_folder_gets_one_file_a_seed(model, folder, tmp_path):
         assert np.abs(read(path) - expected).max() <= 1
 
 
+def test_given_latents_are_drawn_in_place_of_seeds(model, folder, tmp_path, capsys):
+    np.save(tmp_path / "z.npy", latents([2, 7], LATENT_DIM))
+    shown = pictures_of("--model", folder, "--latent", tmp_path / "z.npy", "--out", tmp_path / "pictures")
+    assert [path.name for path in sorted((tmp_path / "pictures").iterdir())] == ["latent-0000.png", "latent-0001.png"]
+    assert np.abs(shown - keras_pictures(model, [2, 7])).max() <= 1
+    np.save(tmp_path / "one.npy", latents([7], LATENT_DIM)[0].astype(np.float64))
+    edge_sample.main(["--model", str(folder), "--latent", str(tmp_path / "one.npy"), "--out", str(tmp_path / "one.png")])
+    assert np.abs(read(tmp_path / "one.png") - shown[1]).max() <= 1
+    np.save(tmp_path / "short.npy", np.zeros((1, LATENT_DIM - 1)))
+    assert f"--latent: expected latents of length {LATENT_DIM}, received" in refusal(
+        capsys, "--model", folder, "--latent", tmp_path / "short.npy", "--out", "a.png"
+    )
+    assert "not allowed with" in refusal(capsys, "--model", folder, "--latent", "z.npy", "--seeds", "1", "--out", "a.png")
+
+
 def test_the_most_exact_file_of_a_folder_is_taken(tmp_path):
     for name in ("generator_int8.tflite", "generator_fp16.tflite", "generator_fp32.tflite"):
         (tmp_path / name).touch()

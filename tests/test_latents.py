@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_dcgan.latents import directions, latents, slerp, threefry, truncate, walk
+from keras_dcgan.latents import directions, latents, load, save, slerp, threefry, truncate, walk
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,28 @@ def test_directions_are_the_principal_components_of_the_first_layers_activations
     cosines = np.abs(np.sum(along * found, axis=1)) / np.linalg.norm(along, axis=1)
     assert cosines.min() > 0.999
     assert (np.abs(found).argmax(axis=1) == [1, 3]).all() and (found.max(axis=1) == np.abs(found).max(axis=1)).all()
+
+
+def test_one_stop_is_no_walk():
+    with pytest.raises(ValueError, match="expected at least 2 latents to walk between, received 1"):
+        walk(latents([0], 8), 10)
+
+
+def test_latents_are_read_as_they_were_written(tmp_path):
+    save(latents([3, 4], 5), tmp_path / "new" / "z.npy")
+    np.testing.assert_array_equal(load(tmp_path / "new" / "z.npy", 5), latents([3, 4], 5))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["z.npy"]
+    np.save(tmp_path / "one.npy", np.arange(5.0))  # float64, and a single one
+    one = load(tmp_path / "one.npy", 5)
+    assert one.dtype == np.float32 and one.tolist() == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    "content", [np.zeros((2, 4)), np.zeros((1, 1, 5)), np.full(5, np.nan), np.zeros(5, int), np.array([None] * 5), None]
+)
+def test_what_is_no_latent_is_refused(content, tmp_path):
+    (tmp_path / "z.npy").write_text("")
+    if content is not None:
+        np.save(tmp_path / "z.npy", content, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"^--latent: expected a \.npy of float latents of length 5, received .*z\.npy"):
+        load(tmp_path / "z.npy", 5)
