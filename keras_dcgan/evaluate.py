@@ -104,17 +104,9 @@ def names(text: str) -> tuple[str, ...]:
 
 def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet:
     """Prepared as the run's own were."""
-    return data.prepare(
-        source,
-        config.size,
-        generator.output_shape[-1],
-        crop=config.crop,
-        background=config.background,
-        max_pixels=config.max_pixels,
-        conditional=config.conditional and source == config.data,
-        cache=config.cache or None,
-        show=lambda line: print(line, file=sys.stderr),
-    )
+    show = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    conditional = config.conditional and source == config.data
+    return data.prepare(source, config.size, generator.output_shape[-1], conditional=conditional, show=show, **config.preparation)
 
 
 def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:

@@ -35,16 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
-    return data.prepare(
-        config.data,
-        config.size,
-        config.channels if config.channels == "auto" else int(config.channels),
-        crop=config.crop,
-        background=config.background,
-        max_pixels=config.max_pixels,
-        conditional=config.conditional,
-        cache=config.cache or None,
-    )
+    channels = config.channels if config.channels == "auto" else int(config.channels)
+    return data.prepare(config.data, config.size, channels, conditional=config.conditional, **config.preparation)
 
 
 @dataclass(frozen=True)

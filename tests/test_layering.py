@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
     "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
     "keras_dcgan.explore": {"cli", "config", "devices", "images", "latents", "runs"},
+    "keras_dcgan.features": {"cli", "data", "devices", "images", "metrics", "runs"},
     "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "images", "latents", "metrics", "runs"},
     "export.edge_sample": NOTHING,
     "export.graph": NOTHING,
@@ -69,7 +70,7 @@ def test_imports_keep_to_the_layers(path):
         assert imported(path) <= MAY_IMPORT[name]
 
 
-VERBS = [f"keras_dcgan.{verb}" for verb in ("fit", "sample", "explore", "evaluate", "demo", "data")] + ["export"]
+VERBS = [f"keras_dcgan.{verb}" for verb in ("fit", "sample", "explore", "features", "evaluate", "demo", "data")] + ["export"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
