@@ -206,6 +206,11 @@ class TrainConfig:
     keep: int = setting("Logging", 3, number(1, kind=int), "newest checkpoints to keep, beside the best", resume=True)
 
     @property
+    def preparation(self) -> dict:
+        """What data.prepare is told of how images are made ready, so that others can be made ready as a run's own were."""
+        return {"crop": self.crop, "background": self.background, "max_pixels": self.max_pixels, "cache": self.cache or None}
+
+    @property
     def total_steps(self) -> int:
         return math.ceil(round(1000 * self.kimg / self.batch, 6))
 

@@ -104,16 +104,15 @@ def names(text: str) -> tuple[str, ...]:
 
 def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet:
     """Prepared as the run's own were."""
+    channels = config.channels if source == config.data else generator.output_shape[-1]  # what training prepared is in the cache
+    conditional = config.conditional and source == config.data
     return data.prepare(
         source,
         config.size,
-        config.channels if source == config.data else generator.output_shape[-1],  # what training prepared is in the cache
-        crop=config.crop,
-        background=config.background,
-        max_pixels=config.max_pixels,
-        conditional=config.conditional and source == config.data,
-        cache=config.cache or None,
+        channels,
+        conditional=conditional,
         show=lambda line: print(line, file=sys.stderr),
+        **config.preparation,
     )
 
 

@@ -39,16 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
-    return data.prepare(
-        config.data,
-        config.size,
-        config.channels,
-        crop=config.crop,
-        background=config.background,
-        max_pixels=config.max_pixels,
-        conditional=config.conditional,
-        cache=config.cache or None,
-    )
+    return data.prepare(config.data, config.size, config.channels, conditional=config.conditional, **config.preparation)
 
 
 @dataclass(frozen=True)

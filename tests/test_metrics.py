@@ -173,3 +173,35 @@ def test_memorisation_knows_copies_from_new_images():
     assert memorisation(doubled, copies)[0] == 1
     for held_out in (None, rng.normal(size=(300, 6))):
         assert memorisation(real, new, held_out)[0] < 0.12
+
+
+@pytest.mark.parametrize("count, dim", [(40, 6), (6, 40)])  # as many equations as numbers, as many as rows
+def test_ridge_is_where_the_gradient_of_its_loss_is_zero(count, dim):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, 1, (count, dim)).astype(np.float32), rng.normal(size=(count, 2)).astype(np.float32)
+    for penalty, (weights, bias) in zip((0.1, 10), metrics.ridge(x, y, [0.1, 10])):
+        error = x @ weights + bias - y
+        np.testing.assert_allclose(x.T @ error / count + penalty * weights, 0, atol=1e-4)
+        np.testing.assert_allclose(error.mean(axis=0), 0, atol=1e-5)
+
+
+def test_a_linear_probe_is_right_where_a_line_tells_and_is_at_chance_where_none_does():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(600, 5)).astype(np.float32) * [1, 100, 0.01, 1, 1] + [0, 0, 7, 0, 0]
+    vectors[:, 4] = 3  # says nothing, and has no deviation to be divided by
+    told = (vectors[:, 2] > 7).astype(int)  # by the smallest of the numbers
+    assert metrics.linear_probe(vectors.astype(np.float32), told, 100) > 0.93
+    assert 0.35 < metrics.linear_probe(vectors.astype(np.float32), rng.permutation(told), 100) < 0.65
+    ring = (np.hypot(vectors[:, 0], vectors[:, 3]) > 1.18).astype(int)  # half of them, and no line
+    assert 0.35 < metrics.linear_probe(vectors.astype(np.float32), ring, 100) < 0.65
+
+
+def test_a_linear_probe_chooses_its_penalty():
+    """200 numbers of noise and one that tells, 200 vectors to learn from: without a penalty the noise is learned by heart."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600)
+    vectors = rng.normal(size=(600, 201)).astype(np.float32)
+    vectors[:, 0] += 3 * labels
+    weights, bias = next(metrics.ridge(vectors[400:], np.eye(2, dtype=np.float32)[labels[400:]], [1e-3]))
+    unpenalised = np.mean(np.argmax(vectors[:200] @ weights + bias, axis=1) == labels[:200])
+    assert metrics.linear_probe(vectors, labels, 200) > unpenalised + 0.1
