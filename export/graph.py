@@ -35,8 +35,8 @@ def folded(generator):
     for layer in generator.layers:
         if layer not in (dense, norm):
             result.get_layer(layer.name).set_weights(layer.get_weights())
-    gamma, beta, mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
-    scale = gamma / np.sqrt(variance + norm.epsilon)
+    *gamma, beta, mean, variance = (np.asarray(weight, np.float64) for weight in norm.get_weights())
+    scale = np.prod(gamma, axis=0) / np.sqrt(variance + norm.epsilon)  # of a conditional generator it has no gamma
     kernel = np.asarray(dense.kernel, np.float64).reshape(dense.kernel.shape[0], -1, len(scale)) * scale
     bias = np.broadcast_to(beta - mean * scale, kernel.shape[1:])
     result.get_layer("project").set_weights([kernel.reshape(dense.kernel.shape), bias.reshape(-1)])

@@ -103,7 +103,7 @@ def directions(generator, count: int = 6) -> np.ndarray:
     "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021).
     """
     latent_dim = generator.inputs[0].shape[1]
-    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # a class's rows come after those of z
+    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # in generators of version 0.1.0 a class's rows came after those of z
     found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
     found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
     return found.round(6)

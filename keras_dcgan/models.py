@@ -42,9 +42,10 @@ def initializer():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
-def batch_norm(precision: str, synchronized: bool, name: str) -> layers.Layer:
+def batch_norm(precision: str, synchronized: bool, name: str, scale: bool = True) -> layers.Layer:
     # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that changes fast.
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=precision, name=name)
+    options = {"scale": scale, "synchronized": synchronized, "dtype": precision, "name": name}
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
 
 
 class SpectralNormalization(layers.Wrapper):
@@ -87,8 +88,8 @@ def generator(
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
-    With `classes` the input is [z, label int32 (N,)], and a vector learned for each class stands beside z (Mirza and Osindero,
-    arXiv:1411.1784, 2014).
+    With `classes` the input is [z, label int32 (N,)], and a vector learned for each class is added to the first batch norm's
+    channels (its bias, of conditional batch norm: Dumoulin et al., arXiv:1610.07629, 2017).
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
     no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
@@ -107,14 +108,16 @@ def generator(
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
 
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
-    x = z
-    if classes:
-        # Of z's own size and scale, so that from the start the class says as much as z does.
-        meaning = layers.Embedding(classes, latent_dim, keras.initializers.RandomNormal(0.0, 1.0), dtype=precision, name="meaning")
-        x = layers.Concatenate(dtype=precision, name="z_and_class")([z, meaning(label)])
-    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(x)
+    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = layers.ReLU(dtype=precision, name="project_relu")(batch_norm(precision, synchronized, "project_norm")(x))
+    x = batch_norm(precision, synchronized, "project_norm", scale=not classes)(x)
+    if classes:
+        # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first layer, the classes outgrew
+        # it within 25 kimg of CIFAR-10, and a class was one picture: see tools/RECIPE.md.
+        meaning = layers.Embedding(classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning")
+        everywhere = layers.Reshape((1, 1, base), dtype=precision, name="everywhere")
+        x = layers.Add(dtype=precision, name="z_and_class")([x, everywhere(meaning(label))])
+    x = layers.ReLU(dtype=precision, name="project_relu")(x)
     for level, width in enumerate(reversed(inner)):
         x = double(x, width, f"up_{level}", use_bias=False)
         x = batch_norm(precision, synchronized, f"up_{level}_norm")(x)

@@ -126,12 +126,12 @@ def walk(generator, stops: np.ndarray, labels: np.ndarray | None, frames: int) -
     import keras
     import tensorflow as tf
 
-    path = latents.walk(stops, frames)
+    paths = [latents.walk(stops, frames)]
     if labels is not None:
-        meanings = np.asarray(generator.get_layer("meaning").embeddings)[labels]
-        path = np.concatenate([path, latents.walk(meanings, frames)], axis=-1)
-        generator = keras.Model(generator.get_layer("z_and_class").output, generator.output)
-    yield from images.draw(tf.function(generator), [path])
+        meaning = generator.get_layer("meaning")
+        paths.append(latents.walk(np.asarray(meaning.embeddings)[labels], frames))
+        generator = keras.Model([generator.inputs[0], meaning.output], generator.output)
+    yield from images.draw(tf.function(generator), paths)
 
 
 if __name__ == "__main__":
