@@ -102,8 +102,7 @@ def directions(generator, count: int = 6) -> np.ndarray:
     linear and z ~ N(0, I), no samples are needed: they are the eigenvectors of the squares of its weights (Shen and Zhou,
     "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021).
     """
-    latent_dim = generator.inputs[0].shape[1]
-    weights = np.asarray(generator.get_layer("project").kernel, np.float64)[:latent_dim]  # in generators of version 0.1.0 a class's rows came after those of z
+    weights = np.asarray(generator.get_layer("project").kernel, np.float64)  # (latent_dim, units)
     found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
     found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
     return found.round(6)

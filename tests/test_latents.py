@@ -69,15 +69,15 @@ def test_a_walk_closes():
 
 def test_directions_are_the_principal_components_of_the_first_layers_activations():
     latent_dim, units = 5, 40
-    kernel = np.random.default_rng(0).normal(size=(latent_dim + 3, units))  # of a class's three numbers as well
-    kernel[:latent_dim] *= np.array([1, 7, 1, 4, 2])[:, None]
-    layer, z_input = SimpleNamespace(kernel=kernel), SimpleNamespace(shape=(None, latent_dim))
-    found = directions(SimpleNamespace(inputs=[z_input], get_layer={"project": layer}.get), count=2)
+    kernel = np.random.default_rng(0).normal(size=(latent_dim, units))
+    kernel *= np.array([1, 7, 1, 4, 2])[:, None]
+    layer = SimpleNamespace(kernel=kernel)
+    found = directions(SimpleNamespace(get_layer={"project": layer}.get), count=2)
     np.testing.assert_allclose(found @ found.T, np.eye(2), atol=1e-5)
 
     # GANSpace: the components of many activations, and the z that each of them goes with by regression.
     z = latents(range(20_000), latent_dim).astype(np.float64)
-    activations = z @ kernel[:latent_dim]
+    activations = z @ kernel
     components = np.linalg.eigh(np.cov(activations.T))[1].T[::-1][:2]
     along = np.linalg.lstsq(activations @ components.T, z, rcond=None)[0]
     cosines = np.abs(np.sum(along * found, axis=1)) / np.linalg.norm(along, axis=1)

@@ -78,6 +78,16 @@ def test_conditional_networks_take_a_label_that_matters():
     np.testing.assert_allclose(logits[1] - logits[0], features[0] @ (meaning[1] - meaning[0]), rtol=1e-3, atol=1e-6)
 
 
+def test_what_z_says_keeps_its_size_whatever_the_classes_say():
+    """Or a generator learns to leave z out, and a class is one picture."""
+    G = generator((16, 16), 3, latent_dim=6, filters=4, classes=3)
+    G.get_layer("project").kernel.assign(G.get_layer("project").kernel * 10)
+    inputs = [np.random.default_rng(0).normal(size=(64, 6)).astype("float32"), np.arange(64) % 3]
+    of_z = keras.Model(G.inputs, G.get_layer("project_norm").output)(inputs, training=True).numpy()
+    np.testing.assert_allclose(of_z.std(axis=(0, 1, 2)), 1, atol=0.2)  # in the square root there is an epsilon
+    assert [weight.name for weight in G.get_layer("project_norm").trainable_weights] == ["beta"]
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_spectral_normalisation_divides_by_the_largest_singular_value(precision):
     plain = keras.layers.Conv2D(3, 4, 2, "same", kernel_initializer="glorot_normal", bias_initializer="ones", dtype=precision)
