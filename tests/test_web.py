@@ -3,9 +3,12 @@
 TEST_EVERYTHING=1 pytest tests/test_web.py         # needs chromium and npm; .ci/run installs both
 """
 
+import functools
+import http.server
 import os
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 from conftest import lively_generator
 
 from export import convert, parity, web
-from export.web.__main__ import main, server
+from export.web.__main__ import Handler, main, server
 from keras_dcgan import images
 from keras_dcgan.latents import latents, slerp
 
@@ -125,11 +128,21 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         assert download.value.suggested_filename == f"seed-{page.input_value('#seed')}.png"
 
 
+def wait_until_kept(page):
+    """Until all that an offline visit needs is in the cache, and somebody is there to look for it."""
+    kept = """async () => {
+        const kept = (await (await caches.open('keras-dcgan')).keys()).map((request) => request.url);
+        const needed = [location.href, ...performance.getEntriesByType('resource').map((entry) => entry.name)];
+        return navigator.serviceWorker.controller !== null && needed.every((url) => kept.includes(url)); }"""
+    end = time.monotonic() + 60
+    while not page.evaluate(kept):  # wait_for_function takes a promise for an answer: always yes (Playwright 1.65)
+        assert time.monotonic() < end
+        page.wait_for_timeout(100)
+
+
 def test_after_the_first_visit_it_works_offline(browser, address):
     with opened(browser, address, PHONE) as page:
-        page.wait_for_function("navigator.serviceWorker.controller !== null")
-        wasm = "async () => (await (await caches.open('keras-dcgan')).keys()).some((k) => k.url.endsWith('.wasm'))"
-        page.wait_for_function(wasm)
+        wait_until_kept(page)
         first = picture(page)
         page.context.set_offline(True)
         page.reload()
@@ -153,6 +166,53 @@ def test_without_npm_the_page_points_at_the_pinned_copy(tmp_path, monkeypatch):
     page = (tmp_path / "web" / "index.html").read_text()
     assert f"{web.CDN}/+esm" in page and f'LITERT_WASM = "{web.CDN}/wasm/"' in page and "./litert" not in page
     assert sorted(path.name for path in (tmp_path / "web").iterdir()) == sorted(web.PAGE)
+
+
+@pytest.fixture
+def cdn(out, tmp_path):
+    """The address of another origin, which serves LiteRT.js as jsDelivr does: `+esm` is a package whose imports are paths there."""
+    runtime, packages = out / "web" / "litert", tmp_path / "cdn" / "npm" / "@litertjs"
+    shutil.copytree(runtime, packages / "core" / "wasm")
+    (packages / "wasm-utils").mkdir()
+    (packages / "wasm-utils" / "+esm").write_bytes((runtime / "wasm-utils.js").read_bytes())
+    core = (runtime / "index.js").read_text().replace('"@litertjs/wasm-utils"', '"/npm/@litertjs/wasm-utils/+esm"')
+    (packages / "core" / "+esm").write_text(core)
+
+    class Cdn(Handler):
+        extensions_map = Handler.extensions_map | {"": "text/javascript"}
+
+        def end_headers(self):
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.send_header("Cross-Origin-Resource-Policy", "cross-origin")
+            super().end_headers()
+
+    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Cdn, directory=str(tmp_path / "cdn")))
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{serving.server_port}/npm/@litertjs/core"
+    serving.shutdown()
+
+
+def test_with_the_runtime_from_elsewhere_it_draws_and_works_offline_too(browser, out, cdn, tmp_path, monkeypatch):
+    export = shutil.copytree(out, tmp_path / "export")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no npm
+    monkeypatch.setattr(web, "CDN", cdn)
+    assert not web.install(export)
+    serving = server(export, 0)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    page = browser.new_context().new_page()
+    page.route(f"{cdn}/**", lambda route: route.abort())
+    page.goto(f"http://127.0.0.1:{serving.server_port}/web/")
+    page.wait_for_selector("#problem:not(:empty)")
+    assert "LiteRT.js, which draws here, could not be fetched" in page.text_content("#problem")
+    page.unroute(f"{cdn}/**")
+    page.reload()
+    page.wait_for_selector("body[data-ready='0']", timeout=60_000)
+    wait_until_kept(page)
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("body[data-ready='0']", timeout=60_000)
+    page.context.close()
+    serving.shutdown()
 
 
 def test_no_page_no_server(tmp_path, capsys):

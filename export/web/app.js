@@ -146,7 +146,7 @@ async function keepForOffline() {
   await navigator.serviceWorker?.register('sw.js');
   const cache = await caches.open('keras-dcgan');
   const fetched = performance.getEntriesByType('resource').map((entry) => entry.name);
-  await cache.addAll([location.pathname, ...new Set(fetched.filter((url) => url.startsWith(location.origin)))]);
+  await cache.addAll([location.pathname, ...new Set(fetched)]);
 }
 
 start().catch((error) => problem(error.message ?? error));

@@ -1,11 +1,11 @@
-// After the first visit the page works offline: every file of this site that it has fetched is kept, and renewed when there is a network.
+// After the first visit the page works offline: every file that it has fetched is kept, and renewed when there is a network.
 
 const CACHE = 'keras-dcgan';
 
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener('fetch', (event) => {
-  if (event.request.method !== 'GET' || new URL(event.request.url).origin !== location.origin) return;
+  if (event.request.method !== 'GET') return;
   event.respondWith((async () => {
     const cache = await caches.open(CACHE);
     try {
