@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, images, latents
+from keras_dcgan import blend, cli, data, images, latents
 from keras_dcgan.config import number, one_of
 
 NEEDS = {"project": None, "inpaint": "mask", "superres": "factor", "denoise": "sigma", "interpolate": None}  # task: its own flag
@@ -37,33 +37,25 @@ def main(arguments: list[str] | None = None) -> int:
     observed = degrade(images.from_uint8(given)).numpy()
     effort = {"restarts": flags.restarts, "steps": flags.steps, "seed": flags.seed}
     z, labels = inversion.invert(generator, observed, degrade, labels, **effort, show=progress("z"))
-    found = inversion.draw(generator, z, labels).numpy()
+    found = drawn = inversion.draw(generator, z, labels).numpy()
+    noise = 2 * (flags.sigma or 0) / 255  # pictures go from -1 to 1
     if flags.tune:
-        noise = 2 * (flags.sigma or 0) / 255  # pictures go from -1 to 1
         inversion.tune(generator, z, observed, degrade, labels, steps=flags.tune, enough=noise**2, show=progress("weights"))
-    drawn = inversion.draw(generator, z, labels).numpy()
+        drawn = inversion.draw(generator, z, labels).numpy()
     for i, file in enumerate(flags.image):
         before, after = (10 * np.log10(4 / np.mean((degrade(part) - observed)[i] ** 2)) for part in (found, drawn))
         named = "" if labels is None else f" as {classes[labels[i]]}"
         print(f"{file}: G(z){named} is {before:.1f} dB from it{f', with tuned weights {after:.1f} dB' if flags.tune else ''}")
     result = drawn
     if flags.task == "inpaint":
-        result = inversion.seamless(images.from_uint8(given), drawn, hole)
+        result = blend.seamless(images.from_uint8(given[0]), drawn[0], hole)[np.newaxis]
         given[:, hole] = 127
     elif flags.task == "superres":
-        result = inversion.consistent(drawn, observed, degrade)
+        result = blend.sharpened(observed[0], drawn[0])[np.newaxis]
         given = given.repeat(int(flags.factor), axis=1).repeat(int(flags.factor), axis=2)
-    out = Path(flags.out)
-    if flags.task == "interpolate":
-        walk = latents.walk(z, FRAMES_A_LEG)
-        inputs = [walk] if labels is None else [walk, np.full(len(walk), labels[0])]
-        images.save_animation(np.stack(list(images.draw(generator, inputs))), out, FRAMES_A_LEG)
-    else:
-        images.save(images.to_uint8(result[0]), out)
-    files = [out, out.with_name(f"{out.stem}-z.npy"), out.with_name(f"{out.stem}-compared.png")]
-    latents.save(z, files[1])
-    side_by_side = np.stack([given, images.to_uint8(found), images.to_uint8(result)], axis=1)
-    images.save(images.grid(side_by_side.reshape(-1, *found.shape[1:]), columns=3), files[2])
+    elif flags.task == "denoise":
+        result = blend.denoised(observed[0], drawn[0], noise)[np.newaxis]
+    files = write(Path(flags.out), flags.task, generator, z, labels, [given, images.to_uint8(found), images.to_uint8(result)])
     print(f"{', '.join(map(str, files))} in {time.monotonic() - start:.0f} s")
     return 0
 
@@ -89,8 +81,8 @@ def parser() -> cli.Parser:
     restarts, steps = (cli.flag_type(number(1, most, kind=int)) for most in (1000, 10**6))
     result.add_argument("--restarts", type=restarts, default=16, metavar="N", help="latents to start from; the best is kept [16]")
     result.add_argument("--steps", type=steps, default=300, metavar="N", help="of each of them [300]")
-    about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [100]"
-    result.add_argument("--tune", type=steps, nargs="?", const=100, metavar="N", help=about)
+    about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [40]"
+    result.add_argument("--tune", type=steps, nargs="?", const=40, metavar="N", help=about)
     return result
 
 
@@ -146,6 +138,20 @@ def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
         found = "white" if hole.all() else "black"
         raise ValueError(f"--mask: expected black where to keep the picture and white where not, received all {found}")
     return np.stack(pictures), hole
+
+
+def write(out: Path, task: str, generator, z: np.ndarray, labels: np.ndarray | None, columns: list[np.ndarray]) -> list[Path]:
+    """The result, which is the last of the columns or a walk; the latents; and all columns side by side. -> their names."""
+    if task == "interpolate":
+        walk = latents.walk(z, FRAMES_A_LEG)
+        inputs = [walk] if labels is None else [walk, labels[:1].repeat(len(walk))]
+        images.save_animation(np.stack(list(images.draw(generator, inputs))), out, FRAMES_A_LEG)
+    else:
+        images.save(columns[-1][0], out)
+    files = [out, out.with_name(f"{out.stem}-z.npy"), out.with_name(f"{out.stem}-compared.png")]
+    latents.save(z, files[1])
+    images.save(images.grid(np.concatenate(list(zip(*columns))), columns=len(columns)), files[2])
+    return files
 
 
 def progress(what: str) -> Callable[[float], None]:

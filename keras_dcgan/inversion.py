@@ -1,9 +1,9 @@
-"""GAN inversion: the latent whose picture, degraded as the observed one was, comes nearest to it; and how the two are joined.
+"""GAN inversion: the latent whose picture, degraded as the observed one was, comes nearest to it.
 
-    degrade = known(hole)                                          # or reduced((32, 32)): what has happened to the picture
+    degrade = known(hole)                                     # or reduced((32, 32)): what has happened to the picture
     z, labels = invert(generator, degrade(picture), degrade)
-    tune(generator, z, degrade(picture), degrade, steps=100)       # if wanted: the weights as well
-    whole = seamless(picture, draw(generator, z), hole)
+    tune(generator, z, degrade(picture), degrade, steps=40)   # if wanted: the weights as well
+    restored = draw(generator, z)
 
 Pictures are float32 (N, height, width, C) in [-1, 1]; `observed` is always what degrade() makes of such.
 """
@@ -18,7 +18,7 @@ from keras_dcgan.latents import latents
 
 RATE = 0.1  # Adam's, of latents; their components are about 1
 TUNE_RATE = 3e-4  # of weights; at 1e-3 what was not observed fell apart
-PRIOR = 0.01  # weight of improbability() beside a mean squared error
+PRIOR = 0.03  # weight of improbability(): with more, held-out pictures fare 0.1 dB better, and those drawn by G 10 dB worse
 STRIDE = 10  # steps between two looks at the clock
 
 
@@ -130,34 +130,3 @@ def tune(
         if step() <= enough:
             break
         show((done + 1) / steps)
-
-
-def seamless(picture: np.ndarray, drawn: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """`picture`, and in its hole, bool (height, width), the gradients of `drawn`: no seam where the two differ in brightness.
-
-    Poisson blending (Perez et al., SIGGRAPH 2003) in its equal form: `drawn` plus a membrane that is harmonic in the hole and meets
-    the difference of the two around it. By conjugate gradients; the membrane is free where the hole meets the picture's edge.
-    """
-    inside = hole[..., np.newaxis].astype(np.float32)
-
-    def laplacian(x):
-        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "edge")
-        here, beside = x[:, 1:-1, 1:-1], (x[:, :-2, 1:-1], x[:, 2:, 1:-1], x[:, 1:-1, :-2], x[:, 1:-1, 2:])
-        return inside * (4 * here - sum(beside))
-
-    membrane = (1 - inside) * (picture - drawn)
-    rest = direction = -laplacian(membrane)
-    size = np.sum(rest**2)
-    while size > 1e-6:
-        image = laplacian(direction)
-        length = size / np.sum(direction * image)
-        membrane, rest = membrane + length * direction, rest - length * image
-        before, size = size, np.sum(rest**2)
-        direction = rest + size / before * direction
-    return drawn + membrane
-
-
-def consistent(drawn: np.ndarray, observed: np.ndarray, degrade: Callable) -> np.ndarray:
-    """`drawn` (N, ...) and, enlarged, what it lacks of `observed` when reduced: the coarse from one, the fine from the other."""
-    lacking = observed - degrade(drawn)
-    return drawn + tf.image.resize(lacking, drawn.shape[1:3], "bicubic").numpy()

@@ -3,6 +3,7 @@
 import json
 import re
 
+import keras
 import numpy as np
 import pytest
 from conftest import lively_generator
@@ -12,11 +13,12 @@ from keras_dcgan import edit, images, latents
 from keras_dcgan.config import SCHEMA, TrainConfig
 
 LATENT_DIM = 8
-QUICK = ["--restarts", "6", "--steps", "60"]
+QUICK = ["--restarts", "4", "--steps", "60"]
 
 
 def make_run(folder, classes=(), **options):
     """As much of a run directory as is read, and beside it what it draws of the seeds 100 and 101, as PNG and as an array."""
+    keras.utils.set_random_seed(0)
     generator = lively_generator((16, 24), latent_dim=LATENT_DIM, classes=len(classes), **options)
     generator.trainable = False  # as a run's moving average is
     generator.save(folder / "generator.keras")
@@ -56,19 +58,16 @@ def test_project_finds_its_own_picture_which_sample_then_draws_again(run, editin
     done = editing("project")
     assert (done.returncode, done.stderr) == (0, "")
     assert float(re.search(r"a\.png: G\(z\) is ([\d.]+) dB from it\n", done.stdout)[1]) > 30
-    names = ["out-compared.png", "out-z.npy", "out.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out-compared.png", "out-z.npy", "out.png"]
     result, compared = read(tmp_path / "out.png"), read(tmp_path / "out-compared.png")
     assert np.abs(result - run[1][0]).mean() < 4
     np.testing.assert_array_equal(compared, np.concatenate([run[1][0], result, result], axis=1))
     done = command("keras_dcgan.sample", "--run", run[0], "--latent", tmp_path / "out-z.npy", "--out", tmp_path / "drawn")
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(read(tmp_path / "drawn" / "latent-0000.png"), result, atol=1)
-    before = [(tmp_path / name).read_bytes() for name in names]
-    assert editing("project").returncode == 0
-    assert [(tmp_path / name).read_bytes() for name in names] == before
-    assert editing("project", "--seed", "1").returncode == 0
-    assert (tmp_path / "out-z.npy").read_bytes() != before[1]
+    z = np.load(tmp_path / "out-z.npy")
+    assert editing("project", "--seed", "1", quick=["--restarts", "1", "--steps", "1"]).returncode == 0
+    assert np.abs(np.load(tmp_path / "out-z.npy") - z).max() > 0.1
 
 
 def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editing, tmp_path):
@@ -76,9 +75,8 @@ def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editi
     hole = np.zeros((16, 24), bool)
     hole[4:12, 6:18] = True
     spoilt = np.where(hole[..., None], 255, picture).astype(np.uint8)
-    images.save(
-        spoilt.repeat(3, axis=0).repeat(3, axis=1), tmp_path / "large.png"
-    )  # a picture of any size, and a mask of that size
+    # A picture of any size, and a mask of that size.
+    images.save(spoilt.repeat(3, axis=0).repeat(3, axis=1), tmp_path / "large.png")
     Image.fromarray(hole).resize((72, 48)).save(tmp_path / "mask.png")
     done = editing("inpaint", "--mask", tmp_path / "mask.png", image=[tmp_path / "large.png"])
     assert done.returncode == 0, done.stderr
@@ -86,7 +84,8 @@ def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editi
     result = read(tmp_path / "out.png")
     untouched = (result == prepared).all(axis=-1)
     assert untouched[:2].all() and untouched[:, :4].all() and not untouched[hole].any()
-    assert np.abs(result - picture)[hole].mean() < 12
+    grey = np.abs(picture[~hole].mean(axis=0) - picture)[hole].mean()
+    assert np.abs(result - picture)[hole].mean() < grey / 2
     shown = read(tmp_path / "out-compared.png")[:, :24]
     assert (shown[hole] == 127).all() and (shown[:2] == prepared[:2]).all()
 
