@@ -61,17 +61,21 @@ class SpectralNormalization(layers.Wrapper):
         shape, name = (self.layer.filters,), "direction"
         self.direction = self.add_weight(shape, "random_normal", trainable=False, aggregation="only_first_replica", name=name)
 
-    def call(self, inputs, training=False):
+    def divided(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """-> the kernel divided by its largest singular value, and the direction after this step."""
         kernel = tf.convert_to_tensor(self.layer.kernel)
         matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
         left = tf.math.l2_normalize(tf.linalg.matvec(matrix, tf.convert_to_tensor(self.direction)))
         right = tf.math.l2_normalize(tf.linalg.matvec(matrix, left, transpose_a=True))
         left, right = tf.stop_gradient(left), tf.stop_gradient(right)
+        return kernel / tf.tensordot(left, tf.linalg.matvec(matrix, right), 1), right
+
+    def call(self, inputs, training=False):
+        kernel, direction = self.divided()
         if training:
-            self.direction.assign(right)
-        largest = tf.tensordot(left, tf.linalg.matvec(matrix, right), 1)
+            self.direction.assign(direction)
         arithmetic = self.layer.compute_dtype
-        outputs = self.layer.convolution_op(tf.cast(inputs, arithmetic), tf.cast(kernel / largest, arithmetic))
+        outputs = self.layer.convolution_op(tf.cast(inputs, arithmetic), tf.cast(kernel, arithmetic))
         return outputs + tf.cast(self.layer.bias, arithmetic) if self.layer.use_bias else outputs
 
 
@@ -172,3 +176,19 @@ def discriminator(
     match = layers.Dot(1, dtype="float32", name="match")([features, meaning])
     match = layers.Rescaling(float(grid[0] * grid[1]), dtype="float32", name="match_sum")(match)  # the paper sums over the grid
     return keras.Model([images, label], layers.Add(dtype="float32", name="sum")([logits, match]), name="discriminator")
+
+
+def plain(network: keras.Model) -> keras.Model:
+    """The same with ordinary convolutions in place of spectrally normalised ones, for use: its file loads without this package."""
+
+    def clone(layer):
+        layer = layer.layer if isinstance(layer, SpectralNormalization) else layer
+        return type(layer).from_config(layer.get_config())
+
+    result = keras.models.clone_model(network, clone_function=clone)
+    for layer in network.layers:
+        if isinstance(layer, SpectralNormalization):
+            result.get_layer(layer.layer.name).set_weights([layer.divided()[0], *layer.layer.get_weights()[1:]])
+        else:
+            result.get_layer(layer.name).set_weights(layer.get_weights())
+    return result

@@ -28,7 +28,7 @@ from keras_dcgan.augment import POLICIES
 from keras_dcgan.config import SCHEMA, TrainConfig, as_text, choices, differences
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
-from keras_dcgan.models import discriminator, generator
+from keras_dcgan.models import discriminator, generator, plain
 
 ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
@@ -72,12 +72,12 @@ def _of_data(path: str | Path, name: str):
 
 
 def load_discriminator(path: str | Path) -> keras.Model:
-    """The run's newest discriminator, float32: images in [-1, 1], or [images, label] -> logits."""
+    """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""
     config = load_config(path)
     channels, classes = _of_data(path, "channels"), len(load_classes(path))
     network = discriminator(config.size, channels, config.filters, classes, config.d_norm)
     load_networks(path, discriminator=network)
-    return network
+    return plain(network)
 
 
 def load_networks(path: str | Path, **networks: keras.Model):
