@@ -1,6 +1,6 @@
 """Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
 
-    python -m tools.bench data|train|quality [--json F]
+    python -m tools.bench data|train|quality|edit [--json F]
 
 Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
 """
@@ -11,7 +11,7 @@ import pathlib
 
 from keras_dcgan import cli
 
-BENCHES = ("data", "train", "quality")
+BENCHES = ("data", "train", "quality", "edit")
 
 
 def main():
