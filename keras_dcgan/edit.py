@@ -79,7 +79,7 @@ def parser() -> cli.Parser:
         "--seed", type=cli.flag_type(number(0, 10**6, kind=int)), default=0, metavar="N", help="of the restarts [0]"
     )
     restarts, steps = (cli.flag_type(number(1, most, kind=int)) for most in (1000, 10**6))
-    result.add_argument("--restarts", type=restarts, default=16, metavar="N", help="latents to start from; the best is kept [16]")
+    result.add_argument("--restarts", type=restarts, default=8, metavar="N", help="latents to start from; the best is kept [8]")
     result.add_argument("--steps", type=steps, default=300, metavar="N", help="of each of them [300]")
     about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [40]"
     result.add_argument("--tune", type=steps, nargs="?", const=40, metavar="N", help=about)

@@ -49,7 +49,7 @@ def invert(
     degrade: Callable,
     labels: np.ndarray | None = None,
     *,
-    restarts: int = 16,
+    restarts: int = 8,
     steps: int = 300,
     seed: int = 0,
     show: Callable[[float], None] = lambda share: None,
@@ -122,8 +122,7 @@ def tune(
     def step():
         with tf.GradientTape() as tape:
             error = tf.reduce_mean(errors(generator, z, labels, observed, degrade))
-        if error > enough:
-            optimizer.apply(tape.gradient(error, weights), weights)
+        optimizer.apply(tape.gradient(error, weights), weights)
         return error
 
     for done in range(steps):

@@ -1,6 +1,6 @@
 """Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
 
-    python -m tools.bench data|train|fit|startup|edge|quality [--json F]
+BENCHES = ("data", "train", "fit", "startup", "edge", "edit", "quality")
 
 Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
 """
@@ -11,7 +11,7 @@ import pathlib
 
 from keras_dcgan import cli
 
-BENCHES = ("data", "train", "fit", "startup", "edge", "quality")
+BENCHES = ("data", "train", "fit", "startup", "edge", "edit", "quality")
 
 
 def main():
