@@ -1,6 +1,6 @@
 """Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
 
-BENCHES = ("data", "train", "fit", "startup", "edge", "edit", "quality")
+    python -m tools.bench data|train|fit|startup|edge|edit|quality [--json F]
 
 Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
 """
