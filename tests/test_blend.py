@@ -32,3 +32,8 @@ def test_noise_beside_the_drawn_picture_is_left_out_and_all_else_is_kept():
     left = blend.denoised(drawn + waves + noise, drawn, 0.2) - drawn
     assert np.std(left - waves) < np.std(noise) / 3
     assert np.std(blend.denoised(drawn + noise, drawn, 0.2) - drawn) < np.std(noise) / 3
+    as_strong = random.normal(0, 0.2, drawn.shape).astype(
+        np.float32
+    )  # no filter can tell it from the noise: half of the sum is kept
+    kept = blend.denoised(drawn + as_strong + noise, drawn, 0.2) - drawn
+    assert np.sum(kept * (as_strong + noise)) / np.sum((as_strong + noise) ** 2) == pytest.approx(0.5, abs=0.05)

@@ -46,12 +46,13 @@ def test_a_hole_is_filled_better_than_with_the_mean_or_with_what_is_nearest(gene
     hole = np.zeros((16, 16), bool)
     hole[4:12, 4:12] = True
     degrade = inversion.known(hole)
-    z, _ = inversion.invert(generator, degrade(pictures).numpy(), degrade, **EFFORT)
+    seen = np.where(hole[..., np.newaxis], 0, pictures)
+    z, _ = inversion.invert(generator, degrade(seen).numpy(), degrade, **EFFORT)
     drawn = inversion.draw(generator, z).numpy()
     rows, columns = np.mgrid[:16, :16]
     ring = np.argwhere(~hole)
     nearest = ring[((ring[:, None] - np.argwhere(hole)) ** 2).sum(-1).argmin(axis=0)]
-    for filled, picture in zip(map(seamless, pictures, drawn, [hole] * 2), pictures):
+    for filled, picture in zip(map(seamless, seen, drawn, [hole] * 2), pictures):
         for fill in (picture[~hole].mean(axis=0), picture[tuple(nearest.T)]):
             assert decibels(filled[hole], picture[hole]) > decibels(fill, picture[hole]) + 6
 
@@ -81,7 +82,6 @@ def test_it_gives_the_same_again_and_pictures_do_not_disturb_each_other(generato
     np.testing.assert_array_equal(both, again)
     alone = inversion.invert(generator, pictures[1:], whole, restarts=2, steps=10)[0]
     np.testing.assert_allclose(alone[0], both[1], atol=1e-3)
-    assert np.abs(inversion.invert(generator, pictures, whole, restarts=2, steps=10, seed=1)[0] - both).max() > 0.1
 
 
 def test_the_likeliest_length_is_that_of_the_chi_distribution():
