@@ -20,6 +20,9 @@ def start(threads: int = 0, deterministic: bool = False):
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
+    if not gpus:
+        # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and changes nothing (2.21).
+        tf.config.optimizer.set_experimental_options({"remapping": False})
     if deterministic and gpus:  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
         tf.config.experimental.enable_op_determinism()
 

@@ -15,7 +15,7 @@ os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_
 
 
 # A learning rate at which ten steps are enough to draw more than grey.
-SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01"]
+SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01", "--decay", "0"]
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:

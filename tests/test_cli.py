@@ -229,7 +229,7 @@ def test_sample_draws_given_latents(run, tmp_path, command):
             "--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder",
         ),
         (["--run", "nowhere", "--seeds", "1", "--latent", "z.npy", "--out", "a.png"], "--latent: not allowed with"),
-        (["--run", "nowhere", "--out", "a.png"], "one of the arguments --seeds --latent is required"),
+        (["--run", "nowhere", "--out", "a.png"], "one of the arguments --seeds --per-class --latent is required"),
     ],
 )
 def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, command):

@@ -31,7 +31,7 @@ def test_chunks_change_nothing(monkeypatch):
     pictures = discs(7, size=32)
     whole = embeddings.load("random")(pictures)
     monkeypatch.setattr(embeddings, "CHUNK", 3)
-    np.testing.assert_allclose(embeddings.load("random")(pictures), whole, rtol=1e-5)
+    np.testing.assert_allclose(embeddings.load("random")(pictures), whole, rtol=1e-4, atol=1e-6)
 
 
 def test_any_model_from_images_to_vectors_will_do(tmp_path):
