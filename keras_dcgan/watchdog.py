@@ -15,6 +15,7 @@ from keras_dcgan import images, metrics
 
 PATIENCE = 3  # ticks in a row: one bad one happens in healthy runs
 COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 after their first ticks
+IMPROVED = 0.999  # times the best distance so far: a generator that hardly moves drifts by less
 LOST = 2.0  # times the best distance so far
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
 WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
@@ -49,7 +50,7 @@ def alarms(rows: list[dict]) -> dict[str, str]:
     if not before:
         return {}
     best = min((row["swd"] for row in before if "swd" in row), default=None)
-    if best is not None and any(row["swd"] < best for row in recent):
+    if best is not None and any(row["swd"] < IMPROVED * best for row in recent):
         return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
     found = {}
     if all(row.get("spread", 1) < COLLAPSED for row in recent):

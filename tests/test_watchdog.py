@@ -40,6 +40,8 @@ def rows(**columns):
         (rows(swd=[50, 60, 60, 60], g_loss=[9, 101, -101, 999]), {"losses exploded"}),
         (rows(swd=[50, 60, 60, 60], d_loss=[9, 101, 99, 999]), set()),
         (rows(swd=[50, 50, 50, 50], spread=[0, 0, 0, 0]), {"collapse"}),  # as bad as ever is no improvement
+        (rows(swd=[50, 49.99, 49.98, 49.97], spread=[0, 0, 0, 0]), {"collapse"}),  # nor is a drift
+        (rows(swd=[50, 49.9, 50, 50], spread=[0, 0, 0, 0]), set()),
     ],
 )
 def test_alarms_have_names_and_patience(history, expected):

@@ -1,6 +1,6 @@
 """Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
 
-    python -m tools.bench data|train|fit|startup|edge|edit|quality [--json F]
+    python -m tools.bench data|train|fit|memory|startup|edge|edit|quality [--json F]
 
 Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
 """
@@ -8,10 +8,12 @@ Repeats alternate between the contestants, and the figure is the median: other p
 import importlib
 import json
 import pathlib
+import re
+import sys
 
 from keras_dcgan import cli
 
-BENCHES = ("data", "train", "fit", "startup", "edge", "edit", "quality")
+BENCHES = ("data", "train", "fit", "memory", "startup", "edge", "edit", "quality")
 
 
 def main():
@@ -26,7 +28,8 @@ def main():
     args = parser.parse_args()
     from tools.bench import timing
 
-    figures = args.bench.measure(args) | {"machine": timing.machine()}
+    command = re.sub(r" --json[= ]\S+", "", " ".join(["python -m tools.bench", *sys.argv[1:]]))
+    figures = args.bench.measure(args) | {"bench": args.what, "command": command, "machine": timing.machine()}
     for name, value in figures.items():
         print(f"{name:60} {value:,.3f}" if isinstance(value, float) else f"{name:60} {value}")
     if args.json:

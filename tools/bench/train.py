@@ -32,7 +32,7 @@ def measure(args) -> dict:
     figures = {f"{name}_img_per_s": args.batch / value for name, value in seconds.items() if not name.startswith("peak")}
     figures |= {f"{name}_absent": "it failed" for name, values in times.items() if not values}
     work = 2 * multiply_adds(args.size, args.filters)
-    figures["step_gflop_per_image"] = work / 1e9
+    figures |= {"step_gflop_per_image": work / 1e9, "size": args.size, "filters": args.filters, "batch": args.batch}
     for name, value in seconds.items():
         if name.startswith("peak"):
             figures[f"{name}_gflop_per_s"] = 2 * peers.PEAK_SIDE**3 / value / 1e9

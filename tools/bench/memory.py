@@ -1,0 +1,53 @@
+"""`python -m tools.bench memory`: what a whole training holds in memory, by the number of images and by the time. 10 minutes."""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_dcgan.cli import flag_type
+from keras_dcgan.config import number
+
+COUNTS = (2_000, 50_000)
+SIZE, FILTERS, BATCH = 64, 64, 64
+
+
+def arguments(parser):
+    parser.add_argument("--minutes", type=flag_type(number(1)), default=5, metavar="M", help="of training, for each number [5]")
+
+
+def measure(args) -> dict:
+    figures = {}
+    for count in COUNTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            np.save(f"{scratch}/images.npy", np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8))
+            seconds, held, peak = watch(Path(scratch), 60 * args.minutes)
+        half = len(seconds) // 2  # by then it is compiled, and has seen a tick
+        slope, _ = np.polyfit(seconds[half:], held[half:], 1)
+        figures |= {f"{count}_images_peak_mb": peak, f"{count}_images_growth_mb_per_hour": 3600 * slope}
+    return figures | {"minutes": args.minutes, "size": SIZE, "filters": FILTERS, "batch": BATCH}
+
+
+def watch(scratch: Path, duration: float) -> tuple[list[float], list[float], float]:
+    """-> seconds, MB of its own at each of them, and the most that was resident, mapped files included."""
+    paths = ["--data", scratch / "images.npy", "--cache", scratch, "--run", scratch / "run"]
+    shape = ["--size", SIZE, "--filters", FILTERS, "--batch", BATCH, "--tick-kimg", 2]
+    command = [sys.executable, "-m", "keras_dcgan.fit", *paths, *shape]
+    training = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+    began, seconds, held, peak = time.monotonic(), [], [], 0.0
+    while time.monotonic() - began < duration:
+        time.sleep(1)
+        if training.poll() is not None:
+            raise RuntimeError(f"expected a training that goes on, received exit status {training.returncode}")
+        status = dict(re.findall(r"(\w+):\s+(\d+) kB", Path(f"/proc/{training.pid}/status").read_text()))
+        seconds.append(time.monotonic() - began)
+        held.append(int(status["RssAnon"]) / 1000)
+        peak = int(status["VmHWM"]) / 1000
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    return seconds, held, peak

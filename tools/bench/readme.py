@@ -1,0 +1,119 @@
+"""`python -m tools.bench.readme docs/bench/*.json`: writes what the benches found into the README, between its two marks.
+
+Each file is what `python -m tools.bench VERB --json F` left. What was not measured is not in the tables.
+"""
+
+import json
+import pathlib
+import sys
+
+README = pathlib.Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- written by tools.bench.readme -->\n", "<!-- until here -->\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    records = [json.loads(pathlib.Path(name).read_text()) for name in arguments or sys.argv[1:]]
+    before, _, rest = README.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    README.write_text(before + BEGIN + section(records) + END + after)
+    return 0
+
+
+def section(records: list[dict]) -> str:
+    """The records of all verbs -> markdown. Records of one verb become rows of one table."""
+    found = [write([record for record in records if record["bench"] == name]) for name, write in TABLES.items()]
+    return "\n".join(["", *(text for text in found if text)]) + "\n"
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def caption(records: list[dict]) -> str:
+    commands = ", ".join(f"`{record['command']}`" for record in records)
+    return f"\n*{commands} on {records[0]['machine'].partition(', load')[0]}.*\n"
+
+
+def step(records: list[dict]) -> str:
+    """Against others, and how it grows."""
+    raced = sorted((record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"])
+    rows = []
+    for record in raced:
+        ours = "ours_auto" if record.get("ours_auto_img_per_s", 0) > record["ours_float32_img_per_s"] else "ours_float32"
+        best = next(name for name in record if name.startswith(f"{ours}_times_best_of_torch"))
+        peak = f"{ours}_share_of_peak_{'bfloat16' if ours == 'ours_auto' else 'float32'}"
+        rows.append(
+            [
+                f"{record['size']}x{record['size']}",
+                f"{record[ours + '_img_per_s']:.0f} images/s, {ours.removeprefix('ours_')}",
+                f"{record['torch_img_per_s']:.0f}, **{record[ours + '_times_torch']:.2f}x**",
+                f"**{record[best]:.2f}x** ({best.partition('(torch_')[2][:-1].replace('_', ' ')})",
+                f"{record['keras_as_usual_img_per_s']:.0f}, **{record[ours + '_times_keras_as_usual']:.2f}x**",
+                f"{record[peak]:.0%}",
+            ]
+        )
+    header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of the cores' peak"]
+    alone = sorted(
+        (record for record in records if "torch_img_per_s" not in record), key=lambda record: record["step_gflop_per_image"]
+    )
+    growth = [
+        [
+            f"{record['size']}x{record['size']}",
+            record["filters"],
+            record["batch"],
+            f"{record['step_gflop_per_image']:.1f}",
+            f"{record['ours_float32_img_per_s']:.1f}",
+            f"{1000 / record['ours_float32_img_per_s'] / 60:.1f} min",
+        ]
+        for record in alone
+    ]
+    text = table(header, rows) + caption(raced) if raced else ""
+    if growth:
+        text += "\n" + table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], growth) + caption(alone)
+    return text
+
+
+def startup(records: list[dict]) -> str:
+    names = {
+        "fit_help_s": "`fit --help`",
+        "fit_to_its_first_step_s": "`fit` on prepared data, to its first finished step",
+        "import_of_tensorflow_and_keras_s": "of which the import of TensorFlow and Keras",
+        "sample_one_picture_s": "`sample`, to the first picture",
+        "edge_sample_16_pictures_s": "`edge_sample.py`, 16 pictures",
+    }
+    rows = [[text, f"{record[name]:.2f} s"] for record in records[-1:] for name, text in names.items()]
+    return table(["from the command to", "64x64, 64 filters"], rows) + caption(records) if rows else ""
+
+
+def memory(records: list[dict]) -> str:
+    rows = []
+    for record in records[-1:]:
+        for count in (2_000, 50_000):
+            peak, growth = (record[f"{count}_images_{name}"] for name in ("peak_mb", "growth_mb_per_hour"))
+            rows.append([f"`fit`, {count:,} images", f"{peak / 1000:.2f} GB", f"{growth:+.0f} MB an hour"])
+    return table(["memory", "at most", "growth"], rows) + caption(records) if rows else ""
+
+
+def edge(records: list[dict]) -> str:
+    text = ""
+    for record in records[-1:]:
+        files = [name.removesuffix("_mb") for name in record if name.endswith("_mb")]
+        rows = [
+            [f"`generator_{name}.tflite`", f"{record[f'{name}_mb']:.2f}"]
+            + [f"{record[f'{name}_{threads}_ms']:.2f}" for threads in ("1_thread", "2_threads")]
+            for name in files
+        ]
+        peers = [name for name in record if name.endswith("_ms") and not name.startswith(tuple(files))]
+        rows += [
+            [name.removesuffix("_ms").replace("_", " "), "", f"{record[name]:.2f}", ""] for name in sorted(peers, key=record.get)
+        ]
+        text = table(["drawing one image", "MB", "ms, 1 thread", "ms, 2 threads"], rows) + caption(records)
+    return text
+
+
+TABLES = {"train": step, "startup": startup, "memory": memory, "edge": edge}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
