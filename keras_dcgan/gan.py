@@ -28,7 +28,8 @@ EMA_RAMP = 0.05  # the average's half-life is at most this share of the images s
 
 
 class DCGAN(keras.Model):
-    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits); conditional ones take a label too.
+    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits); conditional ones take a label too, and
+    the discriminator guesses it: D learns the classes of real images, G to be taken for the class that was asked for.
 
     `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the exponential moving average
     of the weights. Its batch-norm statistics `settle` takes anew, before it is to draw.
@@ -127,24 +128,29 @@ class DCGAN(keras.Model):
         z = self._latents(tf.shape(images)[0], replica)
 
         def judge(pictures, purpose):
+            """-> logits, and how far D is from finding the class that the pictures are of."""
             seen = self._augmented(pictures, purpose, replica)
-            return self.discriminator([seen, *labels] if labels else seen, training=True)
+            if not labels:
+                return self.discriminator(seen, training=True), 0.0
+            logits, guesses = self.discriminator([seen, *labels], training=True)
+            return logits, tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels[0], guesses))
 
         with tf.GradientTape() as g_tape:
             fakes = self.generator([z, *labels] if labels else z, training=True)
             with tf.GradientTape() as d_tape:
                 # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
-                real_logits = judge(real, 0)
-                fake_logits = judge(tf.stop_gradient(fakes), 1)
+                real_logits, class_loss = judge(real, 0)
+                fake_logits, _ = judge(tf.stop_gradient(fakes), 1)
                 d_loss = self.objective.discriminator(real_logits, fake_logits)
                 penalty = self._penalty(judge, real, tf.stop_gradient(fakes)) if self.r1 or self.r2 else 0.0
                 # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
-                d_scaled = self.d_optimizer.scale_loss((d_loss + penalty) / replicas)
+                d_scaled = self.d_optimizer.scale_loss((d_loss + class_loss + penalty) / replicas)
             d_weights = self.discriminator.trainable_variables
             self.d_optimizer.apply(d_tape.gradient(d_scaled, d_weights), d_weights)
             # The relativistic loss compares with the real images; the logits of before D's step serve, and cost nothing.
-            g_loss = self.objective.generator(tf.stop_gradient(real_logits), judge(fakes, 2))
-            g_scaled = self.g_optimizer.scale_loss(g_loss / replicas)
+            fake_logits_now, class_loss = judge(fakes, 2)
+            g_loss = self.objective.generator(tf.stop_gradient(real_logits), fake_logits_now)
+            g_scaled = self.g_optimizer.scale_loss((g_loss + class_loss) / replicas)
         g_weights = self.generator.trainable_variables
         self.g_optimizer.apply(g_tape.gradient(g_scaled, g_weights), g_weights)
 
@@ -186,7 +192,7 @@ class DCGAN(keras.Model):
         def penalise():
             terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
             penalties = [
-                weight * gradient_penalty(lambda pictures, purpose=purpose: judge(pictures, purpose), pictures)
+                weight * gradient_penalty(lambda pictures, purpose=purpose: judge(pictures, purpose)[0], pictures)
                 for weight, purpose, pictures in terms
                 if weight
             ]

@@ -92,8 +92,8 @@ def generator(
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
-    With `classes` the input is [z, label int32 (N,)], and a vector learned for each class is added to the first batch norm's
-    channels (its bias, of conditional batch norm: Dumoulin et al., arXiv:1610.07629, 2017).
+    With `classes` the input is [z, label int32 (N,)], and a vector learned for each class gives every batch norm a bias of its own
+    (conditional batch norm: Dumoulin et al., arXiv:1610.07629, 2017; one vector for all: Brock et al., arXiv:1809.11096, 2018).
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
     no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
@@ -111,6 +111,10 @@ def generator(
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
 
+    def shifted(x, by, name):
+        everywhere = layers.Reshape((1, 1, x.shape[-1]), dtype=precision, name=f"{name}_class")(by)
+        return layers.Add(dtype=precision, name=f"{name}_and_class")([x, everywhere])
+
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
     x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
@@ -118,13 +122,14 @@ def generator(
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first layer, the classes outgrew
         # it within 25 kimg of CIFAR-10, and a class was one picture: see tools/RECIPE.md.
-        meaning = layers.Embedding(classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning")
-        everywhere = layers.Reshape((1, 1, base), dtype=precision, name="everywhere")
-        x = layers.Add(dtype=precision, name="z_and_class")([x, everywhere(meaning(label))])
+        meaning = layers.Embedding(classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning")(label)
+        x = shifted(x, meaning, "project")
     x = layers.ReLU(dtype=precision, name="project_relu")(x)
     for level, width in enumerate(reversed(inner)):
         x = double(x, width, f"up_{level}", use_bias=False)
         x = batch_norm(precision, synchronized, f"up_{level}_norm")(x)
+        if classes:
+            x = shifted(x, layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common)(meaning), f"up_{level}")
         x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
     x = double(x, channels, "to_image")
     surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
@@ -148,6 +153,8 @@ def discriminator(
 
     With `classes` the input is [images, label int32 (N,)], and the logit gains the inner product of the features, summed over the
     grid, with a vector learned for each class (Miyato and Koyama, "cGANs with projection discriminator", arXiv:1802.05637, 2018).
+    A second output (N, classes) are the logits of what class it takes the image for, whatever the label (AC-GAN: Odena et al.,
+    arXiv:1610.09585, 2017).
     `norm`: "batch"; or "spectral" or "none", with which the logits of the images of a batch are independent of each other.
     """
     if norm not in NORMS:
@@ -175,7 +182,8 @@ def discriminator(
     meaning = layers.Embedding(classes, x.shape[-1], initializer(), dtype="float32", name="meaning")(label)
     match = layers.Dot(1, dtype="float32", name="match")([features, meaning])
     match = layers.Rescaling(float(grid[0] * grid[1]), dtype="float32", name="match_sum")(match)  # the paper sums over the grid
-    return keras.Model([images, label], layers.Add(dtype="float32", name="sum")([logits, match]), name="discriminator")
+    guess = layers.Dense(classes, kernel_initializer=initializer(), dtype="float32", name="guess")(features)
+    return keras.Model([images, label], [layers.Add(dtype="float32", name="sum")([logits, match]), guess], name="discriminator")
 
 
 def plain(network: keras.Model) -> keras.Model:

@@ -156,6 +156,36 @@ def test_conditional_training_teaches_each_class_its_colour():
     assert drawn[0::2].mean() < -0.3 and drawn[1::2].mean() > 0.3
 
 
+def test_generator_learns_to_be_taken_for_the_class_that_was_asked_for():
+    """From the guess alone: of this discriminator the logits are 0 whatever the picture, and it takes bright ones for class 0."""
+    z, label, pictures = keras.Input((2,)), keras.Input((), dtype="int32"), keras.Input((2, 2, 1))
+    of_class = keras.layers.Embedding(2, 4, "zeros")(label)
+    G = keras.Model([z, label], keras.layers.Activation("tanh")(keras.layers.Reshape((2, 2, 1))(of_class)))
+    mean = keras.layers.GlobalAveragePooling2D()(pictures)
+    logits = keras.layers.Dense(1, kernel_initializer="zeros")(mean)
+    guess = keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant([[1.0, -1.0]]))(mean)
+    gan = DCGAN(G, keras.Model([pictures, label], [logits, guess]), keras.models.clone_model(G))
+    gan.compile(keras.optimizers.SGD(5.0), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0)
+    stream = tf.data.Dataset.from_tensors((np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1], np.int32))).repeat()
+    gan.fit(stream, steps_per_epoch=20, verbose=0, shuffle=False)
+    drawn = G([np.zeros((2, 2), "float32"), np.arange(2)]).numpy()
+    assert drawn[0].min() > 0.3 and drawn[1].max() < -0.3
+
+
+def test_discriminator_learns_the_classes_of_real_images():
+    keras.utils.set_random_seed(1)
+    options = {"filters": 4, "classes": 2}
+    G, E = (generator((16, 16), 1, latent_dim=6, **options) for _ in range(2))
+    D = discriminator((16, 16), 1, **options)
+    gan = DCGAN(G, D, E)
+    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.Adam(2e-3, beta_1=0.5), LOSSES["bce"], ema_kimg=0)
+    labels = np.arange(16, dtype=np.int32) % 2
+    pictures = (np.where(labels[:, None, None, None] == 1, 230, 30) * np.ones((1, 16, 16, 1))).astype(np.uint8)
+    gan.fit(tf.data.Dataset.from_tensors((pictures, labels)).repeat(), steps_per_epoch=60, verbose=0, shuffle=False)
+    _, guess = D([pictures / np.float32(127.5) - 1, 1 - labels], training=True)  # whatever label it is told
+    assert (guess.numpy().argmax(1) == labels).all()
+
+
 @pytest.mark.parametrize("penalties", [{"r1": 0.5}, {"r2": 0.5}, {"r1": 0.2, "r2": 0.3}])
 def test_penalty_comes_every_eighth_step_and_eight_times_as_strong(penalties):
     """D is linear, so the gradient at every image is its kernel, and the penalty pulls the kernel towards 0 by a known amount."""

@@ -71,7 +71,8 @@ def test_conditional_networks_take_a_label_that_matters():
     pictures = G([z, label]).numpy()
     assert pictures.shape == (3, 16, 16, 3) and not np.allclose(pictures[0], pictures[1])
     one_picture = pictures[:1].repeat(3, 0)
-    logits = D([one_picture, label]).numpy()
+    logits, guesses = (output.numpy() for output in D([one_picture, label]))
+    np.testing.assert_array_equal(guesses, guesses[:1].repeat(3, 0))
     # Projection: the logits of two classes differ by the summed features times the difference of their vectors.
     features = keras.Model(D.inputs, D.get_layer("features").output)([one_picture, label]).numpy() * 16
     meaning = D.get_layer("meaning").embeddings.numpy()
