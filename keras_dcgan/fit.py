@@ -3,15 +3,21 @@
 What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for TensorBoard, checkpoints.
 """
 
+from __future__ import annotations
+
 import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from keras_dcgan import cli, data, feed, latents
+from keras_dcgan import cli
 from keras_dcgan.config import TrainConfig, choices, from_flags
+
+if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
+    import numpy as np
+
+    from keras_dcgan.feed import ImageSet, ShardSet
 
 GRID_SIDE = 8  # pictures across a sample grid
 GRID = GRID_SIDE**2
@@ -21,6 +27,8 @@ ROLLBACKS = 3
 def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
+        from keras_dcgan import data
+
         prepared = prepare(config)
     print(data.report(prepared.manifest), flush=True)
     images = prepared.manifest["images"]
@@ -38,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     return dry_run(config, prepared, strategy) if config.dry_run else train(config, prepared, strategy)
 
 
-def prepare(config: TrainConfig) -> feed.ImageSet | feed.ShardSet:
+def prepare(config: TrainConfig) -> ImageSet | ShardSet:
+    from keras_dcgan import data
+
     return data.prepare(config.data, config.size, config.channels, conditional=config.conditional, **config.preparation)
 
 
@@ -47,7 +57,7 @@ class Session:
     """What the steps of a training pass on to each other; run and gan are a runs.Run and a gan.DCGAN."""
 
     config: TrainConfig
-    prepared: feed.ImageSet | feed.ShardSet
+    prepared: ImageSet | ShardSet
     strategy: object
     run: object
     gan: object
@@ -58,7 +68,7 @@ class Session:
         return len(self.prepared.manifest["classes"])
 
 
-def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
+def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
     from keras_dcgan import devices, runs
 
     is_chief = devices.worker(strategy)[0] == 0
@@ -74,7 +84,7 @@ def train(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy
         return train_with_rollbacks(session, step)
 
 
-def build(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy):
+def build(config: TrainConfig, prepared: ImageSet | ShardSet, strategy):
     from keras_dcgan import runs
 
     with strategy.scope():
@@ -158,6 +168,8 @@ def train_from(session: Session, step: int) -> int:
 
 def batches(session: Session, seed: int, step: int):
     """Each process makes its own rows of the global batches; each of its devices takes its share of them."""
+    from keras_dcgan import feed
+
     config = session.config
 
     def of_this_process(context):
@@ -171,7 +183,7 @@ def batches(session: Session, seed: int, step: int):
 
 def observe(session: Session, step: int):
     """The ticks of the process that writes: samples, metrics, TensorBoard, alarms and checkpoints."""
-    from keras_dcgan import callbacks, watchdog
+    from keras_dcgan import callbacks, feed, watchdog
 
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
@@ -206,7 +218,7 @@ def follow(session: Session):
     return callbacks.Ticks(session.config, measure=dict, actions=[], save=lambda: None, is_silent=True)
 
 
-def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strategy) -> int:
+def dry_run(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
     """One step of everything in memory."""
     with cli.user_errors("fit"):
         session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
@@ -219,6 +231,10 @@ def dry_run(config: TrainConfig, prepared: feed.ImageSet | feed.ShardSet, strate
 
 def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
     """The first seeds, with the labels of the real images that they are measured against."""
+    import numpy as np
+
+    from keras_dcgan import feed, latents
+
     z, real = latents.latents(range(count), session.config.latent_dim), session.prepared
     if not session.classes:
         return [z]
@@ -228,6 +244,8 @@ def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
 
 def grid_inputs(session: Session) -> list[np.ndarray]:
     """What the sample grids show: the first seeds; of a conditional run each column a class, from left to right."""
+    import numpy as np
+
     z, *labels = sample_inputs(session, GRID)
     return [z, np.arange(GRID, dtype=np.int32) % GRID_SIDE % session.classes] if labels else [z]
 

@@ -28,8 +28,8 @@ EMA_RAMP = 0.05  # the average's half-life is at most this share of the images s
 
 
 class DCGAN(keras.Model):
-    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits); conditional ones take a label too, and
-    the discriminator guesses it: D learns the classes of real images, G to be taken for the class that was asked for.
+    """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits). Conditional ones take a label too,
+    and the discriminator guesses it: D learns the classes of real images, G to be taken for the class that was asked for.
 
     `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the exponential moving average
     of the weights. Its batch-norm statistics `settle` takes anew, before it is to draw.
