@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+from tools.bench import readme
+
+ROOT = Path(__file__).parent.parent
+STEP = {
+    "bench": "train",
+    "command": "python -m tools.bench train",
+    "machine": "2 cores of X, load 0.3",
+    "size": 64,
+    "filters": 32,
+    "batch": 16,
+    "step_gflop_per_image": 2.27,
+    "ours_float32_img_per_s": 50.0,
+}
+RACED = STEP | {
+    "torch_img_per_s": 40.0,
+    "keras_as_usual_img_per_s": 25.0,
+    "ours_float32_share_of_peak_float32": 0.912,
+    "ours_float32_times_torch": 1.25,
+    "ours_float32_times_keras_as_usual": 2.0,
+    "ours_float32_times_best_of_torch (torch_compiled)": 1.125,
+}
+
+
+def test_readme_says_what_the_records_say():
+    records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "bench").glob("*.json"))]
+    text = (ROOT / "README.md").read_text()
+    assert text.partition(readme.BEGIN)[2].partition(readme.END)[0] == readme.section(records)
+
+
+def test_a_race_is_a_row_and_so_is_a_step_alone():
+    text = readme.section([RACED, STEP])
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** | **1.12x** (compiled) | 25, **2.00x** | 91% |" in text
+    assert "| 64x64 | 32 | 16 | 2.3 | 50.0 | 0.3 min |" in text
+    assert text.count("*`python -m tools.bench train` on 2 cores of X.*") == 2
+
+
+def test_bfloat16_stands_where_it_is_faster():
+    auto = {
+        name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value for name, value in RACED.items()
+    }
+    text = readme.section([RACED | auto | {"ours_auto_img_per_s": 80.0, "ours_auto_times_torch": 1.6}])
+    assert "| 64x64 | 80 images/s, auto | 40, **1.60x** |" in text
+
+
+def test_what_was_not_measured_has_no_table():
+    assert readme.section([]) == "\n"
+    assert "from the command to" not in readme.section([RACED])
+
+
+def test_what_stands_around_it_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    readme.README.write_text(f"before\n{readme.BEGIN}old{readme.END}after\n")
+    (tmp_path / "a.json").write_text(json.dumps(RACED))
+    assert readme.main([str(tmp_path / "a.json")]) == 0
+    written = readme.README.read_text()
+    assert written.startswith("before\n" + readme.BEGIN) and written.endswith(readme.END + "after\n") and "old" not in written
+    readme.main([str(tmp_path / "a.json")])
+    assert readme.README.read_text() == written
