@@ -291,18 +291,21 @@ class Alarm:
 
 
 def _cut_events(folder: Path, step: int):
-    old = sorted(folder.glob("*.tfevents.*"))
-    if not old:
+    """What came up to `step`, in one file, in place of those that are there. A kill at any moment loses and doubles nothing."""
+    old, merged = sorted(folder.glob("*.tfevents.*")), folder / ".events.merged"
+    if not old and not merged.exists():
         return
-    beside = folder / ".events.part"
-    with tf.io.TFRecordWriter(str(beside)) as writer:
-        for file in old:
-            try:
-                for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-                    if tf.compat.v1.Event.FromString(record).step <= step:
-                        writer.write(record)
-            except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
-                continue
-    os.replace(beside, old[0])
-    for file in old[1:]:
+    if not merged.exists():  # else a kill came between the next lines, and it holds everything
+        beside = folder / ".events.part"
+        with tf.io.TFRecordWriter(str(beside)) as writer:
+            for file in old:
+                try:
+                    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+                        if tf.compat.v1.Event.FromString(record).step <= step:
+                            writer.write(record)
+                except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
+                    continue
+        os.replace(beside, merged)
+    for file in old:
         file.unlink()
+    os.replace(merged, folder / "events.out.tfevents.0")

@@ -1,8 +1,11 @@
 import io
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -57,6 +60,38 @@ def events(folder):
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
     return found
+
+
+@pytest.mark.parametrize("killed_at", range(4))
+def test_a_kill_while_events_are_cut_neither_loses_nor_doubles_them(tmp_path, monkeypatch, killed_at):
+    for steps in (1, 2), (3, 4):
+        writer = tf.summary.create_file_writer(str(tmp_path))
+        with writer.as_default():
+            for step in steps:
+                tf.summary.scalar("a", 1.0, step)
+        writer.close()
+    calls = []
+
+    class Killed(BaseException):
+        pass
+
+    def dies(work):
+        def call(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) - 1 == killed_at:
+                raise Killed
+            return work(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(callbacks.os, "replace", dies(os.replace))
+        patch.setattr(Path, "unlink", dies(Path.unlink))
+        callbacks._cut_events(tmp_path, 3)
+    callbacks._cut_events(tmp_path, 3)
+    assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
+    callbacks._cut_events(tmp_path, 3)
+    assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
 
 
 def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_path):
