@@ -1,8 +1,14 @@
 """The arithmetic inside the benches and the judge."""
 
-import numpy as np
+import re
+from types import SimpleNamespace
 
-from tools import classify
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_dcgan import runs
+from tools import classify, modes
 from tools.bench import train
 
 
@@ -27,3 +33,20 @@ def test_a_classifier_learns_what_is_plain():
     labels = np.arange(64) % 2
     model = classify.train(images, labels, classes=2, steps=80, batch=16)
     assert classify.accuracy(model, images, labels) == 1.0
+
+
+def test_caps_are_counted_by_their_colours(tmp_path, monkeypatch):
+    assert sum(share for _, share in modes.CAPS.values()) == pytest.approx(1)
+    few = {name: (modes.CAPS[name][0], share) for name, share in (("red", 0.7), ("blue", 0.3))}
+    monkeypatch.setattr(modes, "CAPS", few)
+    monkeypatch.setattr(modes, "STEPS", 40)
+    modes.draw(SimpleNamespace(seed=0, count=60, out=str(tmp_path)))
+    assert {path.name for path in tmp_path.iterdir()} == {"red", "blue"}
+    blue = np.asarray(modes.demo.Image.open(next((tmp_path / "blue").iterdir()))) / np.float32(127.5) - 1
+    draws_blue = lambda z, training=False: tf.tile(blue[None], (len(z), 1, 1, 1))  # noqa: E731
+    draws_blue.inputs = [SimpleNamespace(shape=(None, 5))]
+    monkeypatch.setattr(runs, "load_generator", lambda path: draws_blue)
+    text = modes.count(SimpleNamespace(data=str(tmp_path), run="run", samples=32))
+    shares = {name: (float(real), float(drawn)) for name, real, drawn in re.findall(r"(red|blue) +([\d.]+)% +([\d.]+)%", text)}
+    assert shares["blue"][1] == 100 and shares["red"][1] == 0
+    assert shares["red"][0] + shares["blue"][0] == pytest.approx(100) and shares["red"][0] > 50
