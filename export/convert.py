@@ -35,16 +35,17 @@ class Variant:
     file: str
     least_psnr: float  # dB against Keras
     weights: str  # "float32", "float16" or "int8"
+    for_cpu: bool = False  # without transposed convolutions, which float32 is slow at on a CPU
     activations: str = "float32"  # or "int8", which is all that many NPUs know: their ranges are those of CALIBRATION_SEEDS
     tolerance: int = 0  # grey levels: with int8 activations the steps from images to pixels round, each by up to a half
 
 
 VARIANTS = {
     "saved_model": Variant("saved_model", 100, "float32"),
-    "fp32": Variant("generator_fp32.tflite", 100, "float32"),
+    "fp32": Variant("generator_fp32.tflite", 100, "float32", for_cpu=True),
     "fp16": Variant("generator_fp16.tflite", 60, "float16"),
     "int8": Variant("generator_int8.tflite", 30, "int8"),
-    "int8_full": Variant("generator_int8_full.tflite", 35, "int8", "int8", tolerance=2),
+    "int8_full": Variant("generator_int8_full.tflite", 35, "int8", activations="int8", tolerance=2),
 }
 FORMATS = (*VARIANTS, "web")
 CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
@@ -109,13 +110,16 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
         inputs_of(seeds, description["latent_dim"], len(description["classes"])) for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
     )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
-    batch_of_one = folder / "batch_of_one"
-    write_saved_model(graph.folded(generator), batch_of_one, batch=1)
+    folded = graph.folded(generator)
+    batch_of_one, for_cpu = folder / "batch_of_one", folder / "for_cpu"
+    write_saved_model(folded, batch_of_one, batch=1)
+    write_saved_model(graph.for_cpu(folded), for_cpu, batch=1)
     artefacts = []
     for variant in (VARIANTS[name] for name in formats if name in VARIANTS):
         path = folder / variant.file
         if path.suffix == ".tflite":
-            path.write_bytes(to_tflite(batch_of_one, variant.weights, calibration if variant.activations == "int8" else None))
+            source = for_cpu if variant.for_cpu else batch_of_one
+            path.write_bytes(to_tflite(source, variant.weights, calibration if variant.activations == "int8" else None))
             add_metadata(path, description)
         else:
             write_saved_model(generator, path, batch=None)
