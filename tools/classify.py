@@ -4,6 +4,9 @@
     python -m tools.classify agree --judge judge.keras --run runs/imgs          # how often it finds the class that was asked for
     python -m tools.classify help --data imgs --synthetic folder --per-class 50 # whether synthetic pictures help a classifier
 
+For an honest answer the generator must not have seen what is held out: give it a folder of some of the others, and `help` the same
+one by --learn-from.
+
 judge.keras maps images to classes; judge.features.keras, written beside it, to the vector before them, for
 `keras_dcgan.evaluate --features`.
 """
@@ -95,22 +98,26 @@ def agree(args) -> str:
 def study(args) -> str:
     """With and without, by turns, as many steps of each; the figures are of the same held-out real images."""
     real, synthetic = prepared(args, args.data), prepared(args, args.synthetic)
+    few_real = args.learn_from and prepared(args, args.learn_from)
     learnt, tested = split(len(real.images))
     classes = len(real.manifest["classes"])
     found = {"real": [], "real and synthetic": [], "synthetic": []}
     for seed in range(args.seeds):
         some = few(real.labels, learnt, args.per_class, seed)
         sets = {"real": (real.images[some], real.labels[some]), "synthetic": (synthetic.images, synthetic.labels)}
+        if few_real:
+            sets["real"] = few_real.images, few_real.labels
         # Each half of the batches is of one kind: more synthetic images would drown the real ones.
-        times = max(1, len(synthetic.labels) // len(some))
+        times = max(1, len(synthetic.labels) // len(sets["real"][1]))
         sets["real and synthetic"] = tuple(
             np.concatenate([np.repeat(a, times, 0), b]) for a, b in zip(sets["real"], sets["synthetic"])
         )
         for name in found:
             model = train(np.array(sets[name][0]), sets[name][1], classes, args.steps, args.batch, seed)
             found[name].append(accuracy(model, real.images[tested], real.labels[tested]))
+    how_many = f"{len(sets['real'][1]):,} real images, {len(synthetic.labels):,} synthetic ones, {args.seeds} seeds"
     rows = [f"{name:20} {statistics.mean(values):.1%}  ({min(values):.1%} to {max(values):.1%})" for name, values in found.items()]
-    return "\n".join([f"{args.per_class} real images a class, {args.seeds} seeds, right on {len(tested):,} held out:", *rows])
+    return "\n".join([f"{how_many}, right on {len(tested):,} held out:", *rows])
 
 
 def few(labels: np.ndarray, among: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -145,6 +152,7 @@ def parser() -> cli.Parser:
     verb("judge", judge, "--data", "--out").add_argument("--epochs", type=count, default=4, metavar="N", help="[4]")
     verb("agree", agree, "--judge", "--run").add_argument("--samples", type=count, default=5000, metavar="N", help="[5000]")
     made = verb("help", study, "--data", "--synthetic")
+    made.add_argument("--learn-from", metavar="PATH", help="the real images to learn from [--per-class of --data at random]")
     for flag, default in (("--per-class", 50), ("--steps", 2000), ("--seeds", 3)):
         made.add_argument(flag, type=count, default=default, metavar="N", help=f"[{default}]")
     return result
