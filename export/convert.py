@@ -110,10 +110,9 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
         inputs_of(seeds, description["latent_dim"], len(description["classes"])) for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
     )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
-    folded = graph.folded(generator)
     batch_of_one, for_cpu = folder / "batch_of_one", folder / "for_cpu"
-    write_saved_model(folded, batch_of_one, batch=1)
-    write_saved_model(graph.for_cpu(folded), for_cpu, batch=1)
+    write_saved_model(graph.folded(generator), batch_of_one, batch=1)
+    write_saved_model(graph.for_cpu(generator), for_cpu, batch=1)
     artefacts = []
     for variant in (VARIANTS[name] for name in formats if name in VARIANTS):
         path = folder / variant.file

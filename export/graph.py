@@ -1,7 +1,7 @@
 """The graph as devices like it.
 
-    generator = folded(generator)          # before the conversion: no batch norm is left of its own
-    generator = for_cpu(generator)         # of the file for CPUs: convolutions in place of transposed ones
+    generator = folded(generator)          # before the conversion: batch norm where the converter would leave it
+    generator = for_cpu(generator)         # or, of the file for CPUs: convolutions in place of transposed ones
     content = for_gpu(content)             # after it: nothing that a phone's GPU does not take
     operations(content)                    # [("FULLY_CONNECTED", 1), ("RESHAPE", 1), ("TRANSPOSE_CONV", 3), ("RELU", 1), ...]
 
@@ -19,10 +19,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 LATEST_FOR_GPU = 3  # of TRANSPOSE_CONV: with a bias, without an activation
 
 
-def folded(generator: keras.Model) -> keras.Model:
-    """The same generator with each batch norm inside of the layer before it. The converter folds those of convolutions, but not
-    across a reshape. Needs models.generator's names: the norm of NAME is NAME_norm."""
-    norms = {layer.name: layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization)}
+def folded(generator: keras.Model, kinds: tuple = (keras.layers.Dense,)) -> keras.Model:
+    """The same generator with the batch norms of such layers inside of them. The converter folds those of convolutions itself, and
+    their ReLU with them, but not across the reshape after a dense layer. Needs models.generator's names: the norm of NAME is
+    NAME_norm."""
+    after = {f"{layer.name}_norm" for layer in generator.layers if isinstance(layer, kinds)}
+    norms = {layer.name: layer for layer in generator.layers if layer.name in after}
 
     def clone(layer):
         if layer.name in norms:
@@ -53,8 +55,9 @@ def _with_norm(layer, norm) -> list[np.ndarray]:
 
 
 def for_cpu(generator: keras.Model) -> keras.Model:
-    """The same weights and pictures by ordinary convolutions, 2.5 times as fast in float32 (LiteRT 2.1 on x86): of a transposed one
-    XNNPACK reads all weights again for each row of the output."""
+    """The same pictures by ordinary convolutions, 2.2 times as fast in float32 (`tools.bench edge`, one thread of an AMD EPYC): it
+    seems that XNNPACK reads all weights of a transposed one again for each row of the output."""
+    generator = folded(generator, (keras.layers.Dense, keras.layers.Conv2DTranspose, keras.layers.Conv2D))
 
     def clone(layer):
         kind = Subpixel if isinstance(layer, keras.layers.Conv2DTranspose) else type(layer)
