@@ -110,15 +110,17 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
         inputs_of(seeds, description["latent_dim"], len(description["classes"])) for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
     )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
-    batch_of_one, for_cpu = folder / "batch_of_one", folder / "for_cpu"
-    write_saved_model(graph.folded(generator), batch_of_one, batch=1)
-    write_saved_model(graph.for_cpu(generator), for_cpu, batch=1)
+    variants = [VARIANTS[name] for name in formats if name in VARIANTS]
+    source = {True: folder / "for_cpu", False: folder / "batch_of_one"}
+    for is_for_cpu in {variant.for_cpu for variant in variants if variant.file.endswith(".tflite")}:
+        suited = graph.for_cpu(generator) if is_for_cpu else graph.folded(generator)
+        write_saved_model(suited, source[is_for_cpu], batch=1)
     artefacts = []
-    for variant in (VARIANTS[name] for name in formats if name in VARIANTS):
+    for variant in variants:
         path = folder / variant.file
         if path.suffix == ".tflite":
-            source = for_cpu if variant.for_cpu else batch_of_one
-            path.write_bytes(to_tflite(source, variant.weights, calibration if variant.activations == "int8" else None))
+            rows = calibration if variant.activations == "int8" else None
+            path.write_bytes(to_tflite(source[variant.for_cpu], variant.weights, rows))
             add_metadata(path, description)
         else:
             write_saved_model(generator, path, batch=None)
