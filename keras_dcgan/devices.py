@@ -5,6 +5,7 @@ with devices.strategy("auto").scope(): ...
 devices.precision("auto")                          # -> "mixed_bfloat16" on a CPU with AVX512-BF16 or AMX, or a recent GPU
 """
 
+import contextlib
 import json
 import os
 
@@ -19,7 +20,8 @@ def start(threads: int = 0, deterministic: bool = False):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
+        with contextlib.suppress(RuntimeError):  # a notebook has used it before: then it keeps its ways
+            tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
     if not gpus:
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})

@@ -84,6 +84,19 @@ def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch
     assert not devices.compiles("auto")
 
 
+def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
+    tried = []
+
+    def too_late(gpu, growth):
+        tried.append(growth)
+        raise RuntimeError("Physical devices cannot be modified after being initialized")  # as TensorFlow 2.21 on an H100
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
+    devices.start()
+    assert tried == [True]
+
+
 def test_a_run_goes_on_in_another_arithmetic_and_back(tmp_path):
     gans = []
     for step, precision in enumerate(["float16", "bfloat16", "float16"]):

@@ -1,9 +1,12 @@
 """One training step of a DCGAN, by several hands: `python -m tools.bench.peers NAME SIZE FILTERS BATCH`, for `tools.bench train`.
 
-Each contestant is a process of its own. It gets ready, says so, and for each line that it reads takes STEPS steps and prints their
-seconds. All have the same work: images in memory, the paper's networks and losses, D on real and on fake, G through D, two Adams.
+Each contestant is a process of its own. It gets ready, says so, and for each line that it reads takes a few steps and prints the
+seconds of one. All have the same work: images in memory, the paper's networks and losses, D on real and on fake, G through D, two
+Adams. Where there is a GPU, all run on it.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ import time
 import numpy as np
 
 LATENT, RATE, BETA = 100, 2e-4, 0.5
-STEPS = 3
+STEPS = {"cpu": 3, "cuda": 192}
 PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can do
 
 
@@ -24,7 +27,13 @@ def ours(precision: str, size: int, filters: int, batch: int):
     gan = runs.build(TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3)
     stream = iter(tf.data.Dataset.from_tensors(images(size, batch)).repeat())
     gan.make_train_function()
-    return lambda: gan.train_function(stream)
+
+    def steps(count):
+        for _ in range(count // gan.steps_per_execution):
+            gan.train_function(stream)
+        return gan.steps_taken
+
+    return steps
 
 
 def keras_as_usual(size: int, filters: int, batch: int):
@@ -60,7 +69,7 @@ def keras_as_usual(size: int, filters: int, batch: int):
     model = Usual()
     model.compile()
     stream = tf.data.Dataset.from_tensors(images(size, batch) / np.float32(127.5) - 1).repeat()
-    return lambda: model.fit(stream, steps_per_epoch=1, verbose=0)
+    return lambda count: model.fit(stream, steps_per_epoch=count, verbose=0)
 
 
 def torch_networks(size: int, filters: int):
@@ -82,44 +91,84 @@ def torch_networks(size: int, filters: int):
     return nn.Sequential(*g), nn.Sequential(*d)
 
 
-def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False):
-    """The loop of the same example, with one set of fakes a step."""
+def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False, graphed=False):
+    """The loop of the same example, with one set of fakes a step. `graphed`: recorded once, and replayed by the GPU alone."""
     import contextlib
 
     import torch
 
-    generator, discriminator = torch_networks(size, filters)
-    real = torch.from_numpy(images(size, batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    device = accelerator()
+    torch.backends.cudnn.benchmark = True
+    generator, discriminator = (net.to(device) for net in torch_networks(size, filters))
+    real = torch.from_numpy(images(size, batch)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     if channels_last:
         real = real.contiguous(memory_format=torch.channels_last)
         generator, discriminator = (net.to(memory_format=torch.channels_last) for net in (generator, discriminator))
-    g_optimizer, d_optimizer = (torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999)) for net in (generator, discriminator))
+    g_optimizer, d_optimizer = (
+        torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999), capturable=graphed) for net in (generator, discriminator)
+    )
+    weight = generator[0].weight
     if compiled:
         generator, discriminator = torch.compile(generator), torch.compile(discriminator)
-    ones, zeros, bce = torch.ones(batch), torch.zeros(batch), torch.nn.BCEWithLogitsLoss()
+    ones, zeros, bce = torch.ones(batch, device=device), torch.zeros(batch, device=device), torch.nn.BCEWithLogitsLoss()
 
     def step():
-        with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+        with torch.autocast(device, torch.bfloat16, cache_enabled=not graphed) if bfloat16 else contextlib.nullcontext():
             d_optimizer.zero_grad()
-            fakes = generator(torch.randn(batch, LATENT, 1, 1))
+            fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
             loss = bce(discriminator(real).float(), ones) + bce(discriminator(fakes.detach()).float(), zeros)
         loss.backward()
         d_optimizer.step()
-        with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+        with torch.autocast(device, torch.bfloat16, cache_enabled=not graphed) if bfloat16 else contextlib.nullcontext():
             g_optimizer.zero_grad()
             loss = bce(discriminator(fakes).float(), ones)
         loss.backward()
         g_optimizer.step()
 
-    return step
+    if graphed:
+        step = recorded(step)
+
+    def steps(count):
+        for _ in range(count):
+            step()
+        return weight[0, 0, 0, 0].item()  # when all of it is done
+
+    return steps
 
 
-def peak(dtype: str, *_):
+def recorded(step):
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def peak(dtype: str):
     import tensorflow as tf
 
-    matrix = tf.cast(tf.random.normal((PEAK_SIDE, PEAK_SIDE)), dtype)
-    product = tf.function(lambda: tf.matmul(matrix, matrix))
-    return lambda: product()
+    matrix = tf.cast(tf.random.normal((PEAK_SIDE, PEAK_SIDE)) / PEAK_SIDE**0.5, dtype)
+
+    @tf.function
+    def products(count):
+        result = matrix
+        for _ in tf.range(count):
+            result = tf.matmul(result, matrix)
+        return result
+
+    return lambda count: products(count)[0, 0].numpy()
+
+
+def accelerator() -> str:
+    """PyTorch's name for what all shall run on."""
+    return "cuda" if shutil.which("nvidia-smi") and os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" else "cpu"
 
 
 def images(size: int, batch: int) -> np.ndarray:
@@ -134,6 +183,8 @@ CONTESTANTS = {
     "torch_channels_last": lambda *shape: torch_loop(*shape, channels_last=True),
     "torch_channels_last_bfloat16": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True),
     "torch_compiled": lambda *shape: torch_loop(*shape, channels_last=True, compiled=True),
+    "torch_compiled_bfloat16": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True, compiled=True),
+    "torch_graphed": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True, graphed=True),
     "peak_float32": lambda *shape: peak("float32"),
     "peak_bfloat16": lambda *shape: peak("bfloat16"),
 }
@@ -144,29 +195,27 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
     command = [sys.executable, "-m", "tools.bench.peers"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     times = {name: [] for name in names}
-    runners = {}
-    for name in names:
-        runners[name] = subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes)
-        runners[name].stdout.readline()  # ready, or gone
+    runners = {name: subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes) for name in names}
+    for runner in runners.values():
+        runner.stdout.readline()  # ready, or gone
     for _ in range(repeats):
         for name, runner in runners.items():
             if runner.poll() is None:
                 print(file=runner.stdin, flush=True)
-                times[name] += [float(line) / STEPS for line in [runner.stdout.readline()] if line]
+                times[name] += [float(line) for line in [runner.stdout.readline()] if line]
     for runner in runners.values():
         runner.communicate()
     return times
 
 
 def main():
-    step = CONTESTANTS[sys.argv[1]](*map(int, sys.argv[2:]))
-    step(), step()
+    steps, count = CONTESTANTS[sys.argv[1]](*map(int, sys.argv[2:])), STEPS[accelerator()]
+    steps(count)
     print("ready", flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        for _ in range(STEPS):
-            step()
-        print(time.perf_counter() - began, flush=True)
+        steps(count)
+        print((time.perf_counter() - began) / count, flush=True)
 
 
 if __name__ == "__main__":

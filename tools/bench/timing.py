@@ -3,7 +3,9 @@
 import os
 import pathlib
 import platform
+import shutil
 import statistics
+import subprocess
 import time
 
 WIDEST = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2")
@@ -25,7 +27,13 @@ def alternating(repeats: int, **contestants) -> dict[str, float]:
 
 
 def machine() -> str:
-    return f"{len(os.sched_getaffinity(0))} cores of {_processor()}, load {os.getloadavg()[0]:.1f}"
+    gpus = f"{_gpus()}, " if shutil.which("nvidia-smi") else ""
+    return f"{gpus}{len(os.sched_getaffinity(0))} cores of {_processor()}, load {os.getloadavg()[0]:.1f}"
+
+
+def _gpus() -> str:
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return " and ".join(subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[:-1])
 
 
 def _processor() -> str:

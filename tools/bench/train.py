@@ -18,7 +18,8 @@ def arguments(parser):
     parser.add_argument("--size", type=flag_type(number(16, 512, kind=int)), default=64, metavar="N", help="[64]")
     parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
     parser.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
-    parser.add_argument("--repeats", type=count, default=7, metavar="N", help=f"of {peers.STEPS} steps each [7]")
+    about = f"of {peers.STEPS['cpu']} steps each, on a GPU of {peers.STEPS['cuda']} [7]"
+    parser.add_argument("--repeats", type=count, default=7, metavar="N", help=about)
     parser.add_argument("--only", metavar="A,B", help=f"of {', '.join(peers.CONTESTANTS)} [all]")
 
 
@@ -27,6 +28,8 @@ def measure(args) -> dict:
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed, and takes no part")
         names = [name for name in names if not name.startswith("torch")]
+    if peers.accelerator() == "cpu":
+        names = [name for name in names if name != "torch_graphed"]  # a GPU's alone
     times = peers.race(names, args.size, args.filters, args.batch, args.repeats)
     seconds = {name: statistics.median(values) for name, values in times.items() if values}
     figures = {f"{name}_img_per_s": args.batch / value for name, value in seconds.items() if not name.startswith("peak")}
