@@ -235,7 +235,7 @@ PRESETS = {
     # Radford et al. 2015 as it stands in TrainConfig's defaults: no moving average, float32, batch 64 (the paper's 128 is a flag).
     "paper": {},
     # By measurement: see tools/RECIPE.md.
-    "auto": {"ema_kimg": 10.0, "precision": "auto", "batch": 32, "decay": 0.5},
+    "auto": {"ema_kimg": 10.0, "precision": "auto", "batch": 32, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5},
     # For --data demo, where auto chooses it: recognisable faces within ten minutes on two CPU cores.
     "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 100.0, "tick_kimg": 4.0},
 }

@@ -20,6 +20,7 @@ import numpy as np
 
 PATCH = 7  # pixels a side
 CHUNK = 512  # images
+USUAL = 10_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
 
@@ -229,14 +230,15 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, 
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)}")
-    real_radii, fake_radii = (nearest(features, features, k, skip_self=True)[0][:, -1] for features in (real, fake))
+    of_itself = np.arange(max(len(real), len(fake)))
+    real_radii, fake_radii = (nearest(each, each, k, of_itself[: len(each)])[0][:, -1] ** 2 for each in (real, fake))
     holders, is_covered = np.zeros(len(fake)), np.zeros(len(real), bool)
     is_recalled = np.zeros(len(real), bool)
-    for start, distances in _distances(fake, real):
-        inside = distances < real_radii
-        holders[start : start + len(distances)] = inside.sum(axis=1)
+    for start, squares in _squared_distances(fake, real):
+        inside = squares < real_radii
+        holders[start : start + len(squares)] = inside.sum(axis=1)
         is_covered |= inside.any(axis=0)
-        is_recalled |= (distances < fake_radii[start : start + len(distances), None]).any(axis=0)
+        is_recalled |= (squares < fake_radii[start : start + len(squares), None]).any(axis=0)
     means = {"precision": holders > 0, "recall": is_recalled, "density": holders / k, "coverage": is_covered}
     return {name: float(values.mean()) for name, values in means.items()}
 
@@ -246,10 +248,11 @@ def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None
     distance to it over the median of the same distance for new images).
 
     `share` of the fakes are nearer to a training image than 95 % of the new images are: about 0.05 without copying, 1 if all are
-    copies. New images are `held_out`, or without any each training image in its turn, but for exact duplicates.
+    copies. New images are `held_out`, or without any USUAL training images in their turn, but for exact duplicates.
     """
     if held_out is None:
-        usual = nearest(real, real, 1, skip_self=True)[0][:, 0]
+        own = np.arange(len(real))[:: -(-len(real) // USUAL)]
+        usual = nearest(real[own], real, 1, own)[0][:, 0]
         usual = usual[usual > 1e-4 * usual.max()]  # an image's own duplicate is no measure of what is usual
     else:
         usual = nearest(held_out, real, 1)[0][:, 0]
@@ -258,29 +261,32 @@ def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None
     return share, numbers[:, 0], distances[:, 0] / max(float(np.median(usual)), 1e-12)
 
 
-def nearest(a: np.ndarray, b: np.ndarray, k: int, skip_self: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of b for each row of a -> distances (len(a), k), ascending, and their numbers. `skip_self`: a is b, and
-    a row is not its own neighbour."""
+def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of b for each row of a -> distances (len(a), k), ascending, and their numbers. `own`: the number of each
+    row of a in b, where a row is not its own neighbour."""
     found, numbers = np.empty((len(a), k)), np.empty((len(a), k), int)
-    for start, distances in _distances(a, b):
-        rows = np.arange(len(distances))
-        if skip_self:
-            distances[rows, start + rows] = np.inf
-        chosen = np.argpartition(distances, k - 1, axis=1)[:, :k]
-        chosen = np.take_along_axis(chosen, np.take_along_axis(distances, chosen, 1).argsort(axis=1), 1)
-        found[start : start + len(rows)], numbers[start : start + len(rows)] = distances[rows[:, None], chosen], chosen
+    for start, squares in _squared_distances(a, b):
+        rows = np.arange(len(squares))
+        if own is not None:
+            squares[rows, own[start + rows]] = np.inf
+        chosen = squares.argmin(axis=1)[:, None] if k == 1 else np.argpartition(squares, k - 1, axis=1)[:, :k]
+        chosen = np.take_along_axis(chosen, np.take_along_axis(squares, chosen, 1).argsort(axis=1), 1)
+        found[start : start + len(rows)], numbers[start : start + len(rows)] = np.sqrt(squares[rows[:, None], chosen]), chosen
     return found, numbers
 
 
-def _distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
-    """Euclidean distances of all rows of a to all rows of b, float64, a chunk of a's rows at a time: (first row, distances)."""
+def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
+    """Of all rows of a to all rows of b, Euclidean, float64, a chunk of a's rows at a time: (first row, squared distances)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     centre = b.mean(axis=0)  # differences of large numbers are rounded more than those of small ones
     a, b = a - centre, b - centre
-    squares = (b**2).sum(axis=1)
+    lengths, doubled = (b**2).sum(axis=1), -2 * b.T
     for start in range(0, len(a), chunk):
         rows = a[start : start + chunk]
-        yield start, np.sqrt(((rows**2).sum(axis=1)[:, None] + squares - 2 * rows @ b.T).clip(0))
+        squares = rows @ doubled
+        squares += lengths
+        squares += (rows**2).sum(axis=1)[:, None]
+        yield start, np.maximum(squares, 0, out=squares)
 
 
 # ------------------------------------------------------------------------------------------------------------ linear probe

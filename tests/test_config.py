@@ -79,7 +79,7 @@ def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
 def test_differences_name_what_may_not_change_and_only_that():
     before = from_flags(["--data", "x"])
     now = from_flags(["--data", "x", "--size", "32", "--g-lr", "1e-3", "--kimg", "7", "--keep", "9", "--threads", "1"])
-    assert differences(before, now) == ["--size: the run has 64x64, received 32x32", "--g-lr: the run has 0.0002, received 0.001"]
+    assert differences(before, now) == ["--size: the run has 64x64, received 32x32", "--g-lr: the run has 0.0004, received 0.001"]
     assert differences(before, before) == []
 
 

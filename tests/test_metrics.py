@@ -156,14 +156,17 @@ def test_nearest_agrees_with_scipy_however_it_is_chunked(monkeypatch):
     np.testing.assert_array_equal(numbers, table.argsort(axis=1)[:, :3])
     np.testing.assert_allclose(whole, np.sort(table, axis=1)[:, :3], rtol=1e-9)
     for chunk in (1, 7, 53):
-        pieces = list(metrics._distances(a, b, chunk))
+        pieces = list(metrics._squared_distances(a, b, chunk))
         assert [start for start, _ in pieces] == list(range(0, 53, chunk))
-        np.testing.assert_allclose(np.concatenate([piece for _, piece in pieces]), table, rtol=1e-9)
-    own, _ = nearest(a, a, 1, skip_self=True)
-    assert (own > 0).all()
+        np.testing.assert_allclose(np.concatenate([piece for _, piece in pieces]), table**2, rtol=1e-9)
+    own = np.array([4, 30, 52])
+    others = distance.cdist(a, a) + 1e9 * np.eye(53)
+    found, numbers = nearest(a[own], a, 1, own)
+    np.testing.assert_array_equal(numbers[:, 0], others[own].argmin(axis=1))
+    np.testing.assert_allclose(found[:, 0], others[own].min(axis=1), rtol=1e-9)
 
 
-def test_memorisation_knows_copies_from_new_images():
+def test_memorisation_knows_copies_from_new_images(monkeypatch):
     rng = np.random.default_rng(0)
     real, new = rng.normal(size=(500, 6)), rng.normal(size=(400, 6))
     copies = real[::2] + 1e-3 * rng.normal(size=(250, 6))
@@ -173,6 +176,9 @@ def test_memorisation_knows_copies_from_new_images():
     assert memorisation(doubled, copies)[0] == 1
     for held_out in (None, rng.normal(size=(300, 6))):
         assert memorisation(real, new, held_out)[0] < 0.12
+    monkeypatch.setattr(metrics, "USUAL", 200)  # of 500: each third
+    assert memorisation(real, new)[0] < 0.12
+    assert memorisation(real, copies)[0] == 1
 
 
 @pytest.mark.parametrize("count, dim", [(40, 6), (6, 40)])  # as many equations as numbers, as many as rows
