@@ -20,7 +20,7 @@ import numpy as np
 
 PATCH = 7  # pixels a side
 CHUNK = 512  # images
-USUAL = 10_000  # images that tell how near a new image usually is
+USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
 
@@ -266,24 +266,25 @@ def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None)
     row of a in b, where a row is not its own neighbour."""
     found, numbers = np.empty((len(a), k)), np.empty((len(a), k), int)
     for start, squares in _squared_distances(a, b):
-        rows = np.arange(len(squares))
+        rows = slice(start, start + len(squares))
         if own is not None:
-            squares[rows, own[start + rows]] = np.inf
+            squares[np.arange(len(squares)), own[rows]] = np.inf
         chosen = squares.argmin(axis=1)[:, None] if k == 1 else np.argpartition(squares, k - 1, axis=1)[:, :k]
-        chosen = np.take_along_axis(chosen, np.take_along_axis(squares, chosen, 1).argsort(axis=1), 1)
-        found[start : start + len(rows)], numbers[start : start + len(rows)] = np.sqrt(squares[rows[:, None], chosen]), chosen
+        differences = np.asarray(a[rows], np.float64)[:, None] - b[chosen]  # an exact copy shall be at 0
+        distances = np.sqrt((differences**2).sum(axis=2))
+        order = distances.argsort(axis=1)
+        found[rows], numbers[rows] = (np.take_along_axis(each, order, 1) for each in (distances, chosen))
     return found, numbers
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
-    """Of all rows of a to all rows of b, Euclidean, float64, a chunk of a's rows at a time: (first row, squared distances)."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    centre = b.mean(axis=0)  # differences of large numbers are rounded more than those of small ones
-    a, b = a - centre, b - centre
-    lengths, doubled = (b**2).sum(axis=1), -2 * b.T
+    """Of all rows of a to all rows of b, Euclidean, a chunk of a's rows at a time: (first row, squared distances float32)."""
+    centre = b.mean(axis=0).astype(a.dtype)  # differences of large numbers are rounded more than those of small ones
+    a, b = ((each - centre).astype(np.float32, copy=False) for each in (a, b))
+    lengths = np.einsum("ij,ij->i", b, b)
     for start in range(0, len(a), chunk):
         rows = a[start : start + chunk]
-        squares = rows @ doubled
+        squares = (-2 * rows) @ b.T
         squares += lengths
         squares += (rows**2).sum(axis=1)[:, None]
         yield start, np.maximum(squares, 0, out=squares)
