@@ -139,7 +139,7 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
         beside = entry / f".features.{os.getpid()}.npy"
         np.save(beside, embed(pictures))
         os.replace(beside, entry / "features.npy")
-    return np.load(entry / "features.npy")
+    return np.load(entry / "features.npy", mmap_mode="r")  # in memory when they are needed, after the swd
 
 
 def measure(wanted, training, rows, fake, vectors, fake_vectors, new_vectors) -> tuple[dict[str, float], list[tuple[int, int]]]:

@@ -20,6 +20,7 @@ import numpy as np
 
 PATCH = 7  # pixels a side
 CHUNK = 512  # images
+BLOCK = 16  # directions
 USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
@@ -35,45 +36,60 @@ class SlicedWasserstein:
 
     def __init__(self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0):
         self.shape, self.patches, self.directions, self.seed = real.shape[1:], patches, directions, seed
-        self.projected = self._project(real)
+        self.projected = {side: np.concatenate([*blocks]) for side, blocks in self._project(real)}
 
     def distance(self, fake: np.ndarray) -> dict[str, float]:
         """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels."""
         if fake.shape[1:] != self.shape:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
-        projected, levels = self._project(fake), {}
-        for side, real in self.projected.items():
-            ours = _quantiles(projected[side], real.shape[1])
-            levels[f"swd_{side}"] = 1000 * float(np.mean(np.abs(ours - real)))
+        levels = {}
+        for side, blocks in self._project(fake):
+            real, total, done = self.projected[side], 0.0, 0
+            for ours in blocks:
+                theirs = real[done : done + len(ours)]
+                total += np.abs(_quantiles(ours, real.shape[1]) - theirs).sum(dtype=np.float64)
+                done += len(ours)
+            levels[f"swd_{side}"] = 1000 * float(total / real.size)
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
-    def _project(self, images: np.ndarray) -> dict[int, np.ndarray]:
-        """{a level's shorter side: its patches, normalised, along random directions, each direction sorted}: float32 (directions,
-        patches). A chunk of images at a time: their pyramid is many times as large as they are."""
-        starts = range(0, len(images), CHUNK)
-        chunks = [self._patches(images[start : start + CHUNK], start, len(images)) for start in starts]
-        return {side: self._sorted(np.concatenate([chunk[side] for chunk in chunks], axis=1), side) for side in chunks[0]}
+    def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+        """A level at a time, the finest first: its shorter side, and its patches, normalised, along random directions, each
+        direction sorted: blocks of float32 (some directions, patches)."""
+        levels = self._patches(images)
+        while levels:
+            side = next(iter(levels))
+            yield side, self._sorted(levels.pop(side), side)
 
-    def _patches(self, images: np.ndarray, start: int, total: int) -> dict[int, np.ndarray]:
-        """{shorter side: float32 (channels, images * patches, PATCH * PATCH)} of the images from number `start` on."""
-        found = {}
-        for number, level in enumerate(laplacian_pyramid(images)):
-            count, height, width, channels = level.shape
-            rng = np.random.default_rng((self.seed, number, 1))
-            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
-            windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-            patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, PATCH, PATCH
-            found[min(height, width)] = np.moveaxis(patches, 2, 0).reshape(channels, count * self.patches, PATCH * PATCH)
+    def _patches(self, images: np.ndarray) -> dict[int, np.ndarray]:
+        """{shorter side: float32 (channels, images * patches, PATCH * PATCH)}. A chunk of images at a time: their pyramid is many
+        times as large as they are."""
+        found, total = {}, len(images)
+        for start in range(0, total, CHUNK):
+            for number, level in enumerate(laplacian_pyramid(images[start : start + CHUNK])):
+                count, height, width, channels = level.shape
+                rng = np.random.default_rng((self.seed, number, 1))
+                places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
+                windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
+                patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, side, side
+                side, rows = min(height, width), slice(start * self.patches, (start + count) * self.patches)
+                if side not in found:
+                    found[side] = np.empty((channels, total * self.patches, PATCH * PATCH), np.float32)
+                found[side][:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
         return found
 
-    def _sorted(self, patches: np.ndarray, side: int) -> np.ndarray:
+    def _sorted(self, patches: np.ndarray, side: int) -> Iterator[np.ndarray]:
         channels = len(patches)
-        patches -= patches.mean((1, 2), keepdims=True)
-        patches /= patches.std((1, 2), keepdims=True) + 1e-8
+        for of_channel in patches:
+            of_channel -= of_channel.mean()
+            of_channel /= of_channel.std() + 1e-8
         directions = np.random.default_rng((self.seed, side)).standard_normal((self.directions, channels * PATCH**2), np.float32)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         by_channel = directions.reshape(self.directions, channels, PATCH * PATCH)
-        return np.sort(sum(by_channel[:, channel] @ patches[channel].T for channel in range(channels)), axis=1)
+        for start in range(0, self.directions, BLOCK):
+            block = by_channel[start : start + BLOCK]
+            projected = sum(block[:, channel] @ patches[channel].T for channel in range(channels))
+            projected.sort(axis=1)
+            yield projected
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
