@@ -55,27 +55,26 @@ class SlicedWasserstein:
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
         """A level at a time, the finest first: its shorter side, and its patches, normalised, along random directions, each
         direction sorted: blocks of float32 (some directions, patches)."""
-        levels = self._patches(images)
-        while levels:
-            side = next(iter(levels))
-            yield side, self._sorted(levels.pop(side), side)
+        for number in range(len(laplacian_pyramid(images[:1]))):
+            side, patches = self._patches(images, number)
+            yield side, self._sorted(patches, side)
 
-    def _patches(self, images: np.ndarray) -> dict[int, np.ndarray]:
-        """{shorter side: float32 (channels, images * patches, PATCH * PATCH)}. A chunk of images at a time: their pyramid is many
-        times as large as they are."""
-        found, total = {}, len(images)
+    def _patches(self, images: np.ndarray, number: int) -> tuple[int, np.ndarray]:
+        """Of level `number`: its shorter side, and float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a
+        time: their pyramid is many times as large as they are, and made anew for each level, whose patches are larger still."""
+        total, found = len(images), None
         for start in range(0, total, CHUNK):
-            for number, level in enumerate(laplacian_pyramid(images[start : start + CHUNK])):
-                count, height, width, channels = level.shape
-                rng = np.random.default_rng((self.seed, number, 1))
-                places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
-                windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-                patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, side, side
-                side, rows = min(height, width), slice(start * self.patches, (start + count) * self.patches)
-                if side not in found:
-                    found[side] = np.empty((channels, total * self.patches, PATCH * PATCH), np.float32)
-                found[side][:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
-        return found
+            level = laplacian_pyramid(images[start : start + CHUNK])[number]
+            count, height, width, channels = level.shape
+            rng = np.random.default_rng((self.seed, number, 1))
+            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
+            windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
+            patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, PATCH, PATCH
+            if found is None:
+                found = np.empty((channels, total * self.patches, PATCH * PATCH), np.float32)
+            rows = slice(start * self.patches, (start + count) * self.patches)
+            found[:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
+        return min(height, width), found
 
     def _sorted(self, patches: np.ndarray, side: int) -> Iterator[np.ndarray]:
         channels = len(patches)
