@@ -55,13 +55,13 @@ class SlicedWasserstein:
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
         """A level at a time, the finest first: its shorter side, and its patches, normalised, along random directions, each
         direction sorted: blocks of float32 (some directions, patches)."""
-        for number in range(len(laplacian_pyramid(images[:1]))):
-            side, patches = self._patches(images, number)
-            yield side, self._sorted(patches, side)
+        for number, level in enumerate(laplacian_pyramid(images[:1])):
+            side = min(level.shape[1:3])
+            yield side, self._sorted(self._patches(images, number), side)
 
-    def _patches(self, images: np.ndarray, number: int) -> tuple[int, np.ndarray]:
-        """Of level `number`: its shorter side, and float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a
-        time: their pyramid is many times as large as they are, and made anew for each level, whose patches are larger still."""
+    def _patches(self, images: np.ndarray, number: int) -> np.ndarray:
+        """Of level `number`: float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a time: their pyramid is
+        many times as large as they are, and made anew for each level, whose patches are larger still."""
         total, found = len(images), None
         for start in range(0, total, CHUNK):
             level = laplacian_pyramid(images[start : start + CHUNK])[number]
@@ -74,7 +74,7 @@ class SlicedWasserstein:
                 found = np.empty((channels, total * self.patches, PATCH * PATCH), np.float32)
             rows = slice(start * self.patches, (start + count) * self.patches)
             found[:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
-        return min(height, width), found
+        return found
 
     def _sorted(self, patches: np.ndarray, side: int) -> Iterator[np.ndarray]:
         channels = len(patches)
