@@ -36,7 +36,11 @@ class SlicedWasserstein:
 
     def __init__(self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0):
         self.shape, self.patches, self.directions, self.seed = real.shape[1:], patches, directions, seed
-        self.projected = {side: np.concatenate([*blocks]) for side, blocks in self._project(real)}
+        self.projected = {}
+        for side, blocks in self._project(real):
+            whole = self.projected[side] = np.empty((directions, len(real) * patches), np.float32)
+            for start, block in blocks:
+                whole[start : start + BLOCK] = block
 
     def distance(self, fake: np.ndarray) -> dict[str, float]:
         """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels."""
@@ -44,17 +48,15 @@ class SlicedWasserstein:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
         levels = {}
         for side, blocks in self._project(fake):
-            real, total, done = self.projected[side], 0.0, 0
-            for ours in blocks:
-                theirs = real[done : done + len(ours)]
-                total += np.abs(_quantiles(ours, real.shape[1]) - theirs).sum(dtype=np.float64)
-                done += len(ours)
+            real, total = self.projected[side], 0.0
+            for start, block in blocks:
+                total += np.abs(_quantiles(block, real.shape[1]) - real[start : start + BLOCK]).sum(dtype=np.float64)
             levels[f"swd_{side}"] = 1000 * float(total / real.size)
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
-    def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[tuple[int, np.ndarray]]]]:
         """A level at a time, the finest first: its shorter side, and its patches, normalised, along random directions, each
-        direction sorted: blocks of float32 (some directions, patches)."""
+        direction sorted: (number of the first direction, float32 (BLOCK directions, patches))."""
         for number, level in enumerate(laplacian_pyramid(images[:1])):
             side = min(level.shape[1:3])
             yield side, self._sorted(self._patches(images, number), side)
@@ -76,7 +78,7 @@ class SlicedWasserstein:
             found[:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
         return found
 
-    def _sorted(self, patches: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    def _sorted(self, patches: np.ndarray, side: int) -> Iterator[tuple[int, np.ndarray]]:
         channels = len(patches)
         for of_channel in patches:
             of_channel -= of_channel.mean()
@@ -88,7 +90,7 @@ class SlicedWasserstein:
             block = by_channel[start : start + BLOCK]
             projected = sum(block[:, channel] @ patches[channel].T for channel in range(channels))
             projected.sort(axis=1)
-            yield projected
+            yield start, projected
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:

@@ -33,7 +33,7 @@ def test_readme_says_what_the_records_say():
 def test_a_race_is_a_row_and_so_is_a_step_alone():
     text = readme.section([RACED, STEP])
     assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** | **1.12x** (compiled) | 25, **2.00x** | 91% |" in text
-    assert "| 64x64 | 32 | 16 | 2.3 | 50.0 | 0.3 min |" in text
+    assert "| 64x64 | 32 | 16 | 2.3 | 50.0 | 20 s |" in text
     assert text.count("*`python -m tools.bench train` on 2 cores of X.*") == 2
 
 

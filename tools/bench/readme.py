@@ -30,8 +30,9 @@ def table(header: list[str], rows: list[list]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
-def caption(records: list[dict]) -> str:
-    commands = ", ".join(f"`{record['command']}`" for record in records)
+def caption(records: list[dict], most: int = 3) -> str:
+    """`most` of the commands: of many the others are told by their rows."""
+    commands = ", ".join(f"`{record['command']}`" for record in records[:most]) + " and the like," * (len(records) > most)
     return f"\n*{commands} on {records[0]['machine'].partition(', load')[0]}.*\n"
 
 
@@ -64,13 +65,13 @@ def step(records: list[dict]) -> str:
             record["batch"],
             f"{record['step_gflop_per_image']:.1f}",
             f"{record['ours_float32_img_per_s']:.1f}",
-            f"{1000 / record['ours_float32_img_per_s'] / 60:.1f} min",
+            f"{1000 / record['ours_float32_img_per_s']:.0f} s",
         ]
         for record in alone
     ]
     text = table(header, rows) + caption(raced) if raced else ""
     if growth:
-        text += "\n" + table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], growth) + caption(alone)
+        text += "\n" + table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], growth) + caption(alone, 1)
     return text
 
 
