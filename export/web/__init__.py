@@ -18,7 +18,7 @@ PAGE = ("index.html", "app.js", "latents.js", "sw.js", "manifest.webmanifest", "
 PACKAGES = {
     f"@litertjs/core@{VERSION}": {
         "dist/index.js": "index.js",
-        **{f"wasm/litert_wasm_{kind}.{end}": "" for kind in ("internal", "compat_internal") for end in ("js", "wasm")},
+        **{f"wasm/litert_wasm_{kind}internal.{end}": "" for kind in ("", "compat_", "threaded_") for end in ("js", "wasm")},
     },
     f"@litertjs/wasm-utils@{VERSION}": {"dist/index.js": "wasm-utils.js"},
 }

@@ -1,6 +1,6 @@
 // Draws with the .tflite files that lie one folder up. Nothing is sent anywhere.
 
-import {loadAndCompile, loadLiteRt, Tensor} from '@litertjs/core';
+import {loadAndCompile, loadLiteRt, supportsFeature, Tensor} from '@litertjs/core';
 import {latent, slerp} from './latents.js';
 
 const $ = (id) => document.getElementById(id);
@@ -99,6 +99,13 @@ async function loadModel() {
   model = await loadAndCompile(`../${$('file').value}`, {accelerator: $('accelerator').value});
 }
 
+// Browsers share memory between threads only where the host sends two headers, as `python -m export.web` does, and start none
+// of another site's, as a CDN is.
+async function hasThreads() {
+  if (!self.crossOriginIsolated || window.LITERT_WASM) return false;
+  return (await Promise.all(['threads', 'relaxedSimd'].map(supportsFeature))).every(Boolean);
+}
+
 async function start() {
   if (typeof WebAssembly !== 'object') throw new Error('This browser has no WebAssembly, which draws the pictures here.');
   about = await (await fetch('../model.json')).json();
@@ -116,7 +123,7 @@ async function start() {
   $('class').append(...about.classes.map((name) => new Option(name)));
   if (!navigator.gpu) $('accelerator').remove(1);
 
-  await loadLiteRt(RUNTIME);
+  await loadLiteRt(RUNTIME, {threads: await hasThreads()});
   await loadModel();
   fill(0);
   await choose(0);
