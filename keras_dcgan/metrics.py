@@ -247,8 +247,7 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, 
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)}")
-    of_itself = np.arange(max(len(real), len(fake)))
-    real_radii, fake_radii = (nearest(each, each, k, of_itself[: len(each)])[0][:, -1] ** 2 for each in (real, fake))
+    real_radii, fake_radii = (nearest(each, each, k, np.arange(len(each)))[0][:, -1] ** 2 for each in (real, fake))
     holders, is_covered = np.zeros(len(fake)), np.zeros(len(real), bool)
     is_recalled = np.zeros(len(real), bool)
     for start, squares in _squared_distances(fake, real):
