@@ -7,6 +7,7 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 
 import argparse
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -49,8 +50,12 @@ def quiet():
     """Keeps stderr from the user's screen, also what C++ writes there, unless the enclosed steps fail: then it is shown.
 
     For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment variable silences
-    (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU).
+    (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU). The first
+    time without garbage collection, which would look at all that is being imported, again and again: a seventh of the time.
     """
+    hurried = gc.isenabled() and "tensorflow" not in sys.modules
+    if hurried:
+        gc.disable()
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as noise:
@@ -65,6 +70,9 @@ def quiet():
             sys.stderr.flush()
             os.dup2(screen, 2)
             os.close(screen)
+            if hurried:
+                gc.freeze()  # modules stay: nobody need look at them again
+                gc.enable()
 
 
 def flag_type(read):

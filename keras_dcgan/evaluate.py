@@ -59,13 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         "images": {"real": len(rows), "fake": len(fakes)},
         "seed": 0,
     }
-    vectors = fake_vectors = new_vectors = None
-    if embed:
-        vectors, fake_vectors = cached_features(embed, real, training, config.cache), embed(fakes)
-    if embed and held_out:
-        new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
-        new_vectors = cached_features(embed, held_out, new, config.cache)
-    result["metrics"], pairs = measure(flags.metrics, training, rows, fakes, vectors, fake_vectors, new_vectors)
+    result["metrics"], pairs = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), []
+    if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
+        vectors, fake_vectors, new_vectors = cached_features(embed, real, training, config.cache), embed(fakes), None
+        if held_out:
+            new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
+            new_vectors = cached_features(embed, held_out, new, config.cache)
+        found, pairs = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
+        result["metrics"] |= found
     result["notes"] = notes(result)
     print(table(result))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -139,28 +140,32 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
         beside = entry / f".features.{os.getpid()}.npy"
         np.save(beside, embed(pictures))
         os.replace(beside, entry / "features.npy")
-    return np.load(entry / "features.npy", mmap_mode="r")  # in memory when they are needed, after the swd
+    return np.load(entry / "features.npy", mmap_mode="r")
 
 
-def measure(wanted, training, rows, fake, vectors, fake_vectors, new_vectors) -> tuple[dict[str, float], list[tuple[int, int]]]:
-    """-> the figures, and the pairs (number of a fake, number of its nearest training image) that are nearest to each other.
-    `rows`: which of the training images the fakes are compared with as a set."""
-    found, pairs, every_fake_vector = {}, [], fake_vectors
-    real, fake = training[rows], fake[: len(rows)]  # sets of one size: more of either would look better
-    if vectors is not None:
-        real_vectors, fake_vectors = vectors[rows], fake_vectors[: len(rows)]
+def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    found = {}
     if "swd" in wanted:
         found["swd"] = metrics.SlicedWasserstein(real).distance(fake)["swd"]
-    if "fid" in wanted:
-        found["fid"] = metrics.frechet_distance(metrics.Moments(real_vectors), metrics.Moments(fake_vectors))
-    if "kid" in wanted:
-        found["kid"], found["kid_ci95"] = metrics.kernel_distance(real_vectors, fake_vectors)
-    if "prdc" in wanted:
-        found |= metrics.neighbourhoods(real_vectors, fake_vectors)
     if "msssim" in wanted:
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
+    return found
+
+
+def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]]]:
+    """Vectors of training images, generated ones and ones held out, or None -> the figures, and the pairs (number of a fake, number
+    of its nearest training image) that are nearest to each other. `rows`: which of the training images the fakes are compared
+    with as a set."""
+    found, pairs = {}, []
+    real, fake = training[rows], every_fake[: len(rows)]  # sets of one size: more of either would look better
+    if "fid" in wanted:
+        found["fid"] = metrics.frechet_distance(metrics.Moments(real), metrics.Moments(fake))
+    if "kid" in wanted:
+        found["kid"], found["kid_ci95"] = metrics.kernel_distance(real, fake)
+    if "prdc" in wanted:
+        found |= metrics.neighbourhoods(real, fake)
     if "memorisation" in wanted:
-        found["memorised"], numbers, ratio = metrics.memorisation(vectors, every_fake_vector, new_vectors)
+        found["memorised"], numbers, ratio = metrics.memorisation(training, every_fake, new)
         pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
     return found, pairs
 

@@ -29,6 +29,7 @@ from keras_dcgan.config import SCHEMA, TrainConfig, as_text, choices, difference
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
+from keras_dcgan.optimizers import Adam, Decay
 
 ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
@@ -132,7 +133,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         seed=config.seed,
     )
     rates = (Decay(rate, config.total_steps, config.decay) for rate in (config.g_lr, config.d_lr))
-    optimizers = [keras.optimizers.Adam(rate, beta_1=ADAM_BETA_1) for rate in rates]
+    optimizers = [Adam(rate, beta_1=ADAM_BETA_1) for rate in rates]
     if precision == "mixed_float16":
         optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
     gan.compile(
@@ -146,17 +147,6 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         steps_per_execution=devices.steps_at_once(),
     )
     return gan
-
-
-class Decay(keras.optimizers.schedules.LearningRateSchedule):
-    """`rate` until the last `share` of the steps, then in a straight line to 0."""
-
-    def __init__(self, rate: float, steps: int, share: float):
-        self.rate, self.steps, self.share = rate, steps, share
-
-    def __call__(self, step):
-        left = (self.steps - tf.cast(step, tf.float32)) / max(self.share * self.steps, 1e-9)
-        return self.rate * tf.clip_by_value(left, 0.0, 1.0)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from conftest import discs
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator
-from keras_dcgan.runs import Decay
 
 RATE = 0.1
 
@@ -219,10 +218,3 @@ def test_discriminator_sees_both_kinds_changed_and_the_generator_learns_through_
     for network in ("generator", "discriminator"):
         pairs = zip(values(getattr(gan, network)), values(getattr(plain, network)))
         assert sum(np.abs(a - b).max() > 1e-6 for a, b in pairs) > 3
-
-
-def test_learning_rates_fall_to_zero_over_the_last_share():
-    schedule = Decay(0.2, steps=100, share=0.25)
-    found = [float(schedule(tf.constant(step))) for step in (0, 74, 75, 80, 100, 120)]
-    np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.16, 0, 0], atol=1e-7)
-    assert float(Decay(0.2, 100, 0.0)(tf.constant(99))) == pytest.approx(0.2)

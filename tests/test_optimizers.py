@@ -1,0 +1,45 @@
+"""The fused Adam against Keras' own, and the learning rate over time."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_dcgan.optimizers import Adam, Decay
+
+
+def after(optimizer, steps=5) -> list[np.ndarray]:
+    """Two variables and the optimizer's own after some steps of given gradients."""
+    random = np.random.default_rng(0)
+    variables = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in ((3, 4), (5,))]
+    optimizer.build(variables)
+    for _ in range(steps):
+        optimizer.apply([tf.constant(random.normal(size=variable.shape), tf.float32) for variable in variables], variables)
+    return [variable.numpy() for variable in [*variables, *optimizer.variables]]
+
+
+def test_fused_adam_is_keras_adam():
+    rate = Decay(0.1, steps=8, share=0.5)
+    wanted, received = (after(kind(rate, beta_1=0.5)) for kind in (keras.optimizers.Adam, Adam))
+    for one, other in zip(wanted, received, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)  # of steps of 0.1
+
+
+def test_fused_adam_takes_up_keras_adams_state():
+    """A checkpoint of a run that was begun with Keras' optimizer goes on."""
+    plain, fused = built(keras.optimizers.Adam), built(Adam)
+    names = [[variable.path.partition("/")[2] for variable in optimizer.variables] for optimizer in (plain, fused)]
+    assert names[0] == names[1] and len(names[0]) == 4
+
+
+def built(kind):
+    optimizer = kind(1e-3)
+    optimizer.build([keras.Variable(np.zeros((2, 2), np.float32), name="weight")])
+    return optimizer
+
+
+def test_learning_rates_fall_to_zero_over_the_last_share():
+    schedule = Decay(0.2, steps=100, share=0.25)
+    found = [float(schedule(tf.constant(step))) for step in (0, 74, 75, 80, 100, 120)]
+    np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.16, 0, 0], atol=1e-7)
+    assert float(Decay(0.2, 100, 0.0)(tf.constant(99))) == pytest.approx(0.2)
