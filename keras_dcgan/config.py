@@ -156,7 +156,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, for few images",
+        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: translation, of few images all",
     )
     ema_kimg: float = setting(
         "Optimisation",
@@ -241,14 +241,14 @@ PRESETS = {
 }
 
 
-FEW = 5_000  # images; DiffAugment helped CIFAR-10 at this number, and hurt a little at 50,000 (Zhao et al. 2020, table 3)
+FEW = 5_000  # images
 
 
 def by_images(images: int) -> tuple[dict, str]:
     """What auto adds to its row for so many images, and why: see tools/RECIPE.md."""
     if images <= FEW:
         return {"augment": "all"}, f"{images:,} images are few, and the discriminator would soon know them by heart"
-    return {}, f"{images:,} images need no augmentation"
+    return {"augment": "translation"}, f"{images:,} images: small shifts keep the discriminator from learning them by heart"
 
 
 def from_flags(arguments: list[str] | None = None, images: int | None = None) -> TrainConfig:

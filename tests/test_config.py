@@ -87,6 +87,6 @@ def test_auto_adapts_to_the_number_of_images_and_what_is_typed_wins():
     few, many, typed = (
         from_flags(["--data", "x", *more], images) for images, more in [(500, []), (50_000, []), (500, ["--augment", "cutout"])]
     )
-    assert (few.augment, many.augment, typed.augment) == ("all", "none", "cutout")
+    assert (few.augment, many.augment, typed.augment) == ("all", "translation", "cutout")
     assert from_flags(["--data", "x", "--preset", "paper"], 500).augment == "none"
     assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
