@@ -156,7 +156,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: translation, of few images all",
+        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: translation, few images: all",
     )
     ema_kimg: float = setting(
         "Optimisation",
