@@ -9,7 +9,9 @@ what the user types wins over both.
 
 import argparse
 import dataclasses
+import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,7 +158,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: translation, few images: all",
+        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: by the images",
     )
     ema_kimg: float = setting(
         "Optimisation",
@@ -242,13 +244,17 @@ PRESETS = {
 
 
 FEW = 5_000  # images
+OFTEN = 10  # times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/RECIPE.md
 
 
-def by_images(images: int) -> tuple[dict, str]:
-    """What auto adds to its row for so many images, and why: see tools/RECIPE.md."""
+def by_images(images: int, kimg: float) -> tuple[dict, str]:
+    """What auto adds to its row for so many images, shown for so long, and why."""
     if images <= FEW:
         return {"augment": "all"}, f"{images:,} images are few, and the discriminator would soon know them by heart"
-    return {"augment": "translation"}, f"{images:,} images: small shifts keep the discriminator from learning them by heart"
+    shown = f"each of {images:,} images is shown {1000 * kimg / images:.2g} times"
+    if 1000 * kimg > OFTEN * images:
+        return {"augment": "translation"}, f"{shown}, and small shifts keep the discriminator from learning them by heart"
+    return {"augment": "none"}, f"{shown}, too seldom to be learned by heart"
 
 
 def from_flags(arguments: list[str] | None = None, images: int | None = None) -> TrainConfig:
@@ -258,13 +264,25 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
     preset = typed.get("preset", "auto")
     if preset == "auto" and typed["data"] == "demo":
         preset = "demo"
-    row = PRESETS[preset] | (by_images(images)[0] if preset == "auto" and images else {})
-    return TrainConfig(**{"run": default_run(typed["data"]), **row, **typed, "preset": preset})
+    settings = {"run": default_run(typed["data"]), **PRESETS[preset], **typed, "preset": preset}
+    if preset == "auto" and images:
+        adapted = by_images(images, settings.get("kimg", TrainConfig.kimg))[0]
+        settings = adapted | as_begun(settings["run"], adapted) | settings
+    return TrainConfig(**settings)
+
+
+def as_begun(run: str, names: Iterable[str]) -> dict:
+    """What auto chose of these when the run began, if it is there: that stays, also when a longer --kimg would choose otherwise."""
+    try:
+        settings = json.loads((Path(run) / "config.json").read_text())["settings"]
+        return {name: settings[name] for name in names if settings["preset"] == "auto"}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours, as will be said when it is opened
+        return {}
 
 
 def choices(config: TrainConfig, images: int) -> str:
     """What auto settled on, as flags, and why."""
-    row, why = by_images(images)
+    row, why = by_images(images, config.kimg)
     chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in {**PRESETS["auto"], **row}]
     return f"--preset auto: {' '.join(chosen)} ({why})"
 

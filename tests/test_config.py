@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -83,10 +84,22 @@ def test_differences_name_what_may_not_change_and_only_that():
     assert differences(before, before) == []
 
 
-def test_auto_adapts_to_the_number_of_images_and_what_is_typed_wins():
-    few, many, typed = (
-        from_flags(["--data", "x", *more], images) for images, more in [(500, []), (50_000, []), (500, ["--augment", "cutout"])]
-    )
-    assert (few.augment, many.augment, typed.augment) == ("all", "translation", "cutout")
-    assert from_flags(["--data", "x", "--preset", "paper"], 500).augment == "none"
+def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wins():
+    def settings(images, *more):
+        return from_flags(["--data", "x", *more], images)
+
+    assert [settings(images).augment for images in (500, 50_000, 200_000)] == ["all", "translation", "none"]  # for 1000 kimg
+    assert [settings(50_000, "--kimg", kimg).augment for kimg in ("500", "501")] == ["none", "translation"]
+    assert settings(500, "--augment", "cutout").augment == "cutout"
+    assert settings(500, "--preset", "paper").augment == "none"
+    typed = settings(500, "--augment", "cutout")
     assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
+
+
+def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
+    flags = ["--data", "x", "--run", str(tmp_path)]
+    begun = from_flags([*flags, "--kimg", "240"], 50_000)
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": begun.to_json()}))
+    assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
+    (tmp_path / "config.json").write_text("[]")
+    assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
