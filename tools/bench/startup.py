@@ -37,7 +37,7 @@ def prepare(scratch: Path) -> dict[str, list]:
     edge = ["export/edge_sample.py", "--model", run_directory / "export", "--seeds", "0-15", "--out", scratch / "edge.png"]
     return {
         "fit_help": ["-m", "keras_dcgan.fit", "--help"],
-        "import_of_tensorflow_and_keras": ["-c", "import keras_dcgan, tensorflow, keras"],
+        "import_of_tensorflow_and_keras": ["-c", "from keras_dcgan import cli\nwith cli.quiet():\n    import tensorflow, keras"],
         "fit_to_its_first_step": [*fit, "--run", scratch / "dry", "--dry-run"],
         "sample_one_picture": ["-m", "keras_dcgan.sample", "--run", run_directory, "--seeds", "0", "--out", scratch / "one.png"],
         "edge_sample_16_pictures": edge,
