@@ -1,5 +1,6 @@
 """What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
 
+import gc
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from conftest import SMALL
 from PIL import Image
 
+from keras_dcgan import cli
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
 
@@ -252,3 +254,13 @@ def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_p
     edge, here = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("edge.png", "here.png"))
     assert edge.shape == (64, 64, 3) and edge.std() > 1
     assert np.abs(edge - here).max() <= 1
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_garbage_is_left_alone_only_while_tensorflow_is_imported(is_there, monkeypatch):
+    if not is_there:
+        monkeypatch.delitem(sys.modules, "tensorflow")
+    with pytest.raises(ImportError), cli.quiet():
+        assert gc.isenabled() == is_there
+        raise ImportError
+    assert gc.isenabled()
