@@ -158,7 +158,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: by the images",
+        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: by their number and --kimg",
     )
     ema_kimg: float = setting(
         "Optimisation",
@@ -283,6 +283,9 @@ def as_begun(run: str, names: Iterable[str]) -> dict:
 def choices(config: TrainConfig, images: int) -> str:
     """What auto settled on, as flags, and why."""
     row, why = by_images(images, config.kimg)
+    for name, value in row.items():
+        if getattr(config, name) != value:  # typed, or chosen when the run began
+            why += f"; by itself it would take {flag(name)} {value}"
     chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in {**PRESETS["auto"], **row}]
     return f"--preset auto: {' '.join(chosen)} ({why})"
 

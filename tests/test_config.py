@@ -94,6 +94,7 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
     assert settings(500, "--preset", "paper").augment == "none"
     typed = settings(500, "--augment", "cutout")
     assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
+    assert "would take --augment all" in choices(typed, 500) and "would take" not in choices(settings(500), 500)
 
 
 def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):

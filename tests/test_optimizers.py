@@ -1,5 +1,8 @@
 """The fused Adam against Keras' own, and the learning rate over time."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +39,26 @@ def built(kind):
     optimizer = kind(1e-3)
     optimizer.build([keras.Variable(np.zeros((2, 2), np.float32), name="weight")])
     return optimizer
+
+
+def test_every_replica_is_moved_by_the_sum_of_the_gradients():
+    """On two virtual devices, which only a process of its own can have."""
+    script = """
+import keras, tensorflow as tf
+from keras_dcgan.optimizers import Adam
+cpu, split = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpu, [split, split])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for kind in (keras.optimizers.Adam, Adam):
+    with strategy.scope():
+        weight, optimizer = keras.Variable([1.0, 2.0]), kind(0.1)
+        optimizer.build([weight])
+    step = tf.function(lambda: strategy.run(lambda: optimizer.apply([tf.constant([1.0, -1.0])], [weight])))
+    step(), step()
+    print(*(round(float(number), 4) for copy in strategy.experimental_local_results(weight.value) for number in copy))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-2:] == ["0.8 2.2 0.8 2.2"] * 2, done.stderr
 
 
 def test_learning_rates_fall_to_zero_over_the_last_share():
