@@ -13,7 +13,7 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Parser, fail, flag_type, quiet, user_errors
+from keras_dcgan.cli import Expected, Parser, fail, quiet, user_errors
 
 VERB = "export"
 
@@ -24,13 +24,15 @@ def main(argv: list[str] | None = None):
     with user_errors(VERB):
         check_place(out)
         generator, classes = load(flags.run)
+    import tensorflow as tf
+
     about = {name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text}
     print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
         with quiet():
             artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
-    except OSError as error:  # a full disk, a folder that may not be written
+    except (OSError, tf.errors.OpError) as error:  # a full disk, a folder that may not be written
         fail(VERB, error)
     if "web" in flags.formats and any(artefact.parity.ms and not artefact.parity.faults for artefact in artefacts):
         with user_errors(VERB):
@@ -45,7 +47,7 @@ def read_flags(argv):
     parser = Parser(VERB, __doc__)
     add = parser.add_argument
     add("--run", type=Path, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
-    add("--formats", type=flag_type(formats), default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
+    add("--formats", type=formats, default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
     add("--out", type=Path, metavar="DIR", help="where to [export in the run]; it then holds what this export made, no earlier one")
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
     add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
@@ -55,10 +57,10 @@ def read_flags(argv):
 def formats(text: str) -> tuple[str, ...]:
     chosen = {name.strip() for name in text.split(",")}
     if not chosen <= set(FORMATS):
-        raise ValueError(f"expected some of {','.join(FORMATS)}, received {text!r}")
+        raise Expected(f"expected some of {','.join(FORMATS)}, received {text!r}")
     drawing = [name for name, variant in VARIANTS.items() if variant.file.endswith(".tflite")]
     if "web" in chosen and not chosen & set(drawing):
-        raise ValueError(f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}")
+        raise Expected(f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}")
     return tuple(name for name in FORMATS if name in chosen)
 
 

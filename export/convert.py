@@ -67,9 +67,16 @@ def check_place(out: Path):
     """Raises OSError where `out` is no folder, or where files have our names and no export wrote them: not ours to replace."""
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"--out: expected a folder, received {out}")
-    taken = [variant.file for variant in VARIANTS.values() if (out / variant.file).exists()]
-    if taken and not ((out / MODEL_JSON).exists() or (out / WORKSHOP).exists()):
+    taken = [name for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web") if (out / name).exists()]
+    if taken and not (is_ours(out / MODEL_JSON) or (out / WORKSHOP).exists()):
         raise FileExistsError(f"--out: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
+
+
+def is_ours(description: Path) -> bool:
+    try:
+        return json.loads(description.read_text())["made_by"].startswith("keras_dcgan ")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def export(

@@ -51,7 +51,10 @@ def choose(model: Path) -> Path:
 
 def read_description(file: Path) -> dict:
     """The metadata within the file, {} where some tool has dropped it. ValueError where a seed would be another picture here."""
-    about = json.loads(zipfile.ZipFile(file).read("metadata.json")) if zipfile.is_zipfile(file) else {}
+    try:
+        about = json.loads(zipfile.ZipFile(file).read("metadata.json"))
+    except (zipfile.BadZipFile, KeyError):  # no zip, or another tool's
+        about = {}
     for golden in about.get("seed", {}).get("golden", []):
         z = latents([golden["seed"]], len(golden["z"]))[0]
         if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
@@ -91,6 +94,13 @@ def compiled(file: Path, device: str, signature: str = "sample_rgb"):
         return {name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(details["shape"])}
 
     return run
+
+
+def load_array(file: Path) -> np.ndarray:
+    try:
+        return np.load(file)
+    except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
+        raise ValueError(f"--latent: expected latents as keras_dcgan.edit writes them, received {file} ({error})") from error
 
 
 def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
@@ -166,11 +176,13 @@ def main(argv: list[str] | None = None):
         file = choose(flags.model)
         about = read_description(file)
         runner, latent_dim, takes_label = load(file, flags.threads)
-        z = np.atleast_2d(np.load(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
+        z = np.atleast_2d(load_array(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
         if z.shape[1:] != (latent_dim,):
             raise ValueError(f"--latent: expected latents of length {latent_dim}, received {flags.latent} of shape {z.shape}")
         numbers, kind = (range(len(z)), "latent") if flags.latent else (flags.seeds, "seed")
         inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
+        if takes_label and flags.latent and flags.wanted_class is None:
+            raise ValueError("--class: expected the class of these latents, as keras_dcgan.edit printed it, received none")
         if takes_label:
             inputs["label"] = labels(numbers, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:

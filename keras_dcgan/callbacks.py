@@ -215,9 +215,8 @@ def _row_or_none(line: str) -> dict | None:
 class SampleGrids:
     """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
 
-    def __init__(self, folder: Path, generator: Callable, inputs: list[np.ndarray], every: int, tick_kimg: float):
-        self.folder, self.generator, self.inputs = folder, generator, inputs
-        self.every, self.tick_kimg = every, tick_kimg
+    def __init__(self, folder: Path, generator: Callable, inputs: list[np.ndarray], every: int):
+        self.folder, self.generator, self.inputs, self.every = folder, generator, inputs, every
         self.newest = None  # what the last tick drew, if it drew
 
     def reals(self, real: np.ndarray) -> np.ndarray:
@@ -228,11 +227,11 @@ class SampleGrids:
     def __call__(self, row: dict):
         self.newest = None
         if row["tick"] % self.every == 0:
-            self.draw(row["tick"])
+            self.draw(row["kimg"])
 
-    def draw(self, tick: int):
+    def draw(self, kimg: float):
         self.newest = images.grid(np.stack(list(images.draw(self.generator, self.inputs))))
-        images.save(self.newest, self.folder / f"{kimg_name(tick * self.tick_kimg)}.png")
+        images.save(self.newest, self.folder / f"{kimg_name(kimg)}.png")
 
 
 def kimg_name(kimg: float) -> str:

@@ -75,16 +75,8 @@ def quiet():
                 gc.enable()
 
 
-def flag_type(read):
-    """A reader that raises ValueError with what it expected -> the same for argparse, which would swallow the message."""
-
-    def typed(text):
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return typed
+class Expected(argparse.ArgumentTypeError, ValueError):
+    """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
 
 
 def seeds(text: str) -> list[int]:
@@ -94,11 +86,11 @@ def seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
-            raise ValueError(f"{expected}, received {text!r}")
+            raise Expected(f"{expected}, received {text!r}")
         low, high = int(first), int(last or first)
         if not low <= high < 2**32:
-            raise ValueError(f"{expected} and the first not above the last, received {text!r}")
+            raise Expected(f"{expected} and the first not above the last, received {text!r}")
         if high - low >= 10**6:
-            raise ValueError(f"expected at most a million seeds at once, received {text!r}")
+            raise Expected(f"expected at most a million seeds at once, received {text!r}")
         result.extend(range(low, high + 1))
     return result

@@ -23,7 +23,8 @@ GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
 
 def number(low: float, high: float = math.inf, unit: str = "", kind=float, above: bool = False):
     """A reader of numbers from `low` to `high`; `above` leaves `low` itself out."""
-    bounds = f"{'above' if above else 'from'} {low:g}" + (f" to {high:g}" if high < math.inf else "" if above else " up")
+    low_text, high_text = (f"{bound:g}" if kind is float or math.isinf(bound) else str(bound) for bound in (low, high))
+    bounds = f"{'above' if above else 'from'} {low_text}" + (f" to {high_text}" if high < math.inf else "" if above else " up")
     expected = f"expected a {'whole ' if kind is int else ''}number {bounds}{unit and ' ' + unit}"
 
     def read(text):
@@ -32,7 +33,7 @@ def number(low: float, high: float = math.inf, unit: str = "", kind=float, above
         except ValueError:
             value = math.nan
         if not low <= value <= high or (above and value == low) or math.isinf(value):
-            raise ValueError(f"{expected}, received {text!r}")
+            raise cli.Expected(f"{expected}, received {text!r}")
         return value
 
     read.__name__ = "N"  # what --help shows for the value
@@ -42,7 +43,7 @@ def number(low: float, high: float = math.inf, unit: str = "", kind=float, above
 def one_of(*choices: str):
     def read(text):
         if text not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}, received {text!r}")
+            raise cli.Expected(f"expected one of {', '.join(choices)}, received {text!r}")
         return text
 
     read.__name__ = "|".join(choices)
@@ -60,7 +61,7 @@ def side_lengths(text: str) -> tuple[int, int]:
     """'64' -> (64, 64); '48x64' -> (48, 64), height first."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and 16 <= int(side) <= 512 for side in sides):
-        raise ValueError(f"expected N or HxW with sides from 16 to 512 pixels, received {text!r}")
+        raise cli.Expected(f"expected N or HxW with sides from 16 to 512 pixels, received {text!r}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -251,8 +252,9 @@ def by_images(images: int, kimg: float) -> tuple[dict, str]:
     """What auto adds to its row for so many images, shown for so long, and why."""
     if images <= FEW:
         return {"augment": "all"}, f"{images:,} images are few, and the discriminator would soon know them by heart"
-    shown = f"each of {images:,} images is shown {1000 * kimg / images:.2g} times"
-    if 1000 * kimg > OFTEN * images:
+    times = 1000 * kimg / images
+    shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
+    if times > OFTEN:
         return {"augment": "translation"}, f"{shown}, and small shifts keep the discriminator from learning them by heart"
     return {"augment": "none"}, f"{shown}, too seldom to be learned by heart"
 
@@ -293,7 +295,8 @@ def choices(config: TrainConfig, images: int) -> str:
 def default_run(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' -> 'runs/shards'."""
     path = Path(data.rpartition("/")[0] if data.endswith(".tfrecord") else data)
-    return str(Path("runs") / (path.resolve().stem or "images"))
+    path = path.resolve()
+    return str(Path("runs") / ((path.name if path.is_dir() else path.stem) or "images"))
 
 
 def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
@@ -310,16 +313,22 @@ def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.fit", "Trains a DCGAN on a folder of images. Run the same command again to resume.")
     groups = {name: result.add_argument_group(name) for name in GROUPS}
     for row in dataclasses.fields(TrainConfig):
-        # Absent unless typed, so that a preset can tell what the user said from what is only the default.
-        common = {"default": argparse.SUPPRESS, "help": row.metadata["help"] + default_text(row)}
-        if row.metadata["read"] is None:
-            common["action"] = argparse.BooleanOptionalAction if row.name == "flip" else "store_true"
-        else:
-            common["type"] = cli.flag_type(row.metadata["read"])
-            common["metavar"] = row.metadata["placeholder"] or row.metadata["read"].__name__
-            common["required"] = row.default is dataclasses.MISSING
-        groups[row.metadata["group"]].add_argument(flag(row.name), **common)
+        add_flag(groups[row.metadata["group"]], row.name)
     return result
+
+
+def add_flag(group, name: str):
+    """The flag of a setting, to a parser or to a group of one."""
+    row = TrainConfig.__dataclass_fields__[name]
+    # Absent unless typed, so that a preset can tell what the user said from what is only the default.
+    common = {"default": argparse.SUPPRESS, "help": row.metadata["help"] + default_text(row)}
+    if row.metadata["read"] is None:
+        common["action"] = argparse.BooleanOptionalAction if row.name == "flip" else "store_true"
+    else:
+        common["type"] = row.metadata["read"]
+        common["metavar"] = row.metadata["placeholder"] or row.metadata["read"].__name__
+        common["required"] = row.default is dataclasses.MISSING
+    group.add_argument(flag(name), **common)
 
 
 def flag(name: str) -> str:

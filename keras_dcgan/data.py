@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import sys
 import time
@@ -33,7 +34,7 @@ from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F4
 from keras_dcgan.sources import UNREADABLE, VANISHED, Source, digest, look, with_classes
 
 VERSION = 1  # part of every cache key; raise it when the same files would now give other pixels
-CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-\d+)?")
+CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
 CHUNK = 16 << 20  # bytes of rows handled at once
 AT_ONCE = 8  # images a task: threads that hand over every single one wait for each other
@@ -65,7 +66,11 @@ def prepare(
     if min(size) < 1:
         raise ValueError(f"--size: expected a height and a width of at least 1, received {size}")
     if source.endswith(".tfrecord"):
-        return open_shards(source, size, channels, conditional)
+        shards = open_shards(source, size, channels, conditional)
+        wanted, there = (crop, _colour(background)), (shards.manifest["crop"], tuple(shards.manifest["background"]))
+        if wanted != there:
+            raise ValueError(f"--crop, --background: expected {there}, as the shards have it, received {wanted}")
+        return shards
     settings = {
         "size": tuple(size),
         "channels": channels,
@@ -83,9 +88,12 @@ def prepare(
     entry = cache_folder(cache) / key
     if not (entry / "manifest.json").exists():
         _fill(entry, source, found, settings, show)
-    manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
-    images = found.array if manifest["in_place"] else np.load(entry / "images.npy", mmap_mode="r")
-    return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
+    try:
+        return _read(entry, source, found)
+    except (ValueError, KeyError, EOFError, FileNotFoundError):  # spoilt by a power cut: it is made once more
+        shutil.rmtree(entry)
+        _fill(entry, source, found, settings, show)
+        return _read(entry, source, found)
 
 
 def prepare_one(
@@ -128,7 +136,10 @@ def cache_folder(cache: str | None = None) -> pathlib.Path:
     """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's caches."""
     chosen = cache or os.environ.get("KERAS_DCGAN_CACHE")
     if chosen:
-        return pathlib.Path(chosen).expanduser()
+        try:
+            return pathlib.Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"--cache: expected a folder, received {chosen}: {error}") from error
     home = pathlib.Path.home()
     place = {"darwin": home / "Library" / "Caches", "win32": home / "AppData" / "Local"}.get(sys.platform, home / ".cache")
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or place) / "keras_dcgan"
@@ -146,11 +157,18 @@ class Facts:
     is_transparent: bool
 
 
+def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
+    manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
+    images = found.array if manifest["in_place"] else np.load(entry / "images.npy", mmap_mode="r")
+    return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
+
+
 def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show: Callable[[str], None]):
     """Makes the cache entry, or leaves nothing behind."""
-    unfinished = entry.with_name(f"{entry.name}.unfinished-{os.getpid()}")
+    # Not named after the process: in containers all have the same number, and a cache may be shared.
+    unfinished = entry.with_name(f"{entry.name}.unfinished-{secrets.token_hex(8)}")
     try:
-        unfinished.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir(parents=True)
     except OSError as error:
         raise OSError(f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}") from error
     try:
@@ -347,9 +365,12 @@ def _check_free_space(folder: pathlib.Path, needed: int):
 
 def _colour(background: str | tuple[int, int, int]) -> tuple[int, int, int]:
     try:
-        return ImageColor.getrgb(background)[:3] if isinstance(background, str) else tuple(background)
-    except ValueError as error:
-        raise ValueError(f"--background: expected a colour such as white or #ff8800, received {background!r}") from error
+        colour = ImageColor.getrgb(background)[:3] if isinstance(background, str) else tuple(background)
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+        raise ValueError(f"--background: expected a colour such as white or #ff8800, received {background!r}")
+    return colour
 
 
 def _reasons_table(left_out: list[dict]) -> list[str]:
@@ -375,8 +396,8 @@ def main():
     parser.add_argument("--cache", metavar="DIR", help="the cache [$KERAS_DCGAN_CACHE, else the user's cache folder]")
     parser.add_argument("--clear", action="store_true", help="remove them all")
     args = parser.parse_args()
-    folder = cache_folder(args.cache)
     with cli.user_errors(parser.verb):
+        folder = cache_folder(args.cache)
         entries = [path for path in sorted(folder.glob("*")) if CACHE_ENTRY.fullmatch(path.name)]
         total = 0
         for entry in entries:
@@ -394,6 +415,8 @@ def _contents(entry: pathlib.Path) -> str:
         manifest = json.loads((entry / "manifest.json").read_text())
     except FileNotFoundError:
         return "unfinished: being prepared now, or cut short"
+    except ValueError:
+        return "spoilt"
     height, width = manifest["size"]
     return f"{manifest['images']:,} of {height}x{width}x{manifest['channels']} from {_printable(manifest['source'])}"
 

@@ -6,18 +6,18 @@
 come from short palettes and nothing is much thinner than two pixels of 64: a small GAN learns such pictures in minutes.
 """
 
-import argparse
 import dataclasses
 import functools
 import pathlib
 import random
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 from keras_dcgan import cli
+from keras_dcgan.config import number
 
 COUNT = 4000
 SUPERSAMPLING = 4  # drawn this many times larger, then reduced: Pillow's own shapes have hard edges
@@ -267,21 +267,12 @@ def pictures(count: int = COUNT, seed: int = 0, size: int = 64) -> np.ndarray:
     return images
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, received {text!r}")
-        return int(text)
-
-    return parse
-
-
 def main():
     parser = cli.Parser("keras_dcgan.demo", "Draws cartoon portraits into a folder, to have something to train on.")
     parser.add_argument("folder", help="where face-0000.png ... go; made if missing")
-    parser.add_argument("--count", type=whole_number(1, 10**6), default=COUNT, help="how many pictures [%(default)s]")
-    parser.add_argument("--size", type=whole_number(16, 512), default=64, help="width and height in pixels [%(default)s]")
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="another seed, other faces [%(default)s]")
+    parser.add_argument("--count", type=number(1, 10**6, kind=int), default=COUNT, help="how many pictures [%(default)s]")
+    parser.add_argument("--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]")
+    parser.add_argument("--seed", type=number(0, 2**32 - 1, kind=int), default=0, help="another seed, other faces [%(default)s]")
     args = parser.parse_args()
     folder = pathlib.Path(args.folder)
     if folder.is_file():

@@ -3,9 +3,11 @@
     python -m keras_dcgan.edit --run runs/imgs --image a.png --task inpaint --mask hole.png --out whole.png
 
 Finds the latent z whose picture G(z), degraded in the same way, comes nearest to yours. whole.png is the result, whole-z.npy the
-latent (`python -m keras_dcgan.sample --latent whole-z.npy` draws it), whole-compared.png shows yours, G(z) and the result.
+latent (`python -m keras_dcgan.sample --latent whole-z.npy` draws it, of a conditional run with the --class that is printed),
+whole-compared.png shows yours, G(z) and the result.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -32,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
             devices.start(deterministic=True)
         generator, classes = runs.load_generator(flags.run), runs.load_classes(flags.run)
         labels = labels_of(flags, classes)
-        given, hole = read(flags, runs.load_config(flags.run), generator.output_shape[1:])
+        given, hole, shrunk = read(flags, runs.load_config(flags.run), generator.output_shape[1:])
     degrade = inversion.reduced(given.shape[1:3]) if hole is None else inversion.known(hole)
     observed = degrade(images.from_uint8(given)).numpy()
-    effort = {"restarts": flags.restarts, "steps": flags.steps, "seed": flags.seed}
+    effort = {"restarts": flags.restarts if labels is None else len(labels), "steps": flags.steps, "seed": flags.seed}
     z, labels = inversion.invert(generator, observed, degrade, labels, **effort, show=progress("z"))
     found = drawn = inversion.draw(generator, z, labels).numpy()
-    noise = 2 * (flags.sigma or 0) / 255  # pictures go from -1 to 1
+    noise = 2 * (flags.sigma or 0) / 255 / shrunk  # pictures go from -1 to 1; the mean of n pixels has 1/sqrt(n) of their noise
     if flags.tune:
         inversion.tune(generator, z, observed, degrade, labels, steps=flags.tune, enough=noise**2, show=progress("weights"))
         drawn = inversion.draw(generator, z, labels).numpy()
@@ -55,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = given.repeat(int(flags.factor), axis=1).repeat(int(flags.factor), axis=2)
     elif flags.task == "denoise":
         result = blend.denoised(observed[0], drawn[0], noise)[np.newaxis]
-    files = write(Path(flags.out), flags.task, generator, z, labels, [given, images.to_uint8(found), images.to_uint8(result)])
+    with cli.user_errors("edit"):
+        files = write(Path(flags.out), flags.task, generator, z, labels, [given, images.to_uint8(found), images.to_uint8(result)])
     print(f"{', '.join(map(str, files))} in {time.monotonic() - start:.0f} s")
     return 0
 
@@ -64,22 +67,18 @@ def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.edit", "Restores or joins pictures with the generator of a run.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     result.add_argument("--image", required=True, nargs="+", metavar="FILE", help="the picture; to interpolate, two or more")
-    task = cli.flag_type(one_of(*NEEDS))
-    result.add_argument("--task", required=True, type=task, metavar="WHAT", help=f"one of {', '.join(NEEDS)}")
-    result.add_argument("--out", required=True, metavar="O.png", help="the result; of interpolate a walk, NAME.gif or NAME.webp")
+    result.add_argument("--task", required=True, type=one_of(*NEEDS), metavar="WHAT", help=f"one of {', '.join(NEEDS)}")
+    result.add_argument("--out", required=True, metavar="O.png", help="the result; of interpolate a walk, NAME.gif, .webp or .mp4")
     result.add_argument("--mask", metavar="M.png", help="inpaint: a picture of the same size, white where it is to be filled in")
-    factor = cli.flag_type(one_of("2", "4", "8"))
-    result.add_argument(
-        "--factor", type=factor, metavar="2|4|8", help="superres: by how much the picture is smaller than the run's"
-    )
-    sigma = cli.flag_type(number(0, 255, above=True))
+    about = "superres: by how much the picture is smaller than the run's"
+    result.add_argument("--factor", type=one_of("2", "4", "8"), metavar="2|4|8", help=about)
+    sigma = number(0, 255, above=True)
     result.add_argument("--sigma", type=sigma, metavar="S", help="denoise: the noise's standard deviation, where white is 255")
     result.add_argument("--class", dest="wanted_class", metavar="C", help="of a conditional run: which class [the nearest]")
-    result.add_argument(
-        "--seed", type=cli.flag_type(number(0, 10**6, kind=int)), default=0, metavar="N", help="of the restarts [0]"
-    )
-    restarts, steps = (cli.flag_type(number(1, most, kind=int)) for most in (1000, 10**6))
-    result.add_argument("--restarts", type=restarts, default=8, metavar="N", help="latents to start from; the best is kept [8]")
+    result.add_argument("--seed", type=number(0, 10**6, kind=int), default=0, metavar="N", help="of the restarts [0]")
+    restarts, steps = (number(1, most, kind=int) for most in (1000, 10**6))
+    about = "latents to start from, at least one of each class; the best is kept [8]"
+    result.add_argument("--restarts", type=restarts, default=8, metavar="N", help=about)
     result.add_argument("--steps", type=steps, default=300, metavar="N", help="of each of them [300]")
     about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [40]"
     result.add_argument("--tune", type=steps, nargs="?", const=40, metavar="N", help=about)
@@ -87,7 +86,7 @@ def parser() -> cli.Parser:
 
 
 def check(flags):
-    """Whether the flags fit the task. Raises ValueError."""
+    """Whether the flags fit the task, and whether the result can be written. Raises ValueError."""
     for task, name in NEEDS.items():
         value = getattr(flags, name) if name else None
         if value is None and name and task == flags.task:
@@ -98,22 +97,25 @@ def check(flags):
     endings = images.ANIMATIONS if is_walk else (".png",)
     if Path(flags.out).suffix.lower() not in endings:
         raise ValueError(f"--out: expected a name that ends in {' or '.join(endings)}, received {flags.out!r}")
+    if Path(flags.out).suffix.lower() == ".mp4":
+        images.video_encoder()
     if is_walk != (len(flags.image) > 1):
         expected = "two pictures or more to" if is_walk else "one picture to"
         raise ValueError(f"--image: expected {expected} {flags.task}, received {len(flags.image)}")
 
 
 def labels_of(flags, classes: list[str]) -> np.ndarray | None:
-    """A label for each restart, or None where the run knows no classes."""
+    """A label for each restart, so that no class goes untried; None where the run knows no classes."""
     chosen = latents.chosen_classes(flags.wanted_class, classes)
     if classes and flags.task == "interpolate" and (not chosen or len(chosen) > 1):
         received = flags.wanted_class or "none"
         raise ValueError(f"--class: expected the class to walk in, one of {', '.join(classes)}, received {received}")
-    return latents.labels(range(flags.restarts), chosen, classes)
+    return latents.labels(range(max(flags.restarts, len(chosen or classes))), chosen, classes)
 
 
-def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray | None]:
-    """-> the pictures, prepared as the run's own were, uint8 (N, height, width, C), and the hole, bool (height, width)."""
+def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """-> the pictures, prepared as the run's own were, uint8 (N, height, width, C), the hole, bool (height, width), and how many
+    times a side of the first has been shrunk for that, at least 1."""
     *size, channels = shape
     factor = int(flags.factor or 1)
     if size[0] % factor or size[1] % factor:
@@ -127,8 +129,10 @@ def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
             raise ValueError(f"{flag}: {error}") from error
 
     pictures, original_sizes = zip(*(prepared("--image", file, channels, config.background) for file in flags.image))
+    ratios = [before / after for before, after in zip(original_sizes[0], size)]
+    shrunk = max(1.0, min(ratios) if config.crop == "center" else math.prod(ratios) ** 0.5)
     if flags.mask is None:
-        return np.stack(pictures), None
+        return np.stack(pictures), None, shrunk
     mask, mask_size = prepared("--mask", flags.mask, 1, "black")
     if mask_size != original_sizes[0]:
         expected, received = ("x".join(map(str, sides)) for sides in (original_sizes[0], mask_size))
@@ -137,19 +141,20 @@ def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
     if hole.all() or not hole.any():
         found = "white" if hole.all() else "black"
         raise ValueError(f"--mask: expected black where to keep the picture and white where not, received all {found}")
-    return np.stack(pictures), hole
+    return np.stack(pictures), hole, shrunk
 
 
 def write(out: Path, task: str, generator, z: np.ndarray, labels: np.ndarray | None, columns: list[np.ndarray]) -> list[Path]:
-    """The result, which is the last of the columns or a walk; the latents; and all columns side by side. -> their names."""
+    """The result, which is the last of the columns or a walk; the latents; and all columns side by side. -> their names. The
+    latents first: all else can be drawn again."""
+    files = [out, out.with_name(f"{out.stem}-z.npy"), out.with_name(f"{out.stem}-compared.png")]
+    latents.save(z, files[1])
     if task == "interpolate":
         walk = latents.walk(z, FRAMES_A_LEG)
         inputs = [walk] if labels is None else [walk, labels[:1].repeat(len(walk))]
         images.save_animation(np.stack(list(images.draw(generator, inputs))), out, FRAMES_A_LEG)
     else:
         images.save(columns[-1][0], out)
-    files = [out, out.with_name(f"{out.stem}-z.npy"), out.with_name(f"{out.stem}-compared.png")]
-    latents.save(z, files[1])
     images.save(images.grid(np.concatenate(list(zip(*columns))), columns=len(columns)), files[2])
     return files
 

@@ -10,6 +10,7 @@ import html
 import io
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from keras_dcgan.config import number
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
 PAIRS = 8  # of fakes and their nearest training images on the page
-FEW = 10_000
+FEW, FEWEST = 10_000, 16
 TRAINING = 50_000  # images among which copies are looked for, at most
 
 
@@ -40,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         real = real_images(flags.data or config.data, config, generator)
+        if real.manifest["images"] < FEWEST:
+            raise ValueError(f"--data: expected {FEWEST} images or more, received {real.manifest['images']}")
+        changed = not flags.data and real.manifest["fingerprint"] != runs.of_data(flags.run, "fingerprint")
+        if changed and real.manifest["classes"] != classes:
+            raise ValueError(f"--data: expected the classes of the training, received others: {config.data} has changed since")
         held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
     # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
@@ -56,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         "generator": "last" if flags.last else "best",
         "data": {"source": real.manifest["source"], "fingerprint": real.manifest["fingerprint"]},
         "features": embed.name if embed else None,
-        "images": {"real": len(rows), "fake": len(fakes)},
+        "images": {"real": len(rows), "fake": len(rows)},
         "seed": 0,
     }
     result["metrics"], pairs = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), []
@@ -67,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
             new_vectors = cached_features(embed, held_out, new, config.cache)
         found, pairs = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
         result["metrics"] |= found
-    result["notes"] = notes(result)
+    if "memorisation" in flags.metrics:
+        result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
+    result["notes"] = notes(result) + [f"{config.data} has changed since the training"] * changed
     print(table(result))
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, json.dumps(result, indent=1) + "\n")
@@ -82,9 +90,9 @@ def parser() -> cli.Parser:
     result.add_argument("--data", metavar="PATH", help="the real images [those of the training]")
     result.add_argument("--held-out", metavar="PATH", help="real images that were not trained on, for the check for copies")
     result.add_argument(
-        "--metrics", type=cli.flag_type(names), default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
+        "--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
     )
-    count = cli.flag_type(number(16, 10**6, kind=int))
+    count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
     result.add_argument(
@@ -99,7 +107,7 @@ def parser() -> cli.Parser:
 def names(text: str) -> tuple[str, ...]:
     wanted = tuple(part.strip() for part in text.split(","))
     if unknown := set(wanted) - set(METRICS):
-        raise ValueError(f"expected some of {','.join(METRICS)}, received {', '.join(sorted(unknown))!r}")
+        raise cli.Expected(f"expected some of {','.join(METRICS)}, received {', '.join(sorted(unknown))!r}")
     return wanted
 
 
@@ -137,7 +145,7 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
         about = {name: prepared.manifest[name] for name in ("size", "channels")}
         about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
         write(entry / "manifest.json", json.dumps(about))
-        beside = entry / f".features.{os.getpid()}.npy"
+        beside = entry / f".features.{secrets.token_hex(8)}.npy"
         np.save(beside, embed(pictures))
         os.replace(beside, entry / "features.npy")
     return np.load(entry / "features.npy", mmap_mode="r")
@@ -171,7 +179,7 @@ def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, floa
 
 
 def notes(result: dict) -> list[str]:
-    found, few = [], min(result["images"].values())
+    found, few = [], result["images"]["fake"]
     if "fid" in result["metrics"] and few < FEW:
         found.append(f"fid of {few:,} images is too high by chance; kid is not: prefer it below {FEW:,}")
     if result["metrics"].get("memorised", 0) > 0.1:
@@ -186,6 +194,8 @@ def table(result: dict) -> str:
             continue
         more = f"± {result['metrics']['kid_ci95']:.5f}" if name == "kid" else ""
         more = f"real images: {result['metrics']['msssim_real']:.4f}" if name == "msssim" else more
+        if name == "memorised" and result["images"]["memorised_fake"] > result["images"]["fake"]:
+            more = f"of {result['images']['memorised_fake']:,} generated"
         rows.append(f"  {name:<12}{value:>12.4f}  {more:<24}{BEST.get(name, 'lower')}")
     return "\n".join(rows + [f"note: {note}" for note in result["notes"]])
 

@@ -40,7 +40,7 @@ def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.explore", "Draws what becomes of pictures along the directions that a generator feels most.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     result.add_argument("--out", required=True, metavar="NAME.png", help="the sheet: a strip a row")
-    result.add_argument("--seeds", type=cli.flag_type(cli.seeds), default=[0], metavar="0-3", help="whose strips [0]")
+    result.add_argument("--seeds", type=cli.seeds, default=[0], metavar="0-3", help="whose strips [0]")
     result.add_argument(
         "--class", dest="wanted_class", metavar="A,B", help="of a conditional run: seed by seed, in turn [its number says which]"
     )
@@ -51,7 +51,7 @@ def parser() -> cli.Parser:
         ("--truncation", "T", 1.0, number(0, 2), "scales the latents of the seeds"),
     )
     for flag, metavar, default, read, about in rows:
-        result.add_argument(flag, type=cli.flag_type(read), default=default, metavar=metavar, help=f"{about} [{default:g}]")
+        result.add_argument(flag, type=read, default=default, metavar=metavar, help=f"{about} [{default:g}]")
     return result
 
 

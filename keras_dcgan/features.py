@@ -54,8 +54,7 @@ def parser() -> cli.Parser:
 def check(flags):
     if not (flags.out or flags.linear_probe):
         raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
-    out = Path(flags.out or "features")
-    if out.suffix not in ("", ".keras", ".tflite") or out.is_dir():
+    if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
 
 

@@ -19,6 +19,7 @@ import numpy as np
 INDEX = "index.json"  # beside the shards; written by tools/pack.py
 ORDER, FLIP = 0x6F7264, 0x666C70  # keep these random numbers apart from all others that are drawn from the same seed
 WINDOW = 4  # shards that are shuffled together, and held in memory
+MOST_OPEN = 64  # shards at a time, to look at some images of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ def preview(data: ImageSet | ShardSet, n: int) -> np.ndarray:
         return np.array(data.images[preview_rows(len(data.images), n)])
     import tensorflow as tf
 
-    records = tf.data.Dataset.from_tensor_slices(data.files).interleave(tf.data.TFRecordDataset, len(data.files), 1)
+    records = tf.data.Dataset.from_tensor_slices(data.files).interleave(tf.data.TFRecordDataset, min(len(data.files), MOST_OPEN), 1)
     return np.stack(list(records.map(_record_parser(data)).map(lambda image, label: image).repeat().take(n).as_numpy_iterator()))
 
 
@@ -155,16 +156,17 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         find, opened = tf.io.gfile.glob, tf.io.gfile.GFile
     else:
         find, opened = glob.glob, open
-    files = sorted(find(pattern))
-    if not files:
-        raise ValueError(f"--data: no shards found as {pattern}")
     folder = pattern.rpartition("/")[0] or "."
     try:
+        files = sorted(find(pattern))
+        if not files:
+            raise FileNotFoundError(f"no shards found as {pattern}")
         with opened(f"{folder}/{INDEX}") as file:
             index = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--data: expected {INDEX} beside the shards, as python -m tools.pack writes it: {error}") from error
-    counts = {shard["file"]: shard["records"] for shard in index["shards"]}
+        counts = {shard["file"]: shard["records"] for shard in index["shards"]}
+    except Exception as error:  # TensorFlow raises its own where a bucket is not there, or may not be read
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--data: expected shards and {INDEX}, as python -m tools.pack writes them: {why}") from error
     if unknown := [name for name in map(_base, files) if name not in counts]:
         raise ValueError(f"--data: expected the shards of {folder}/{INDEX}, received also {unknown[0]}")
     manifest = {key: value for key, value in index.items() if key not in ("shards", "encoding")}

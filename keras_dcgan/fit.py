@@ -74,11 +74,12 @@ def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
     is_chief = devices.worker(strategy)[0] == 0
     with contextlib.ExitStack() as stack:
         with cli.user_errors("fit"):
+            gan = build(config, prepared, strategy)  # first: settings that cannot be built shall not bind a new run
             opened = runs.open_run(config, prepared.manifest) if is_chief else contextlib.nullcontext(runs.Run(Path(config.run)))
-            session = Session(config, prepared, strategy, stack.enter_context(opened), build(config, prepared, strategy), is_chief)
+            session = Session(config, prepared, strategy, stack.enter_context(opened), gan, is_chief)
             step = restore(session)
         if step >= config.total_steps:
-            print(f"{config.run} has been trained for {config.kimg:g} kimg already; a larger --kimg goes on.")
+            print(f"{config.run} has been trained for {step * config.batch / 1000:g} kimg already; a larger --kimg goes on.")
             return farewell(config.run)
         print(plan(session), flush=True)
         return train_with_rollbacks(session, step)
@@ -121,7 +122,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
         except watchdog.Diverged as error:
             rollbacks = int(session.gan.stream.numpy())
             if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
-                advice = "Try a lower --g-lr and --d-lr, or --precision float32"
+                advice = "Try --precision float32, or in another --run a lower --g-lr and --d-lr"
                 if rollbacks:
                     return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
                 return stopped(session, error, f"{advice}, or --on-nan rollback")
@@ -129,7 +130,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             session.gan.stream.assign(rollbacks + 1)
             print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)
         except tf.errors.ResourceExhaustedError as error:
-            return stopped(session, error.message.splitlines()[0], "Try a smaller --batch or --filters")
+            return stopped(session, error.message.splitlines()[0], "Try a smaller --batch or --filters in another --run")
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             return stopped(
                 session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
@@ -188,12 +189,12 @@ def observe(session: Session, step: int):
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
     sampler = gan.sampler()
-    grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every, config.tick_kimg)
+    grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every)
     with callbacks.file_errors():
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
             board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
-            gan.settle()
+            gan.settle(batches=1)  # enough for what has not learned anything
             grids.draw(0)
             run.save(gan)
     measure = dict

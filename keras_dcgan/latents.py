@@ -124,7 +124,7 @@ def load(path: str | Path, latent_dim: int) -> np.ndarray:
     with open(path, "rb") as file:
         try:
             z = np.atleast_2d(np.lib.format.read_array(file))
-        except ValueError as error:
+        except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
             raise ValueError(f"{expected} ({error})") from error
     if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != latent_dim or not np.isfinite(z).all():
         raise ValueError(f"{expected} with {z.dtype} of shape {z.shape}")

@@ -42,10 +42,10 @@ def initializer():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
-def batch_norm(precision: str, synchronized: bool, name: str, scale: bool = True) -> layers.Layer:
+def batch_norm(kinds: ModuleType, precision: str, synchronized: bool, name: str, scale: bool = True) -> layers.Layer:
     # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that changes fast.
     options = {"scale": scale, "synchronized": synchronized, "dtype": precision, "name": name}
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
+    return kinds.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
 
 
 class SpectralNormalization(layers.Wrapper):
@@ -88,7 +88,7 @@ def generator(
     classes: int = 0,
     precision: str = "float32",
     synchronized: bool = False,
-    convolutions: ModuleType = layers,
+    kinds: ModuleType = layers,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
@@ -97,7 +97,7 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a Conv2D, which draws
     no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas.
-    `convolutions` has Conv2D and Conv2DTranspose as keras.layers has them: keras_dcgan.convolution trains faster on a CPU.
+    `kinds` has Conv2D, Conv2DTranspose and BatchNormalization as keras.layers has them: keras_dcgan.cpu_layers trains faster.
     """
     if upsample not in UPSAMPLINGS:
         raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
@@ -107,7 +107,7 @@ def generator(
 
     def double(x, width, name, **options):
         if upsample == "transpose":
-            return convolutions.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
+            return kinds.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
 
@@ -118,7 +118,7 @@ def generator(
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
     x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = batch_norm(precision, synchronized, "project_norm", scale=not classes)(x)
+    x = batch_norm(kinds, precision, synchronized, "project_norm", scale=not classes)(x)
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first layer, the classes outgrew
         # it within 25 kimg of CIFAR-10, and a class was one picture: see tools/RECIPE.md.
@@ -127,7 +127,7 @@ def generator(
     x = layers.ReLU(dtype=precision, name="project_relu")(x)
     for level, width in enumerate(reversed(inner)):
         x = double(x, width, f"up_{level}", use_bias=False)
-        x = batch_norm(precision, synchronized, f"up_{level}_norm")(x)
+        x = batch_norm(kinds, precision, synchronized, f"up_{level}_norm")(x)
         if classes:
             x = shifted(x, layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common)(meaning), f"up_{level}")
         x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
@@ -147,7 +147,7 @@ def discriminator(
     norm: str = "batch",
     precision: str = "float32",
     synchronized: bool = False,
-    convolutions: ModuleType = layers,
+    kinds: ModuleType = layers,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the loss's.
 
@@ -169,10 +169,10 @@ def discriminator(
     x = images
     for level, width in enumerate(widths(filters, doublings)):
         normalized = norm == "batch" and level > 0  # not on the first: the paper saw it make training unstable
-        down = convolutions.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)
+        down = kinds.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)
         x = bounded(down)(x)
         if normalized:
-            x = batch_norm(precision, synchronized, f"down_{level}_norm")(x)
+            x = batch_norm(kinds, precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
     score = bounded(layers.Conv2D(1, grid, 1, "valid", name="score", **common))(x)
     logits = layers.Flatten(dtype="float32", name="logits")(score)

@@ -17,13 +17,14 @@ import importlib.metadata
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import convolution, devices
+from keras_dcgan import cpu_layers, devices
 from keras_dcgan.augment import POLICIES
 from keras_dcgan.config import SCHEMA, TrainConfig, as_text, choices, differences
 from keras_dcgan.gan import DCGAN
@@ -62,10 +63,11 @@ def load_config(path: str | Path) -> TrainConfig:
 
 def load_classes(path: str | Path) -> list[str]:
     """The names of the run's classes in the order of their labels; [] where it is not conditional."""
-    return _of_data(path, "classes")
+    return of_data(path, "classes")
 
 
-def _of_data(path: str | Path, name: str):
+def of_data(path: str | Path, name: str):
+    """What data.json says of the images that the run was begun with."""
     try:
         return json.loads((Path(path) / "data.json").read_text())[name]
     except (OSError, ValueError, KeyError) as error:
@@ -75,7 +77,7 @@ def _of_data(path: str | Path, name: str):
 def load_discriminator(path: str | Path) -> keras.Model:
     """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""
     config = load_config(path)
-    channels, classes = _of_data(path, "channels"), len(load_classes(path))
+    channels, classes = of_data(path, "channels"), len(load_classes(path))
     network = discriminator(config.size, channels, config.filters, classes, config.d_norm)
     load_networks(path, discriminator=network)
     return plain(network)
@@ -101,7 +103,7 @@ def check_source(config: TrainConfig, manifest: dict):
     if not path or Run(Path(config.run)).checkpoints():
         return
     try:
-        there = load_config(path).to_json() | {name: _of_data(path, name) for name in ("channels", "classes")}
+        there = load_config(path).to_json() | {name: of_data(path, name) for name in ("channels", "classes")}
         _newest_checkpoint(path)
     except (ValueError, OSError) as error:
         raise ValueError(str(error).replace("--run:", "--init-from:", 1)) from error
@@ -124,8 +126,8 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     keras.utils.set_random_seed(config.seed)
     pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
     latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
-    convolutions = keras.layers if devices.has_gpu() else convolution
-    training = {"precision": precision, "synchronized": synchronized, "convolutions": convolutions}
+    kinds = keras.layers if devices.has_gpu() else cpu_layers
+    training = {"precision": precision, "synchronized": synchronized, "kinds": kinds}
     gan = DCGAN(
         generator(**pictures, **latents, **training),
         discriminator(**pictures, norm=config.d_norm, **training),
@@ -164,7 +166,7 @@ def open_run(config: TrainConfig, manifest: dict):
             against.append(f"--data: the run has images of fingerprint {before}, received {manifest['fingerprint']}")
         if against:
             raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
         raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
@@ -206,9 +208,10 @@ class Run:
         """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
         step reads. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
-        self._write_generator(gan, "generator_last.keras")
+        last = self.path / "generator_last.keras"
+        self._write(last.name, gan.ema_generator.save)
         if best_step in (None, step):
-            self._write_generator(gan, "generator.keras")
+            self._write("generator.keras", lambda file: shutil.copyfile(last, file))
         place = self.path / "checkpoints" / f"step-{step:09d}"
         if not (place.exists() and _is_sound(place)):
             beside = place.with_name(f".{place.name}.part")
@@ -223,10 +226,10 @@ class Run:
             if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
 
-    def _write_generator(self, gan: DCGAN, name: str):
+    def _write(self, name: str, write: Callable[[Path], object]):
         beside = self.path / ".generator.part"
         beside.mkdir(exist_ok=True)
-        gan.ema_generator.save(beside / name)  # a directory of its own, since Keras insists on how the name ends
+        write(beside / name)  # a directory of its own, since Keras insists on how the name ends
         os.replace(beside / name, self.path / name)
         beside.rmdir()
 

@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         classes, latent_dim = runs.load_classes(flags.run), generator.inputs[0].shape[-1]
         check_classes(flags, classes)
         chosen = latents.chosen_classes(flags.wanted_class, classes)
+        if flags.latent and classes and not chosen:
+            raise ValueError(f"--class: expected the class of these latents, one of {', '.join(classes)}, received none")
         given = latents.load(flags.latent, latent_dim) if flags.latent else None
         seeds = flags.seeds or range(flags.per_class * len(chosen or classes) if given is None else len(given))
         labels = latents.labels(seeds, chosen, classes)
@@ -65,18 +67,18 @@ def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.sample", "Draws new images from a run: a grid, single files, a walk, a labelled data set.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     which = result.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seeds", type=cli.flag_type(cli.seeds), metavar="0-63", help="which pictures: 0-63 or 1,5,9")
-    count = cli.flag_type(number(1, 10**6, kind=int))
+    which.add_argument("--seeds", type=cli.seeds, metavar="0-63", help="which pictures: 0-63 or 1,5,9")
+    count = number(1, 10**6, kind=int)
     which.add_argument("--per-class", type=count, metavar="N", help="instead: so many of each class, in folders, with a manifest")
     which.add_argument("--latent", metavar="Z.npy", help="or those of these latents, as keras_dcgan.edit writes them")
     about = "NAME.png: a grid; NAME.gif, .webp or .mp4: a walk that ends where it began; else a folder"
     result.add_argument("--out", required=True, metavar="PATH", help=about)
     about = "of a conditional run: these classes, one after the other [all of them; a seed's number says which]"
     result.add_argument("--class", dest="wanted_class", metavar="A,B", help=about)
-    scale, about = cli.flag_type(number(0, 2)), "scales the latents: below 1 more typical, less varied [1]"
+    scale, about = number(0, 2), "scales the latents: below 1 more typical, less varied [1]"
     result.add_argument("--truncation", type=scale, default=1.0, metavar="T", help=about)
     result.add_argument("--cols", type=count, metavar="N", help="columns of a grid [as square as it gets]")
-    seconds = cli.flag_type(number(1 / FRAMES_PER_SECOND, 60))
+    seconds = number(1 / FRAMES_PER_SECOND, 60)
     result.add_argument("--seconds", type=seconds, default=1.0, metavar="S", help="of a walk, from one seed to the next [1]")
     return result
 

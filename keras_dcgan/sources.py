@@ -14,7 +14,6 @@ import pathlib
 import stat
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -106,16 +105,19 @@ def _folder(root: pathlib.Path) -> Source:
         except OSError:
             left_out.append({"file": folder or ".", "reason": UNREADABLE})
             continue
+        if {"config.json", "data.json", "checkpoints"} <= {entry.name for entry in entries}:
+            continue  # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if _is_ignored(entry.name):
-                continue
             try:
+                if _is_ignored(entry.name, entry.is_dir()):
+                    continue
                 status = entry.stat()
             except OSError:
                 left_out.append({"file": name, "reason": VANISHED})
                 continue
             if stat.S_ISDIR(status.st_mode):
+                status = os.stat(root / name)  # on Windows an entry's own tells no folder from another
                 # Links are followed. A folder met before, by whatever way, is not entered again: so no loop is endless.
                 if (status.st_dev, status.st_ino) not in visited:
                     visited.add((status.st_dev, status.st_ino))
@@ -134,12 +136,14 @@ def _archive(path: pathlib.Path) -> Source:
     """Read in place. Names inside are only ever names: nothing is extracted, so none can point outside."""
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except OSError:
+        raise
+    except Exception as error:  # what is damaged raises whatever its parsers raise; so below, and in decode.py
         raise ValueError(f"--data: expected a zip archive, received {path}: {error}") from error
     members, left_out = [], []
     for member in archive.infolist():
         parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        if member.is_dir() or not parts or any(map(_is_ignored, parts)):
+        if member.is_dir() or not parts or any(_is_ignored(part, part is not parts[-1]) for part in parts):
             continue
         if reason := _reason_by_sight(parts[-1], member.file_size, is_regular=True):
             left_out.append({"file": "/".join(parts), "reason": reason})
@@ -152,9 +156,11 @@ def _archive(path: pathlib.Path) -> Source:
             raise Rejected(TOO_LARGE)
         try:
             return io.BytesIO(archive.read(members[i][1]))
+        except OSError:
+            raise
         except (RuntimeError, NotImplementedError) as error:  # a password, or a compression that Python lacks
             raise Rejected(UNREADABLE) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        except Exception as error:
             raise Rejected("damaged in the archive") from error
 
     state = digest([(name, member.file_size, member.CRC) for name, member in members] + left_out)
@@ -172,7 +178,7 @@ def _array(path: pathlib.Path) -> Source:
             images = arrays["images" if "images" in arrays.files else arrays.files[0]]
             if "labels" in arrays.files:
                 classes = [str(label) for label in arrays["labels"].ravel().tolist()]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise ValueError(f"--data: expected uint8 images in {path}: {error}") from error
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -200,8 +206,10 @@ def _demo(side: int) -> Source:
     return Source("demo", [f"#{i}" for i in range(demo.COUNT)], read, state)
 
 
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in OTHER_NAMES or os.path.splitext(name)[1].lower() in OTHER_EXTENSIONS
+def _is_ignored(name: str, is_folder: bool) -> bool:
+    if name.startswith(".") or name in OTHER_NAMES:
+        return True
+    return not is_folder and os.path.splitext(name)[1].lower() in OTHER_EXTENSIONS
 
 
 def _reason_by_sight(name: str, length: int, is_regular: bool) -> str | None:

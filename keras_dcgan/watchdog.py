@@ -29,11 +29,12 @@ class Quality:
     """SWD and spread of what the averaged generator draws of always the same inputs, against the same real images."""
 
     def __init__(self, real: np.ndarray, generator: Callable, inputs: list[np.ndarray]):
-        self.generator, self.inputs = generator, inputs
-        self.reference = metrics.SlicedWasserstein(real, patches=32)
-        self.real_spread = metrics.spread(real)
+        self.generator, self.inputs, self.real = generator, inputs, real
 
     def __call__(self) -> dict[str, float]:
+        if self.real is not None:  # not sooner: it takes a second, which would be one more until the first step
+            self.reference = metrics.SlicedWasserstein(self.real, patches=32)
+            self.real_spread, self.real = metrics.spread(self.real), None
         fakes = np.stack(list(images.draw(self.generator, self.inputs)))
         spread = metrics.spread(fakes) / max(self.real_spread, 1e-6)
         return {**self.reference.distance(fakes), "spread": spread}

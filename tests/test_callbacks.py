@@ -43,12 +43,14 @@ def test_grid_names_sort_by_kimg_and_do_not_collide():
 
 def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
     z = np.array([[-1.0], [0.0], [1.0], [0.5]])
-    grids = SampleGrids(tmp_path, constant_generator, [z], every=2, tick_kimg=4.0)
+    grids = SampleGrids(tmp_path, constant_generator, [z], every=2)
     for tick in (1, 2, 3, 4):
-        grids(row(tick))
+        grids(row(tick, kimg=4.0 * tick))
         assert (grids.newest is None) == bool(tick % 2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000008kimg.png", "000016kimg.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "000016kimg.png"))[::2, ::2, 0], [[0, 128], [255, 191]])
+    grids(row(4, kimg=18.0))  # the training's end, in the middle of a tick
+    assert (tmp_path / "000016kimg.png").exists() and (tmp_path / "000018kimg.png").exists()
 
 
 def events(folder):
@@ -95,7 +97,7 @@ def test_a_kill_while_events_are_cut_neither_loses_nor_doubles_them(tmp_path, mo
 
 
 def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_path):
-    grids = SampleGrids(tmp_path / "samples", constant_generator, [np.ones((4, 1))], every=1, tick_kimg=1.0)
+    grids = SampleGrids(tmp_path / "samples", constant_generator, [np.ones((4, 1))], every=1)
 
     def board_at(step):
         return Board(tmp_path / "logs", step, grids)

@@ -78,8 +78,9 @@ def test_the_same_command_resumes_and_the_log_goes_on(copy, folder, command):
 
 def test_a_finished_run_says_so(copy, folder, command):
     before = (copy / "generator.keras").read_bytes()
-    done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL)
-    assert done.returncode == 0 and "trained for 0.08 kimg already" in done.stdout
+    for kimg in ("0.08", "0.04"):
+        done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", kimg, *SMALL)
+        assert done.returncode == 0 and "trained for 0.08 kimg already" in done.stdout
     assert (copy / "generator.keras").read_bytes() == before
 
 
@@ -166,6 +167,17 @@ def test_fit_mistakes_are_one_line_and_status_2(tmp_path, arguments, complaint, 
     assert done.returncode == 2
     assert done.stderr.startswith("fit: ") and complaint in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_settings_that_cannot_be_built_bind_no_run(folder, tmp_path, monkeypatch, command):
+    from keras_dcgan import runs
+
+    def cannot(*args):
+        raise ValueError("--r1: expected 0, or --d-norm spectral or none, on several devices, received 1")
+
+    monkeypatch.setattr(runs, "build", cannot)
+    done = command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", *SMALL)
+    assert done.returncode == 2 and done.stderr.startswith("fit: --r1: expected 0") and not (tmp_path / "run").exists()
 
 
 def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder, command):

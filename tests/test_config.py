@@ -14,6 +14,11 @@ def test_the_paper_preset_is_the_paper():
     assert (settings.precision, settings.ema_kimg, settings.flip) == ("float32", 0, False)
 
 
+def test_a_folder_with_a_dot_keeps_its_whole_name(tmp_path):
+    (tmp_path / "photos-1.1").mkdir()
+    assert from_flags(["--data", str(tmp_path / "photos-1.1")]).run == "runs/photos-1.1"
+
+
 def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
     assert from_flags(["--data", "demo"]).filters == PRESETS["demo"]["filters"] != TrainConfig("x").filters
     assert from_flags(["--data", "demo", "--filters", "8"]).filters == 8
@@ -90,6 +95,9 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
 
     assert [settings(images).augment for images in (500, 50_000, 200_000)] == ["all", "translation", "none"]  # for 1000 kimg
     assert [settings(50_000, "--kimg", kimg).augment for kimg in ("500", "501")] == ["none", "translation"]
+    assert "is shown 167 times" in choices(settings(6_000), 6_000) and "is shown 4.8 times" in choices(
+        settings(50_000, "--kimg", "240"), 50_000
+    )
     assert settings(500, "--augment", "cutout").augment == "cutout"
     assert settings(500, "--preset", "paper").augment == "none"
     typed = settings(500, "--augment", "cutout")

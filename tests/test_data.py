@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import threading
 import warnings
 import zipfile
 import zlib
@@ -310,6 +311,30 @@ def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path):
     assert reasons(prepare(path).manifest) == {"b.png": "damaged in the archive"}
 
 
+def test_so_does_one_of_another_compression_and_a_damaged_table_of_contents_is_an_error(tmp_path):
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", encoded(two_halves(), "PNG"))
+        archive.writestr("b.png", encoded(noise(), "PNG"))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"b.png") + len("b.png") + 6] ^= 255
+    path.write_bytes(content)
+    assert reasons(prepare(path).manifest) == {"b.png": "damaged in the archive"}
+    content[content.index(b"PK\1\2") + 6] = 99  # the version that is needed to unpack it
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="^--data: expected a zip archive, received"):
+        prepare(path)
+
+
+def test_a_run_among_the_images_is_not_learnt_from_and_a_folder_may_be_called_anything(tmp_path):
+    folder_of(tmp_path / "cats.db", a=two_halves(), b=noise())
+    before = prepare(tmp_path).manifest
+    folder_of(tmp_path / "runs" / "imgs" / "samples", grid=noise())
+    for name in ("config.json", "data.json", "checkpoints"):
+        (tmp_path / "runs" / "imgs" / name).mkdir()
+    assert prepare(tmp_path).manifest == before and before["images"] == 2
+
+
 def test_a_member_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "LARGEST_MEMBER", 5000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -387,8 +412,13 @@ MISTAKES = {
     "crop": ({"a.png": PICTURE}, "", {"crop": "left"}, "--crop: expected center or none, received 'left'"),
     "colour": ({"a.png": PICTURE}, "", {"background": "whitish"}, "--background: expected a colour .* received 'whitish'"),
     "cache": ({"a.png": PICTURE, "file": b""}, "", {"cache": "file"}, "--cache: expected a folder that can be written"),
-    "no shards": ({}, "*.tfrecord", {}, "--data: no shards found as .*tfrecord"),
-    "no index": ({"a.tfrecord": b""}, "*.tfrecord", {}, "--data: expected index.json beside the shards"),
+    "shade": ({"a.png": PICTURE}, "", {"background": "rgb(300,0,0)"}, r"--background: expected a colour .* 'rgb\(300,0,0\)'"),
+    "nobody": ({"a.png": PICTURE}, "", {"cache": "~nobody-at-all/x"}, "--cache: expected a folder, received ~nobody-at-all/x"),
+    "no shards": ({}, "*.tfrecord", {}, "--data: expected shards and index.json.* no shards found as .*tfrecord"),
+    "no index": ({"a.tfrecord": b""}, "*.tfrecord", {}, "--data: expected shards and index.json.* No such file"),
+    "other index": ({"a.tfrecord": b"", "index.json": b"{}"}, "*.tfrecord", {}, "--data: expected shards.* KeyError: 'shards'"),
+    "list": ({"a.tfrecord": b"", "index.json": b"[1]"}, "*.tfrecord", {}, "--data: expected shards.* TypeError"),
+    "no header": ({"a.npy": FLOATS.replace(b"{'d", b"(('d")}, "a.npy", {}, "--data: expected uint8 images in .*a.npy"),
 }
 
 
@@ -398,7 +428,7 @@ def test_a_mistake_is_told_with_the_flag_and_what_was_received(tmp_path, name):
     for file, content in files.items():
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(content)
-    if "cache" in options:
+    if options.get("cache") == "file":
         options = {"cache": str(tmp_path / options["cache"])}
     with pytest.raises((ValueError, OSError), match="^" + message):
         prepare(source if source.startswith("./") else tmp_path / source, **options)
@@ -470,6 +500,39 @@ def test_of_two_processes_at_once_both_get_the_images(tmp_path, monkeypatch):
 
     assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_nor_do_two_that_have_the_same_number_in_their_containers(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    folder_of(tmp_path / "in", a=two_halves(), b=noise())
+    wanted = prepare(tmp_path / "in", cache=str(tmp_path / "elsewhere"))
+    calls = []
+
+    def slowly(*args):
+        calls.append(args)
+        if calls[0] is args:
+            other = threading.Thread(target=prepare, args=(tmp_path / "in",), kwargs={"cache": str(tmp_path / "cache")})
+            other.start()
+            other.join()
+        return decode.decode(*args)
+
+    monkeypatch.setattr(data, "decode", slowly)
+    np.testing.assert_array_equal(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images, wanted.images)
+    assert len(calls) == 4 and len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "images.npy"])
+def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(tmp_path, decoded, monkeypatch, capsys, name):
+    cache = tmp_path / "cache"
+    wanted = np.array(prepare(folder_of(tmp_path / "in", a=noise()), cache=str(cache)).images)
+    (entry,) = cache.iterdir()
+    (entry / name).write_bytes(b"")
+    np.testing.assert_array_equal(prepare(tmp_path / "in", cache=str(cache)).images, wanted)
+    assert len(decoded) == 2
+    (entry / "manifest.json").write_bytes(b"")
+    monkeypatch.setattr("sys.argv", ["data", "--cache", str(cache), "--clear"])
+    data.main()
+    assert "spoilt\n" in capsys.readouterr().out and not entry.exists()
 
 
 def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch, capsys):

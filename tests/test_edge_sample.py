@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import conftest
@@ -245,3 +246,17 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
     assert "--threads, --cols" in refusal(capsys, "--model", folder, "--out", "grid.png", "--cols", "0")
     for seeds in ("5-3", "one", "4294967296", "1-2-3", "", "0-4294967295"):
         assert "--seeds: expected" in refusal(capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds)
+
+
+def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(folder, conditional_folder, tmp_path, capsys):
+    model = tmp_path / "mine.tflite"
+    content = (folder / "generator_fp32.tflite").read_bytes()
+    model.write_bytes(content[: content.rindex(b"PK\3\4")])
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("labels.txt", "cat")
+    assert len(pictures_of("--model", model, "--seeds", "3", "--out", tmp_path / "pictures")) == 1
+    (tmp_path / "z.npy").write_bytes(b"")
+    assert "--latent: expected latents" in refusal(capsys, "--model", model, "--latent", tmp_path / "z.npy", "--out", "grid.png")
+    np.save(tmp_path / "z.npy", np.zeros((1, LATENT_DIM), np.float32))
+    line = refusal(capsys, "--model", conditional_folder, "--latent", tmp_path / "z.npy", "--out", "grid.png")
+    assert "--class: expected the class of these latents" in line

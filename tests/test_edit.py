@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from conftest import lively_generator
 from PIL import Image
 
-from keras_dcgan import edit, images, latents
+from keras_dcgan import edit, images, latents, runs
 from keras_dcgan.config import SCHEMA, TrainConfig
 
 LATENT_DIM = 8
@@ -140,6 +142,11 @@ def test_of_a_conditional_run_the_class_is_found_or_given(tmp_path, command):
     assert done.returncode == 0 and "G(z) as night is" in done.stdout
     assert read(tmp_path / "out.png").shape == (16, 24)
     assert np.abs(read(tmp_path / "out.png") - pictures[0][..., 0]).mean() < 8
+    again = ["--run", tmp_path, "--latent", tmp_path / "out-z.npy", "--out", tmp_path / "again.png"]
+    told = "sample: --class: expected the class of these latents, one of day, night, received none\n"
+    assert command("keras_dcgan.sample", *again).stderr == told
+    assert command("keras_dcgan.sample", *again, "--class", "night").returncode == 0
+    np.testing.assert_array_equal(read(tmp_path / "again.png"), read(tmp_path / "out.png"))
     done = command("keras_dcgan.edit", *common, "--class", "noon")
     assert (done.returncode, done.stderr) == (2, "edit: --class: expected one of day, night, received 'noon'\n")
     walk = ["--run", tmp_path, "--task", "interpolate", "--image", tmp_path / "a.png", tmp_path / "b.png"]
@@ -149,6 +156,30 @@ def test_of_a_conditional_run_the_class_is_found_or_given(tmp_path, command):
     assert done.returncode == 0 and done.stdout.count("G(z) as day is") == 2
     with Image.open(tmp_path / "walk.gif") as frames:
         assert frames.n_frames == 50
+
+
+def test_no_class_goes_untried():
+    flags = SimpleNamespace(task="project", wanted_class=None, restarts=2)
+    assert edit.labels_of(flags, list("abcde")).tolist() == [0, 1, 2, 3, 4]
+    flags.wanted_class = "e,b"
+    assert edit.labels_of(flags, list("abcde")).tolist() == [4, 1]
+
+
+def test_noise_shrinks_with_the_picture(tmp_path):
+    flags = SimpleNamespace(factor=None, mask=None, image=[tmp_path / "a.png"])
+    for size, crop, times in (((48, 64), "center", 2), ((48, 64), "none", 8**0.5), ((12, 8), "center", 1)):
+        Image.new("RGB", size).save(tmp_path / "a.png")
+        assert edit.read(flags, TrainConfig(data="x", crop=crop), (16, 24, 3))[2] == pytest.approx(times)
+
+
+def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(run, editing, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    done = editing("project", out="file/out.png")
+    assert done.returncode == 2 and done.stderr.startswith("edit: ") and done.stderr.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr(runs, "load_generator", pytest.fail)
+    done = editing("interpolate", image=[run[0] / "a.png", run[0] / "b.png"], out="walk.mp4")
+    assert done.returncode == 2 and "imageio-ffmpeg" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert set(result["metrics"]) == {
         "swd", "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
     }  # fmt: skip
-    assert result["features"] == "random-1" and result["images"] == {"real": 60, "fake": 60} and result["generator"] == "best"
+    assert result["features"] == "random-1" and result["generator"] == "best"
+    assert result["images"] == {"real": 60, "fake": 60, "memorised_real": 80, "memorised_fake": 60}
     assert all(np.isfinite(value) for value in result["metrics"].values())
     for name in ("swd", "fid", "kid", "precision", "coverage", "msssim", "memorised"):
         assert f"  {name} " in done.stdout
@@ -61,6 +62,25 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert again.returncode == 0, again.stderr
     metrics = json.loads((trained / "again.json").read_text())["metrics"]
     assert metrics == {name: result["metrics"][name] for name in ("swd", "kid", "kid_ci95")}
+
+
+def test_of_fewer_real_images_as_many_fakes_are_measured_but_copies_are_looked_for_among_all(trained, evaluate):
+    done = evaluate("--data", trained / "new", "--out", trained / "few.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("40 generated and 40 real images") and "of 60 generated" in done.stdout
+    counts = json.loads((trained / "few.json").read_text())["images"]
+    assert counts == {"real": 40, "fake": 40, "memorised_real": 40, "memorised_fake": 60}
+
+
+def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path, command):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "data.json").read_text())
+    (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another"}))
+    arguments = ["--run", tmp_path / "run", "--samples", "16", "--metrics", "swd"]
+    assert f"note: {trained / 'seen'} has changed since the training" in command("keras_dcgan.evaluate", *arguments).stdout
+    (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another", "classes": ["a", "b"]}))
+    done = command("keras_dcgan.evaluate", *arguments)
+    assert done.returncode == 2 and "--data: expected the classes of the training, received others" in done.stderr
 
 
 def test_real_features_are_made_once(trained, evaluate, monkeypatch):
@@ -85,7 +105,7 @@ def test_copies_are_found(trained, tmp_path, command):
     "more, complaint",
     [
         (["--metrics", "swd,is"], "--metrics: expected some of swd,fid,kid,prdc,msssim,memorisation, received 'is'"),
-        (["--samples", "3"], "--samples: expected a whole number from 16 to 1e+06, received '3'"),
+        (["--samples", "3"], "--samples: expected a whole number from 16 to 1000000, received '3'"),
         (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
         (["--data", "nowhere"], "--data: "),
         (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
@@ -95,3 +115,9 @@ def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):
     done = evaluate(*more)
     assert done.returncode == 2
     assert done.stderr.startswith(f"evaluate: {complaint}") and done.stderr.count("\n") == 1
+
+
+def test_too_few_real_images_are_told_before_anything_is_drawn(trained, evaluate, tmp_path):
+    np.save(tmp_path / "few.npy", discs(15))
+    done = evaluate("--data", tmp_path / "few.npy")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "evaluate: --data: expected 16 images or more, received 15")

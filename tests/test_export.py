@@ -391,6 +391,8 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
     (tmp_path / "no_data").mkdir()
     shutil.copy(run / "generator.keras", tmp_path / "no_data")
     (tmp_path / "foreign" / "saved_model").mkdir(parents=True)
+    (tmp_path / "site" / "web").mkdir(parents=True)
+    (tmp_path / "site" / "model.json").write_text('{"made_by": "hand"}')
     for flags, words in (
         (
             ["--run", run, "--formats", "fp33"],
@@ -401,6 +403,7 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
         (["--run", tmp_path / "no_data"], "--run: expected the data.json of a run"),
         (["--run", run, "--out", tmp_path / "file"], "--out: expected a folder"),
         (["--run", run, "--out", tmp_path / "foreign"], "--out: expected a folder of an earlier export"),
+        (["--run", run, "--out", tmp_path / "site"], "--out: expected a folder of an earlier export"),
         ([], "--run"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -409,3 +412,4 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("export: ") and words in line
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["saved_model"]
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {"web", "model.json"}

@@ -109,6 +109,13 @@ def test_the_probe_finds_with_features_what_is_in_no_single_pixel(run, stripes, 
     assert shares[0] < 75 and shares[1] > 90 and shares[2] > 90
 
 
+def test_a_probe_alone_does_not_mind_what_is_called_features(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features").mkdir()
+    done = command("keras_dcgan.features", "--run", "nowhere", "--linear-probe", ".")
+    assert done.returncode == 2 and done.stderr.startswith("features: --run: expected a run directory, received nowhere")
+
+
 @pytest.mark.parametrize(
     "typed, complaint",
     [

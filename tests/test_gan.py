@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from conftest import discs
 
-from keras_dcgan.gan import DCGAN
+from keras_dcgan.gan import DCGAN, settling_latents
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator
 
@@ -100,10 +100,11 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     gan = train(small_gan(ema_kimg=1), discs(8), 3)
     before = trained_values(gan.ema_generator)
     gan.settle()
-    norm, z = gan.ema_generator.get_layer("project_norm"), np.random.default_rng(0).normal(size=(4096, 6)).astype("float32")
-    seen = keras.Model(gan.ema_generator.input, norm.input)(z).numpy()
-    np.testing.assert_allclose(norm.moving_mean, seen.mean(axis=(0, 1, 2)), atol=0.15 * seen.std())
-    np.testing.assert_allclose(norm.moving_variance, seen.var(axis=(0, 1, 2)), rtol=0.25)
+    norm, kernel = gan.ema_generator.get_layer("project_norm"), gan.ema_generator.get_layer("project").kernel.numpy()
+    # Of a linear layer of z ~ N(0, I): known without any sample.
+    variances = (kernel.astype(float) ** 2).sum(axis=0).reshape(*norm.input.shape[1:]).mean(axis=(0, 1))
+    np.testing.assert_allclose(norm.moving_mean, 0, atol=1e-4 * variances.max() ** 0.5)
+    np.testing.assert_allclose(norm.moving_variance, variances, rtol=1e-4)
     once = values(gan.ema_generator)
     gan.settle()
     for a, b in zip(once, values(gan.ema_generator)):
@@ -111,6 +112,12 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     for a, b in zip(before, trained_values(gan.ema_generator)):
         np.testing.assert_array_equal(a, b)
     assert norm.momentum == 0.9 and not gan.ema_generator.trainable_variables
+
+
+def test_more_latents_than_it_settles_on_are_only_paired():
+    batches = np.stack(settling_latents(0, 400))
+    assert batches.shape == (6, 64, 400) and abs(batches.std() - 1) < 0.02
+    np.testing.assert_array_equal(batches[:, :32], -batches[:, 32:])
 
 
 def test_accuracies_count_what_the_discriminator_tells_rightly():

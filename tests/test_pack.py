@@ -20,8 +20,8 @@ def packed(tmp_path):
     return images, str(tmp_path / "out" / "*.tfrecord")
 
 
-def opened(pattern: str, conditional: bool = False, size: tuple[int, int] = (16, 16)):
-    return data.prepare(pattern, size, conditional=conditional)
+def opened(pattern: str, size: tuple[int, int] = (16, 16), **options):
+    return data.prepare(pattern, size, **options)
 
 
 def taken(dataset, steps: int) -> list:
@@ -105,6 +105,7 @@ def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
     "options, message",
     [
         ({"size": (8, 8)}, r"^--size, --channels: expected \(16, 16, 3\), as the shards have it, received \(8, 8\)"),
+        ({"crop": "none"}, r"^--crop, --background: expected \('center', \(255, 255, 255\)\), as the shards"),
         ({"conditional": True}, "^--conditional: expected shards packed with --conditional"),
     ],
 )
@@ -113,6 +114,23 @@ def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
     pack.pack(data.prepare(str(tmp_path / "a.npy"), (16, 16)), tmp_path, show=len)
     with pytest.raises(ValueError, match=message):
         opened(str(tmp_path / "*.tfrecord"), **options)
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        (["--shards", "0"], "--shards: expected a whole number from 1 up, received '0'"),
+        (["--max-pixels", "-5"], "--max-pixels: expected a whole number from 1 up, received '-5'"),
+        (["--out", "gs://b/s"], "--out: expected a folder of this machine, to be copied to a bucket then, received gs://b/s"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pack", "--data", "nowhere", "--out", "out", *typed])
+    with pytest.raises(SystemExit) as stop:
+        pack.main()
+    assert stop.value.code == 2 and capsys.readouterr().err == f"pack: {complaint}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path, monkeypatch, capsys):

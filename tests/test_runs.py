@@ -228,6 +228,14 @@ def test_a_directory_of_somebody_else_is_refused_and_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_what_a_kill_leaves_before_the_first_settings_is_no_obstacle(tmp_path):
+    for name in (".lock", ".config.json.part"):
+        (tmp_path / name).write_text("")
+    with runs.open_run(settings(tmp_path), MANIFEST) as run:
+        assert run.checkpoints() == []
+    assert (tmp_path / "config.json").exists() and not (tmp_path / ".config.json.part").exists()
+
+
 def test_a_run_directory_of_schema_1_is_understood(tmp_path):
     """The zip holds what `fit --data discs --run run --size 16 --filters 2 --latent-dim 4 --batch 8 --kimg 0.08 --tick-kimg 0.04
     --keep 1 --precision float32 --g-lr 0.01` left in version 0.1.0, without logs and all grids but the last. Never remake it: when

@@ -1,15 +1,18 @@
 """The arithmetic inside the benches and the judge."""
 
+import json
 import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import discs, lively_generator
+from PIL import Image
 
 from keras_dcgan import runs
 from tools import classify, modes
-from tools.bench import train
+from tools.bench import quality, train
 
 
 def test_the_work_of_a_step_is_counted_from_the_shapes():
@@ -50,3 +53,61 @@ def test_caps_are_counted_by_their_colours(tmp_path, monkeypatch):
     shares = {name: (float(real), float(drawn)) for name, real, drawn in re.findall(r"(red|blue) +([\d.]+)% +([\d.]+)%", text)}
     assert shares["blue"][1] == 100 and shares["red"][1] == 0
     assert shares["red"][0] + shares["blue"][0] == pytest.approx(100) and shares["red"][0] > 50
+
+
+def folders(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for index in range(2):
+            Image.fromarray(discs(1, seed=index)[0]).save(root / name / f"{index}.png")
+    return str(root)
+
+
+def test_the_judge_and_the_study_want_the_same_classes_everywhere(tmp_path, monkeypatch, capsys):
+    real, other = folders(tmp_path / "real", "a", "b", "c"), folders(tmp_path / "other", "b", "c")
+    with pytest.raises(SystemExit) as stop:
+        classify.main(["help", "--data", real, "--synthetic", other, "--size", "16"])
+    assert stop.value.code == 2 and "--synthetic: expected the classes of --data, received b, c" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        classify.main(["judge", "--data", real, "--out", "judge"])
+    assert "--out: expected NAME.keras, received judge" in capsys.readouterr().err
+    classify.classifier((16, 16), 3, 2).save(tmp_path / "judge.keras")
+    lively_generator(latent_dim=4, classes=3).save(tmp_path / "generator_last.keras")
+    (tmp_path / "data.json").write_text(json.dumps({"classes": list("abc")}))
+    with pytest.raises(SystemExit):
+        classify.main(["agree", "--judge", str(tmp_path / "judge.keras"), "--run", str(tmp_path), "--samples", "3"])
+    assert "--judge: expected one of the run's 3 classes, received one of 2" in capsys.readouterr().err
+
+
+def test_half_of_a_mixture_is_of_each_kind(tmp_path, monkeypatch):
+    real, synthetic = folders(tmp_path / "real", "a", "b"), folders(tmp_path / "synthetic", "a", "b")
+    few = folders(tmp_path / "few", "a", "b")
+    for name in "ab":
+        (tmp_path / "synthetic" / name / "1.png").unlink()
+        Image.new("RGB", (16, 16)).save(tmp_path / "synthetic" / name / "1.png")
+    seen = []
+    monkeypatch.setattr(classify, "train", lambda images, labels, *more: seen.append(len(labels)))
+    monkeypatch.setattr(classify, "accuracy", lambda *more: 0.5)
+    for index in range(2, 8):
+        Image.fromarray(discs(1, seed=index)[0]).save(tmp_path / "few" / "a" / f"{index}.png")
+    classify.main(["help", "--data", real, "--synthetic", synthetic, "--learn-from", few, "--size", "16", "--seeds", "1"])
+    assert seen == [10, 20, 4]  # real, both, synthetic
+
+
+def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
+    typed = []
+
+    def fit(args, flags, run, *more):
+        typed.append(flags)
+        run.mkdir()
+        chosen = flags[flags.index("--augment") + 1] if "--augment" in flags else "none"
+        (run / "metrics.jsonl").write_text(json.dumps({"img_per_s": 100.0}))
+        (run / "config.json").write_text(json.dumps({"settings": {"preset": "auto", "augment": chosen}}))
+        (run / "data.json").write_text(json.dumps({"images": 6000}))
+
+    monkeypatch.setattr(quality, "fit", fit)
+    flags = ["--preset", "auto", "--augment", "translation"]
+    assert quality.settled(SimpleNamespace(minutes=20), flags[:2], tmp_path / "rate") == (flags, 100.0)
+    assert typed == [flags[:2], flags]
+    assert quality.settled(SimpleNamespace(minutes=1), flags[:2], tmp_path / "rate") == ([*flags[:3], "none"], 100.0)
+    assert len(typed) == 3

@@ -69,6 +69,8 @@ def accuracy(model, images: np.ndarray, labels: np.ndarray) -> float:
 def judge(args) -> str:
     import keras
 
+    if not args.out.endswith(".keras"):
+        raise ValueError(f"--out: expected NAME.keras, received {args.out}")
     real = prepared(args, args.data)
     learnt, tested = split(len(real.images))
     steps = round(args.epochs * len(learnt) / args.batch)
@@ -90,6 +92,8 @@ def agree(args) -> str:
     z = latents.latents(range(args.samples), generator.inputs[0].shape[-1])
     pictures = np.stack(list(images.draw(generator, [z, labels])))
     model = keras.saving.load_model(args.judge, compile=False)
+    if model.output_shape[-1] != len(classes):
+        raise ValueError(f"--judge: expected one of the run's {len(classes)} classes, received one of {model.output_shape[-1]}")
     each = [accuracy(model, pictures[labels == label], labels[labels == label]) for label in range(len(classes))]
     by_class = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, each))
     return f"the class that was asked for: {statistics.mean(each):.1%} of {args.samples:,} samples ({by_class})"
@@ -99,6 +103,9 @@ def study(args) -> str:
     """With and without, by turns, as many steps of each; the figures are of the same held-out real images."""
     real, synthetic = prepared(args, args.data), prepared(args, args.synthetic)
     few_real = args.learn_from and prepared(args, args.learn_from)
+    for flag, other in (("--synthetic", synthetic), ("--learn-from", few_real)):
+        if other and other.manifest["classes"] != real.manifest["classes"]:
+            raise ValueError(f"{flag}: expected the classes of --data, received {', '.join(other.manifest['classes'])}")
     learnt, tested = split(len(real.images))
     classes = len(real.manifest["classes"])
     found = {"real": [], "real and synthetic": [], "synthetic": []}
@@ -107,10 +114,11 @@ def study(args) -> str:
         sets = {"real": (real.images[some], real.labels[some]), "synthetic": (synthetic.images, synthetic.labels)}
         if few_real:
             sets["real"] = few_real.images, few_real.labels
-        # Each half of the batches is of one kind: more synthetic images would drown the real ones.
-        times = max(1, len(synthetic.labels) // len(sets["real"][1]))
+        # Each half of the batches is of one kind: more images of one kind would drown the other.
+        most = max(len(labels) for _, labels in sets.values())
         sets["real and synthetic"] = tuple(
-            np.concatenate([np.repeat(a, times, 0), b]) for a, b in zip(sets["real"], sets["synthetic"])
+            np.concatenate([a[np.arange(most) % len(a)], b[np.arange(most) % len(b)]])
+            for a, b in zip(sets["real"], sets["synthetic"])
         )
         for name in found:
             model = train(np.array(sets[name][0]), sets[name][1], classes, args.steps, args.batch, seed)
@@ -138,14 +146,15 @@ def prepared(args, source: str):
 def parser() -> cli.Parser:
     result = cli.Parser("tools.classify", __doc__)
     verbs = result.add_subparsers(dest="what", required=True, metavar="judge|agree|help")
-    count = cli.flag_type(number(1, kind=int))
+    count = number(1, kind=int)
 
     def verb(name, work, *required):
         made = verbs.add_parser(name, prog=f"tools.classify {name}", description=work.__doc__ or __doc__)
         for flag in required:
             made.add_argument(flag, required=True, metavar="PATH")
-        made.add_argument("--size", type=cli.flag_type(side_lengths), default=(32, 32), metavar="N|HxW", help="[32]")
-        made.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
+        if work is not agree:
+            made.add_argument("--size", type=side_lengths, default=(32, 32), metavar="N|HxW", help="[32]")
+            made.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
         made.set_defaults(work=work)
         return made
 

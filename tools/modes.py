@@ -63,11 +63,11 @@ def count(args) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.modes", __doc__)
     verbs = parser.add_subparsers(dest="what", required=True, metavar="draw|count")
-    whole = cli.flag_type(number(1, kind=int))
+    whole = number(1, kind=int)
     verb = verbs.add_parser("draw", prog="tools.modes draw", description="Draws the portraits.")
     verb.add_argument("--out", required=True, metavar="DIR", help="a folder for each colour there")
     verb.add_argument("--count", type=whole, default=4000, metavar="N", help="[4000]")
-    verb.add_argument("--seed", type=cli.flag_type(number(0, kind=int)), default=0, metavar="N", help="[0]")
+    verb.add_argument("--seed", type=number(0, kind=int), default=0, metavar="N", help="[0]")
     verb.set_defaults(work=draw)
     verb = verbs.add_parser("count", prog="tools.modes count", description="Counts the colours.")
     verb.add_argument("--data", required=True, metavar="DIR", help="what `draw` wrote")

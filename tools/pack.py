@@ -15,9 +15,10 @@ import pathlib
 import numpy as np
 
 from keras_dcgan import cli, data
-from keras_dcgan.config import channels, side_lengths
+from keras_dcgan.config import add_flag, number
 from keras_dcgan.feed import INDEX
 
+PREPARATION = ("size", "channels", "crop", "background", "max_pixels", "conditional", "cache")  # settings of fit
 SHARD_MB = 32  # four shards are in memory together when they are read
 
 
@@ -35,14 +36,14 @@ def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards
     out.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in out.glob("*.tfrecord")} - set(names)):
         raise ValueError(f"--out: expected a folder without the shards of something else, received {out} with {others[0]}")
-    for number, (name, rows) in enumerate(zip(names, contents), 1):
+    for done, (name, rows) in enumerate(zip(names, contents), 1):
         if not (out / name).exists():
             unfinished = out / f"{name}.unfinished"
             with tf.io.TFRecordWriter(str(unfinished)) as writer:
                 for row in rows:
                     writer.write(_record(images, row, encoding))
             unfinished.rename(out / name)
-            show(f"{number} of {shards}: {name}, {len(rows):,} images")
+            show(f"{done} of {shards}: {name}, {len(rows):,} images")
     files = [{"file": name, "records": len(rows)} for name, rows in zip(names, contents)]
     index = images.manifest | {"encoding": encoding, "shards": files}
     unfinished = out / f"{INDEX}.unfinished"
@@ -65,32 +66,20 @@ def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
 def main():
     parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
     parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the shards")
-    parser.add_argument("--size", type=cli.flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="pixels [64]")
-    parser.add_argument("--channels", type=cli.flag_type(channels), default="auto", metavar="auto|1|3|4", help="[auto]")
-    parser.add_argument("--crop", choices=["center", "none"], default="center", help="none: squash [%(default)s]")
-    parser.add_argument("--background", default="white", help="colour behind transparent images [%(default)s]")
-    parser.add_argument("--max-pixels", type=int, default=data.MAX_PIXELS, help="larger images are left out [%(default)s]")
-    parser.add_argument("--conditional", action="store_true", help="folders are classes")
+    parser.add_argument("--out", required=True, help="folder for the shards")
+    for name in PREPARATION:
+        add_flag(parser, name)
     parser.add_argument("--encoding", choices=["raw", "png"], default="raw", help="[%(default)s]")
-    parser.add_argument("--shards", type=int, help=f"how many [one for each {SHARD_MB} MB]")
-    parser.add_argument("--cache", metavar="DIR", help="where prepared images are kept [as for fit]")
+    parser.add_argument("--shards", type=number(1, kind=int), metavar="N", help=f"how many [one for each {SHARD_MB} MB]")
     args = parser.parse_args()
     with cli.user_errors(parser.verb):
         if args.data.endswith(".tfrecord"):
             raise ValueError(f"--data: expected images, received shards: {args.data}")
-        images = data.prepare(
-            args.data,
-            args.size,
-            args.channels,
-            crop=args.crop,
-            background=args.background,
-            max_pixels=args.max_pixels,
-            conditional=args.conditional,
-            cache=args.cache,
-        )
+        if "://" in args.out:
+            raise ValueError(f"--out: expected a folder of this machine, to be copied to a bucket then, received {args.out}")
+        images = data.prepare(args.data, **{name: value for name, value in vars(args).items() if name in PREPARATION})
         print(data.report(images.manifest))
-        index = pack(images, args.out, args.encoding, args.shards)
+        index = pack(images, pathlib.Path(args.out), args.encoding, args.shards)
     print(f"{index['images']:,} images in {len(index['shards'])} shards; --data '{args.out}/*.tfrecord'")
 
 

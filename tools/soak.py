@@ -27,8 +27,8 @@ TIMES = ("seconds", "img_per_s")  # the only columns that may differ
 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.soak", __doc__)
-    parser.add_argument("--kills", type=cli.flag_type(number(1, 1000, kind=int)), default=25, metavar="N", help="[25]")
-    parser.add_argument("--seed", type=cli.flag_type(number(0, kind=int)), default=0, metavar="N", help="of the moments [0]")
+    parser.add_argument("--kills", type=number(1, 1000, kind=int), default=25, metavar="N", help="[25]")
+    parser.add_argument("--seed", type=number(0, kind=int), default=0, metavar="N", help="of the moments [0]")
     flags = parser.parse_args(arguments)
     moments = random.Random(flags.seed)
     kimg = TICK * 3 * (flags.kills + 1)  # no life lasts longer than two ticks

@@ -9,6 +9,7 @@ points at a CDN's copy of the same version.
 
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -53,10 +54,10 @@ def fetch_runtime(folder: Path) -> bool:
                 shutil.rmtree(folder, ignore_errors=True)
                 return False
             archive = Path(scratch) / done.stdout.split()[-1]
-            shutil.unpack_archive(archive, archive.with_suffix(""), "gztar", filter="data")
             folder.mkdir(exist_ok=True)
-            for file, name in files.items():
-                shutil.copyfile(archive.with_suffix("") / "package" / file, folder / (name or Path(file).name))
+            with tarfile.open(archive) as members:
+                for file, name in files.items():
+                    (folder / (name or Path(file).name)).write_bytes(members.extractfile(f"package/{file}").read())
     return True
 
 

@@ -7,7 +7,7 @@ import functools
 import http.server
 from pathlib import Path
 
-from keras_dcgan.cli import Parser, flag_type, user_errors
+from keras_dcgan.cli import Parser, user_errors
 from keras_dcgan.config import number
 
 
@@ -39,7 +39,7 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser("export.web", __doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run directory, or an export folder")
-    port = flag_type(number(0, 65535, kind=int))
+    port = number(0, 65535, kind=int)
     parser.add_argument("--port", type=port, default=8000, metavar="N", help="0: any that is free [8000]")
     flags = parser.parse_args(arguments)
     with user_errors("web"):

@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const GRID = 8;
 const RUNTIME = window.LITERT_WASM ?? './litert/';  // index.html may point elsewhere
 
-let about, model, z, walking = 0, queue = Promise.resolve();
+let about, model, drawnBy, z, walking = 0, queue = Promise.resolve();
 
 function problem(text) {
   $('problem').textContent = text;
@@ -47,7 +47,7 @@ function edited(start) {
 function show() {
   return inTurn(async () => {
     const milliseconds = await draw($('picture'), edited(z));
-    $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${$('file').value} on the ${$('accelerator').selectedOptions[0].text}`;
+    $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${drawnBy}`;
     document.body.dataset.ready = $('seed').value;  // what is on the screen, for who looks from outside
   });
 }
@@ -95,8 +95,12 @@ async function walk() {
 
 async function loadModel() {
   $('status').textContent = 'Loading…';
-  model?.delete();
-  model = await loadAndCompile(`../${$('file').value}`, {accelerator: $('accelerator').value});
+  problem('');
+  const [file, accelerator] = [$('file').value, $('accelerator')];
+  const loaded = await loadAndCompile(`../${file}`, {accelerator: accelerator.value});
+  model?.delete();  // only now: where that failed, the old one goes on
+  model = loaded;
+  drawnBy = `${file} on the ${accelerator.selectedOptions[0].text}`;
 }
 
 // Browsers share memory between threads only where the host sends two headers, as `python -m export.web` does, and start none

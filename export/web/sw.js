@@ -10,7 +10,7 @@ self.addEventListener('fetch', (event) => {
     const cache = await caches.open(CACHE);
     try {
       const answer = await fetch(event.request);
-      if (answer.ok) await cache.put(event.request, answer.clone());
+      if (answer.ok) await cache.put(event.request, answer.clone()).catch(() => {});  // a full store keeps nobody from drawing
       return answer;
     } catch (error) {
       return (await cache.match(event.request, {ignoreSearch: true})) ?? Response.error();

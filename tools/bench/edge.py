@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.cli import flag_type, quiet
+from keras_dcgan.cli import quiet
 from keras_dcgan.config import number, side_lengths
 from tools.bench.timing import seconds
 
@@ -22,8 +22,8 @@ WARM_UP, BLOCK = 5, 20  # images in a row
 
 
 def arguments(parser):
-    count = flag_type(number(1, kind=int))
-    parser.add_argument("--size", type=flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="[64]")
+    count = number(1, kind=int)
+    parser.add_argument("--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="[64]")
     parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
     parser.add_argument("--repeats", type=count, default=200, metavar="N", help=f"images of each, {BLOCK} in a row [200]")
 

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from keras_dcgan import blend, demo, edit, images
-from keras_dcgan.cli import flag_type
 from keras_dcgan.config import number
 from tools.bench import timing
 
@@ -32,7 +31,7 @@ SHOWN = ("hole", "quarter", "noise")
 
 
 def arguments(parser):
-    count = flag_type(number(1, 10**4, kind=int))
+    count = number(1, 10**4, kind=int)
     parser.add_argument("--run", required=True, metavar="DIR", help="a run of the demo pictures, 64x64")
     parser.add_argument("--count", type=count, default=8, metavar="N", help="faces [8]")
     parser.add_argument("--seed", type=count, default=1, metavar="N", help="of the faces; those of 0 were trained on [1]")

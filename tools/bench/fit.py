@@ -12,11 +12,9 @@ from tools.bench.timing import seconds
 
 
 def arguments(parser):
-    from keras_dcgan.cli import flag_type
-
-    parser.add_argument("--size", type=flag_type(side_lengths), default=(64, 64), metavar="N|HxW", help="of the images [64]")
-    parser.add_argument("--filters", type=flag_type(number(1, kind=int)), default=64, metavar="N", help="[64]")
-    parser.add_argument("--ticks", type=flag_type(number(1, kind=int)), default=3, metavar="N", help="of the default length [3]")
+    parser.add_argument("--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="of the images [64]")
+    parser.add_argument("--filters", type=number(1, kind=int), default=64, metavar="N", help="[64]")
+    parser.add_argument("--ticks", type=number(1, kind=int), default=3, metavar="N", help="of the default length [3]")
 
 
 def measure(args) -> dict:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.cli import flag_type
 from keras_dcgan.config import number
 
 COUNTS = (2_000, 50_000)
@@ -18,7 +17,7 @@ SIZE, FILTERS, BATCH = 64, 64, 64
 
 
 def arguments(parser):
-    parser.add_argument("--minutes", type=flag_type(number(1)), default=5, metavar="M", help="of training, for each number [5]")
+    parser.add_argument("--minutes", type=number(1), default=5, metavar="M", help="of training, for each number [5]")
 
 
 def measure(args) -> dict:

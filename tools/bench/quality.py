@@ -12,8 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from keras_dcgan.cli import flag_type
-from keras_dcgan.config import number
+from keras_dcgan.config import by_images, number
 
 PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
 CALIBRATION = 8.0  # kimg
@@ -22,8 +21,8 @@ CALIBRATION = 8.0  # kimg
 def arguments(parser):
     parser.add_argument("--data", required=True, metavar="PATH", help="what to train on")
     parser.add_argument("--size", default="32", metavar="N|HxW", help="[32]")
-    parser.add_argument("--minutes", type=flag_type(number(0, above=True)), default=20, metavar="M", help="of each training [20]")
-    parser.add_argument("--seeds", type=flag_type(number(1, kind=int)), default=3, metavar="N", help="trainings of each [3]")
+    parser.add_argument("--minutes", type=number(0, above=True), default=20, metavar="M", help="of each training [20]")
+    parser.add_argument("--seeds", type=number(1, kind=int), default=3, metavar="N", help="trainings of each [3]")
     parser.add_argument("--samples", default="10000", metavar="N", help="images measured [10000]")
     parser.add_argument("--variant", action="append", metavar="'NAME: FLAGS'", help="another contestant")
     parser.add_argument("--only", metavar="A,B", help="of the names, these [all]")
@@ -36,12 +35,14 @@ def measure(args) -> dict:
     chosen = args.only.split(",") if args.only else list(variants)
     found = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as scratch:
-        runs = pathlib.Path(args.keep or scratch)
-        rates = {name: rate(args, variants[name], pathlib.Path(scratch) / "rate") for name in chosen}
+        kept = pathlib.Path(args.keep or scratch)
+        rates = {}
+        for name in chosen:
+            variants[name], rates[name] = settled(args, variants[name], pathlib.Path(scratch) / "rate")
         for seed in range(args.seeds):
             for name in chosen:  # in turns, so that a slow hour of the machine hits all of them
                 kimg = round(rates[name] * 60 * args.minutes / 1000, 1)
-                run = runs / f"{name}-{seed}"
+                run = kept / f"{name}-{seed}"
                 fit(args, variants[name], run, "--kimg", kimg, "--seed", seed)
                 figures = {}
                 for features in args.features or ["random"]:
@@ -58,12 +59,20 @@ def fit(args, flags: list[str], run: pathlib.Path, *more):
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
 
-def rate(args, flags: list[str], run: pathlib.Path) -> float:
-    """Images a second, once it is compiled."""
-    fit(args, flags, run, "--kimg", CALIBRATION, "--tick-kimg", CALIBRATION / 2)
-    rows = (run / "metrics.jsonl").read_text().splitlines()
-    shutil.rmtree(run)
-    return json.loads(rows[-1])["img_per_s"]
+def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float]:
+    """-> the flags, with what auto chooses for a training of those minutes, and its images a second, once it is compiled."""
+    while True:
+        fit(args, flags, run, "--kimg", CALIBRATION, "--tick-kimg", CALIBRATION / 2)
+        rate = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["img_per_s"]
+        config = json.loads((run / "config.json").read_text())["settings"]
+        images = json.loads((run / "data.json").read_text())["images"]
+        shutil.rmtree(run)
+        if config["preset"] != "auto" or "--augment" in flags:
+            return flags, rate
+        chosen = by_images(images, rate * 60 * args.minutes / 1000)[0]["augment"]
+        flags = [*flags, "--augment", chosen]
+        if chosen == config["augment"]:
+            return flags, rate
 
 
 def evaluate(run: pathlib.Path, features: str, samples: str) -> dict:

@@ -41,7 +41,7 @@ def step(records: list[dict]) -> str:
     raced = sorted((record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"])
     rows = []
     for record in raced:
-        ours = "ours_auto" if record.get("ours_auto_img_per_s", 0) > record["ours_float32_img_per_s"] else "ours_float32"
+        ours = "ours_auto" if record.get("auto_is") == "mixed_bfloat16" else "ours_float32"
         best = next(name for name in record if name.startswith(f"{ours}_times_best_of_torch"))
         peak = f"{ours}_share_of_peak_{'bfloat16' if ours == 'ours_auto' else 'float32'}"
         rows.append(
@@ -49,9 +49,9 @@ def step(records: list[dict]) -> str:
                 f"{record['size']}x{record['size']}",
                 f"{record[ours + '_img_per_s']:.0f} images/s, {ours.removeprefix('ours_')}",
                 f"{record['torch_img_per_s']:.0f}, **{record[ours + '_times_torch']:.2f}x**",
-                f"**{record[best]:.2f}x** ({best.partition('(torch_')[2][:-1].replace('_', ' ')})",
+                f"**{record[best]:.2f}x** ({best.partition('(torch')[2][:-1].strip('_').replace('_', ' ') or 'as it is'})",
                 f"{record['keras_as_usual_img_per_s']:.0f}, **{record[ours + '_times_keras_as_usual']:.2f}x**",
-                f"{record[peak]:.0%}",
+                f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
     header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of the cores' peak"]

@@ -8,14 +8,13 @@ import importlib.util
 import math
 import statistics
 
-from keras_dcgan.cli import flag_type
 from keras_dcgan.config import number
 from tools.bench import peers
 
 
 def arguments(parser):
-    count = flag_type(number(1, kind=int))
-    parser.add_argument("--size", type=flag_type(number(16, 512, kind=int)), default=64, metavar="N", help="[64]")
+    count = number(1, kind=int)
+    parser.add_argument("--size", type=number(16, 512, kind=int), default=64, metavar="N", help="[64]")
     parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
     parser.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
     about = f"of {peers.STEPS['cpu']} steps each, on a GPU of {peers.STEPS['cuda']} [7]"
@@ -33,6 +32,10 @@ def measure(args) -> dict:
     times = peers.race(names, args.size, args.filters, args.batch, args.repeats)
     seconds = {name: statistics.median(values) for name, values in times.items() if values}
     figures = {f"{name}_img_per_s": args.batch / value for name, value in seconds.items() if not name.startswith("peak")}
+    if "ours_auto" in seconds:
+        from keras_dcgan import devices
+
+        figures["auto_is"] = devices.precision("auto")
     figures |= {f"{name}_absent": "it failed" for name, values in times.items() if not values}
     work = 2 * multiply_adds(args.size, args.filters)
     figures |= {"step_gflop_per_image": work / 1e9, "size": args.size, "filters": args.filters, "batch": args.batch}
