@@ -106,9 +106,9 @@ class DCGAN(keras.Model):
         return {name: total / max(steps, 1) for name, total in zip(MEANS, sums, strict=True)}
 
     def settle(self, batches: int = SETTLING):
-        """Takes the batch-norm statistics of the averaged generator over SETTLING batches of always the same latents (the standing
-        statistics of BigGAN: Brock et al., arXiv:1809.11096, 2018). Averaged along with the weights they would belong to none: see
-        tools/RECIPE.md."""
+        """Takes the batch-norm statistics of the averaged generator over `batches`, at most SETTLING, of always the same latents:
+        BigGAN's standing statistics (Brock et al., arXiv:1809.11096, 2018). Averaged along with the weights they would belong to
+        none: see tools/RECIPE.md."""
         if not self.ema_kimg:
             return
         model = self.ema_generator
