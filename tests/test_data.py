@@ -3,7 +3,6 @@
 import io
 import os
 import pathlib
-import threading
 import warnings
 import zipfile
 import zlib
@@ -504,21 +503,18 @@ def test_of_two_processes_at_once_both_get_the_images(tmp_path, monkeypatch):
 
 def test_nor_do_two_that_have_the_same_number_in_their_containers(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    folder_of(tmp_path / "in", a=two_halves(), b=noise())
-    wanted = prepare(tmp_path / "in", cache=str(tmp_path / "elsewhere"))
-    calls = []
+    folder_of(tmp_path / "in", a=noise())
+    folders, work = [], data._prepare
 
-    def slowly(*args):
-        calls.append(args)
-        if calls[0] is args:
-            other = threading.Thread(target=prepare, args=(tmp_path / "in",), kwargs={"cache": str(tmp_path / "cache")})
-            other.start()
-            other.join()
-        return decode.decode(*args)
+    def slowly(folder, *more):
+        folders.append(folder)
+        if len(folders) == 1:
+            prepare(tmp_path / "in", cache=str(tmp_path / "cache"))  # the other one
+        return work(folder, *more)
 
-    monkeypatch.setattr(data, "decode", slowly)
-    np.testing.assert_array_equal(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images, wanted.images)
-    assert len(calls) == 4 and len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr(data, "_prepare", slowly)
+    assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
+    assert len(set(folders)) == 2 and len(list((tmp_path / "cache").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "images.npy"])

@@ -11,13 +11,13 @@ from keras_dcgan.models import discriminator, generator
 RATE = 0.1
 
 
-def small_gan(ema_kimg=0.0, precision="float32", seed=3) -> DCGAN:
+def small_gan(ema_kimg=0.0, precision="float32", seed=3, classes=0) -> DCGAN:
     keras.utils.set_random_seed(1)
-    options = {"filters": 4, "precision": precision}
+    options = {"filters": 4, "precision": precision, "classes": classes}
     gan = DCGAN(
         generator((16, 16), 3, latent_dim=6, **options),
         discriminator((16, 16), 3, **options),
-        generator((16, 16), 3, latent_dim=6, filters=4),
+        generator((16, 16), 3, latent_dim=6, filters=4, classes=classes),
         seed=seed,
     )
     gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], ema_kimg)
@@ -112,6 +112,16 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     for a, b in zip(before, trained_values(gan.ema_generator)):
         np.testing.assert_array_equal(a, b)
     assert norm.momentum == 0.9 and not gan.ema_generator.trainable_variables
+
+
+def test_it_settles_on_as_much_of_each_class(monkeypatch):
+    gan, seen = small_gan(ema_kimg=1, classes=3), []
+    meaning = gan.ema_generator.get_layer("meaning")
+    call = meaning.call
+    monkeypatch.setattr(meaning, "call", lambda labels: seen.append(np.array(labels)) or call(labels))
+    gan.settle()
+    np.testing.assert_array_equal(np.stack(seen)[:, :32], np.stack(seen)[:, 32:])  # z and -z
+    assert np.bincount(np.concatenate(seen)).tolist() == [128, 128, 128]
 
 
 def test_more_latents_than_it_settles_on_are_only_paired():
