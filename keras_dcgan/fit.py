@@ -122,7 +122,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
         except watchdog.Diverged as error:
             rollbacks = int(session.gan.stream.numpy())
             if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
-                advice = "Try --precision float32, or in another --run a lower --g-lr and --d-lr"
+                advice = "Try a lower --g-lr and --d-lr in another --run, or --precision float32"
                 if rollbacks:
                     return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
                 return stopped(session, error, f"{advice}, or --on-nan rollback")
@@ -194,7 +194,7 @@ def observe(session: Session, step: int):
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
             board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
-            gan.settle(batches=1)  # enough for what has not learned anything
+            gan.settle() if config.init_from else gan.settle(batches=1)  # enough for what has not learned anything
             grids.draw(0)
             run.save(gan)
     measure = dict

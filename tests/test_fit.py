@@ -158,7 +158,7 @@ def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later
 
 
 def test_a_learning_rate_of_10_is_noticed(fit):
-    done = fit(0.24, "--g-lr", "10", "--d-lr", "10", "--grid-every", "9")
+    done = fit(0.48, "--g-lr", "10", "--d-lr", "10", "--grid-every", "9")
     assert "warning: losses exploded at " in done.stdout and "; lower --d-lr and --g-lr" in done.stdout
 
 

@@ -50,7 +50,7 @@ def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
         "step": lambda: deadly(callbacks.Progress, "update"),
         "grid": lambda: deadly(images, "_write"),
         "row": lambda: deadly(callbacks.MetricsFile, "__call__", half_a_row),
-        "generator": lambda: deadly(runs.Run, "_write_generator"),
+        "generator": lambda: deadly(runs.Run, "_write"),
         "checkpoint": lambda: deadly(runs, "_sha256"),  # its data are written, its name is not
         "impatient": lambda: deadly(runs, "_sha256", interrupt_twice),
     }

@@ -125,12 +125,12 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         differs_after(lambda: page.click("#new"))
         with page.expect_download() as download:
             page.click("#save")
-        page.evaluate("document.getElementById('file').append(new Option('gone.tflite'))")
+        page.evaluate("document.getElementById('accelerator').append(new Option('none', 'none'))")
         before = picture(page)
-        page.select_option("#file", "gone.tflite")
+        page.select_option("#accelerator", "none")
         page.wait_for_function("document.getElementById('problem').textContent")
-        assert (picture(page) == before).all() and "generator_fp32.tflite" in page.text_content("#status")  # the old one goes on
-        page.select_option("#file", "generator_fp32.tflite")
+        assert (picture(page) == before).all() and "on the CPU" in page.text_content("#status")  # the old one goes on
+        page.select_option("#accelerator", "wasm")
         page.wait_for_function("!document.getElementById('problem').textContent")
         assert download.value.suggested_filename == f"seed-{page.input_value('#seed')}.png"
 
