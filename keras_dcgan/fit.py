@@ -194,7 +194,10 @@ def observe(session: Session, step: int):
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
             board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
-            gan.settle() if config.init_from else gan.settle(batches=1)  # enough for what has not learned anything
+            if config.init_from:
+                gan.settle()
+            else:
+                gan.settle(batches=1)  # enough for what has not learned anything
             grids.draw(0)
             run.save(gan)
     measure = dict

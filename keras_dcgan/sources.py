@@ -136,8 +136,6 @@ def _archive(path: pathlib.Path) -> Source:
     """Read in place. Names inside are only ever names: nothing is extracted, so none can point outside."""
     try:
         archive = zipfile.ZipFile(path)
-    except OSError:
-        raise
     except Exception as error:  # what is damaged raises whatever its parsers raise; so below, and in decode.py
         raise ValueError(f"--data: expected a zip archive, received {path}: {error}") from error
     members, left_out = [], []
@@ -156,9 +154,7 @@ def _archive(path: pathlib.Path) -> Source:
             raise Rejected(TOO_LARGE)
         try:
             return io.BytesIO(archive.read(members[i][1]))
-        except OSError:
-            raise
-        except (RuntimeError, NotImplementedError) as error:  # a password, or a compression that Python lacks
+        except (OSError, RuntimeError, NotImplementedError) as error:  # the disk, a password, or a compression that Python lacks
             raise Rejected(UNREADABLE) from error
         except Exception as error:
             raise Rejected("damaged in the archive") from error
