@@ -37,6 +37,14 @@ def test_a_race_is_a_row_and_so_is_a_step_alone():
     assert text.count("*`python -m tools.bench train` on 2 cores of X.*") == 2
 
 
+def test_each_machine_has_a_table_of_its_own():
+    gpu = RACED | {"machine": "NVIDIA Y, 16 cores of X, load 1.0", "ours_float32_times_best_of_torch (torch_compiled)": 0.5}
+    text = readme.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
+    assert text.count("| one step |") == 2
+    places = ["| **0.50x** ", "on NVIDIA Y, 16 cores of X.*", "| **1.12x** ", "| 128x128 |", "on 2 cores of X.*"]
+    assert sorted(places, key=text.index) == places
+
+
 def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more():
     auto = {
         name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value for name, value in RACED.items()

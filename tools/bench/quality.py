@@ -4,6 +4,7 @@ Each --variant is a name and flags of fit; "paper" and "auto" are there already.
 a --kimg that takes the minutes given. The figures are those of the last generator, not of the best.
 """
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ from keras_dcgan.config import by_images, number
 
 PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
 CALIBRATION = 8.0  # kimg
+METRICS = {"fid": ["fid"], "kid": ["kid"], "prdc": ["recall", "coverage"], "swd": ["swd"]}  # of evaluate, and what is told of each
 
 
 def arguments(parser):
@@ -78,7 +80,7 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
 def evaluate(run: pathlib.Path, features: str, samples: str) -> dict:
     out = run / "evaluation.json"
     command = [sys.executable, "-m", "keras_dcgan.evaluate", "--run", run, "--last", "--samples", samples, "--features", features]
-    subprocess.run([*map(str, command), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*map(str, command), "--metrics", ",".join(METRICS), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     return json.loads(out.read_text())["metrics"]
 
 
@@ -89,5 +91,5 @@ def summary(found: dict) -> dict:
         for name, results in found.items()
         for features in results[0]
         if isinstance(results[0][features], dict)
-        for metric in ("fid", "kid", "recall", "coverage", "swd")
+        for metric in itertools.chain(*METRICS.values())
     }

@@ -33,14 +33,24 @@ def table(header: list[str], rows: list[list]) -> str:
 def caption(records: list[dict], most: int = 3) -> str:
     """`most` of the commands: of many the others are told by their rows."""
     commands = ", ".join(f"`{record['command']}`" for record in records[:most]) + " and the like," * (len(records) > most)
-    return f"\n*{commands} on {records[0]['machine'].partition(', load')[0]}.*\n"
+    return f"\n*{commands} on {machine(records[0])}.*\n"
+
+
+def machine(record: dict) -> str:
+    return record["machine"].partition(", load")[0]
 
 
 def step(records: list[dict]) -> str:
-    """Against others, and how it grows."""
+    """Against others, machine by machine, and how it grows."""
     raced = sorted((record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"])
+    races = [[record for record in raced if machine(record) == name] for name in dict.fromkeys(map(machine, raced))]
+    alone = [record for record in records if "torch_img_per_s" not in record]
+    return "\n".join([*map(race, races), *([growth(alone)] if alone else [])])
+
+
+def race(records: list[dict]) -> str:
     rows = []
-    for record in raced:
+    for record in records:
         ours = "ours_auto" if record.get("auto_is") == "mixed_bfloat16" else "ours_float32"
         best = next(name for name in record if name.startswith(f"{ours}_times_best_of_torch"))
         peak = f"{ours}_share_of_peak_{'bfloat16' if ours == 'ours_auto' else 'float32'}"
@@ -54,11 +64,13 @@ def step(records: list[dict]) -> str:
                 f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
-    header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of the cores' peak"]
-    alone = sorted(
-        (record for record in records if "torch_img_per_s" not in record), key=lambda record: record["step_gflop_per_image"]
-    )
-    growth = [
+    header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of measured peak"]
+    return table(header, rows) + caption(records)
+
+
+def growth(records: list[dict]) -> str:
+    records = sorted(records, key=lambda record: record["step_gflop_per_image"])
+    rows = [
         [
             f"{record['size']}x{record['size']}",
             record["filters"],
@@ -67,12 +79,9 @@ def step(records: list[dict]) -> str:
             f"{record['ours_float32_img_per_s']:.1f}",
             f"{1000 / record['ours_float32_img_per_s']:.0f} s",
         ]
-        for record in alone
+        for record in records
     ]
-    text = table(header, rows) + caption(raced) if raced else ""
-    if growth:
-        text += "\n" + table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], growth) + caption(alone, 1)
-    return text
+    return table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], rows) + caption(records, 1)
 
 
 def startup(records: list[dict]) -> str:
