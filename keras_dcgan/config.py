@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,15 +247,15 @@ FEW = 5_000  # images
 OFTEN = 10  # times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/RECIPE.md
 
 
-def by_images(images: int, kimg: float) -> tuple[dict, str]:
-    """What auto adds to its row for so many images, shown for so long, and why."""
+def augmentation(images: int, kimg: float) -> tuple[str, str]:
+    """What auto takes for so many images, shown for so long, and why."""
     if images <= FEW:
-        return {"augment": "all"}, f"{images:,} images are few, and the discriminator would soon know them by heart"
+        return "all", f"{images:,} images are few, and the discriminator would soon know them by heart"
     times = 1000 * kimg / images
     shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
     if times > OFTEN:
-        return {"augment": "translation"}, f"{shown}, and small shifts keep the discriminator from learning them by heart"
-    return {"augment": "none"}, f"{shown}, too seldom to be learned by heart"
+        return "translation", f"{shown}, and small shifts keep the discriminator from learning them by heart"
+    return "none", f"{shown}, too seldom to be learned by heart"
 
 
 def from_flags(arguments: list[str] | None = None, images: int | None = None) -> TrainConfig:
@@ -268,27 +267,26 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
         preset = "demo"
     settings = {"run": default_run(typed["data"]), **PRESETS[preset], **typed, "preset": preset}
     if preset == "auto" and images:
-        adapted = by_images(images, settings.get("kimg", TrainConfig.kimg))[0]
-        settings = adapted | as_begun(settings["run"], adapted) | settings
+        chosen = as_begun(settings["run"]) or augmentation(images, settings.get("kimg", TrainConfig.kimg))[0]
+        settings = {"augment": chosen} | settings
     return TrainConfig(**settings)
 
 
-def as_begun(run: str, names: Iterable[str]) -> dict:
-    """What auto chose of these when the run began, if it is there: that stays, also when a longer --kimg would choose otherwise."""
+def as_begun(run: str) -> str | None:
+    """The augmentation that auto chose when the run began: it stays, also when a longer --kimg would choose otherwise."""
     try:
         settings = json.loads((Path(run) / "config.json").read_text())["settings"]
-        return {name: settings[name] for name in names if settings["preset"] == "auto"}
+        return settings["augment"] if settings["preset"] == "auto" else None
     except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours, as will be said when it is opened
-        return {}
+        return None
 
 
 def choices(config: TrainConfig, images: int) -> str:
     """What auto settled on, as flags, and why."""
-    row, why = by_images(images, config.kimg)
-    for name, value in row.items():
-        if getattr(config, name) != value:  # typed, or chosen when the run began
-            why += f"; by itself it would take {flag(name)} {value}"
-    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in {**PRESETS["auto"], **row}]
+    augment, why = augmentation(images, config.kimg)
+    if config.augment != augment:  # typed, or chosen when the run began
+        why += f"; by itself it would take --augment {augment}"
+    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in [*PRESETS["auto"], "augment"]]
     return f"--preset auto: {' '.join(chosen)} ({why})"
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from keras_dcgan.config import by_images, number
+from keras_dcgan.config import augmentation, number
 
 PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
 CALIBRATION = 8.0  # kimg
@@ -71,7 +71,7 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
         shutil.rmtree(run)
         if config["preset"] != "auto" or "--augment" in flags:
             return flags, rate
-        chosen = by_images(images, rate * 60 * args.minutes / 1000)[0]["augment"]
+        chosen = augmentation(images, rate * 60 * args.minutes / 1000)[0]
         flags = [*flags, "--augment", chosen]
         if chosen == config["augment"]:
             return flags, rate
