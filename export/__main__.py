@@ -13,7 +13,7 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, fail, quiet, user_errors
+from keras_dcgan.cli import Expected, Parser, fail, quiet, run, user_errors
 
 VERB = "export"
 
@@ -99,4 +99,4 @@ def refuse(artefacts: list[Artefact]):
 
 if __name__ == "__main__":
     atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # LiteRT's C++ takes its leave on stderr
-    main()
+    raise SystemExit(run(main))

@@ -160,7 +160,9 @@ def main(argv: list[str] | None = None):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
     which.add_argument("--latent", type=Path, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.png: one grid; any other name: a folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
+    )
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
     parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
     parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
@@ -171,8 +173,7 @@ def main(argv: list[str] | None = None):
     try:
         if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
             raise ValueError("--threads, --cols: expected 1 or more")
-        if not (flags.out or flags.benchmark):
-            raise ValueError("--out: expected NAME.png or a folder, received nothing")
+        out = flags.out or (None if flags.benchmark else Path("sample.png"))
         file = choose(flags.model)
         about = read_description(file)
         runner, latent_dim, takes_label = load(file, flags.threads)
@@ -188,14 +189,14 @@ def main(argv: list[str] | None = None):
         elif flags.wanted_class is not None:
             raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
         runner = compiled(file, "GPU") if flags.gpu else runner
-        if flags.out and flags.out.suffix.lower() == ".png":
-            save(grid(np.stack(list(draw(runner, inputs))), flags.cols), flags.out)
-        elif flags.out:
+        if out and out.suffix.lower() == ".png":
+            save(grid(np.stack(list(draw(runner, inputs))), flags.cols), out)
+        elif out:
             for number, image in zip(numbers, draw(runner, inputs), strict=True):
-                save(image, flags.out / f"{kind}-{number:04d}.png")
+                save(image, out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(numbers)} pictures in {flags.out}" if flags.out else file)
+    print(f"{file}: {len(numbers)} pictures in {out}" if out else file)
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"

@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +35,15 @@ def fail(verb: str, message: str):
     """One line on stderr, exit status 2."""
     print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def run(main: Callable[[], int | None]) -> int | None:
+    """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 @contextlib.contextmanager
@@ -62,6 +72,8 @@ def quiet():
         os.dup2(noise.fileno(), 2)
         try:
             yield
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             noise.seek(0)
             os.write(screen, noise.read())

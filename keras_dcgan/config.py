@@ -1,7 +1,7 @@
 """Every setting of a training run: one frozen dataclass from which the flags, their help and config.json are built. Stdlib only.
 
     config = from_flags(["--data", "./imgs", "--size", "32"])
-    config.size, config.batch                      # ((32, 32), 64)
+    config.size, config.batch                      # ((32, 32), 32)
 
 A setting is one row: its group, its default, how its text is read, its help. What a preset says differently stands in PRESETS;
 what the user types wins over both.
@@ -158,7 +158,8 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, lest it learn the images by heart; auto: by their number and --kimg",
+        "random changes of all that the discriminator sees, lest it learn the images by heart; "
+        "the preset auto goes by their number and --kimg",
     )
     ema_kimg: float = setting(
         "Optimisation",
@@ -262,13 +263,13 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
     """The command line (sys.argv without arguments) -> settings. A mistake is one line on stderr and exit status 2. `images`: their
     number, once it is known; auto adapts to it."""
     typed = vars(parser().parse_args(arguments))
-    preset = typed.get("preset", "auto")
-    if preset == "auto" and typed["data"] == "demo":
-        preset = "demo"
+    preset = typed.get("preset", "demo" if typed["data"] == "demo" else "auto")
     settings = {"run": default_run(typed["data"]), **PRESETS[preset], **typed, "preset": preset}
-    if preset == "auto" and images:
-        chosen = as_begun(settings["run"]) or augmentation(images, settings.get("kimg", TrainConfig.kimg))[0]
-        settings = {"augment": chosen} | settings
+    if preset == "auto":
+        chosen = as_begun(settings["run"])
+        if images and not chosen:
+            chosen, _ = augmentation(images, settings.get("kimg", TrainConfig.kimg))
+        settings = {"augment": chosen or TrainConfig.augment} | settings
     return TrainConfig(**settings)
 
 
@@ -297,14 +298,39 @@ def default_run(data: str) -> str:
     return str(Path("runs") / ((path.name if path.is_dir() else path.stem) or "images"))
 
 
-def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """What stands against resuming a run: a line for each setting that differs and may not."""
-    fixed = [row.name for row in dataclasses.fields(TrainConfig) if not row.metadata["resume"]]
-    return [
-        f"{flag(name)}: the run has {as_text(getattr(before, name))}, received {as_text(getattr(now, name))}"
-        for name in fixed
-        if getattr(before, name) != getattr(now, name)
-    ]
+def load_config(path: str | Path) -> TrainConfig:
+    """The settings of a run directory. Raises OSError where there is none, ValueError where it belongs to another version."""
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
+    try:
+        content = json.loads(file.read_text())
+        schema, settings = content["schema"], content["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
+    if schema != SCHEMA:
+        raise ValueError(f"--run: expected a run directory of schema {SCHEMA}, received schema {schema} in {file}")
+    return TrainConfig.from_json(settings)
+
+
+def check_run(config: TrainConfig):
+    """Raises ValueError, naming each setting that differs and may not, where `config.run` is a run that has begun with others;
+    OSError where there is something else."""
+    path = Path(config.run)
+    if (path / "config.json").is_file():
+        before = load_config(path)
+        fixed = [row.name for row in dataclasses.fields(TrainConfig) if not row.metadata["resume"]]
+        against = [
+            f"{flag(name)}: the run has {as_text(getattr(before, name))}, received {as_text(getattr(config, name))}"
+            for name in fixed
+            if getattr(before, name) != getattr(config, name)
+        ]
+        if against:
+            raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
+    elif path.is_file():
+        raise NotADirectoryError(f"--run: expected a directory, received the file {path}")
+    elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
+        raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
 
 
 def parser() -> cli.Parser:
@@ -341,8 +367,9 @@ def as_text(value) -> str:
 
 
 def default_text(row) -> str:
-    """' [64; demo: 32]': the default, and the presets that say otherwise."""
+    """' [paper: 64; demo: 32]': the default, and the presets that say otherwise."""
     if row.default in (dataclasses.MISSING, "") or isinstance(row.default, bool):
         return ""
     others = [f"{name}: {as_text(preset[row.name])}" for name, preset in PRESETS.items() if row.name in preset]
-    return f" [{'; '.join([as_text(row.default), *others])}]".replace("%", "%%")
+    usual = f"{'paper: ' if others else ''}{as_text(row.default)}"
+    return f" [{'; '.join([usual, *others])}]".replace("%", "%%")

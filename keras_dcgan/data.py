@@ -422,4 +422,4 @@ def _contents(entry: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.run(main))

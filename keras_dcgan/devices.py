@@ -38,7 +38,7 @@ def strategy(name: str) -> tf.distribute.Strategy:
     if name == "multiworker":
         try:
             json.loads(os.environ["TF_CONFIG"])["cluster"]
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             received = os.environ.get("TF_CONFIG", "none")
             raise ValueError(f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}") from error
         return tf.distribute.MultiWorkerMirroredStrategy()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import blend, cli, data, images, latents
-from keras_dcgan.config import number, one_of
+from keras_dcgan.config import load_config, number, one_of
 
 NEEDS = {"project": None, "inpaint": "mask", "superres": "factor", "denoise": "sigma", "interpolate": None}  # task: its own flag
 FRAMES_A_LEG = 25  # of a walk, from one picture to the next: a second
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             devices.start(deterministic=True)
         generator, classes = runs.load_generator(flags.run), runs.load_classes(flags.run)
         labels = labels_of(flags, classes)
-        given, hole, shrunk = read(flags, runs.load_config(flags.run), generator.output_shape[1:])
+        given, hole, shrunk = read(flags, load_config(flags.run), generator.output_shape[1:])
     degrade = inversion.reduced(given.shape[1:3]) if hole is None else inversion.known(hole)
     observed = degrade(images.from_uint8(given)).numpy()
     effort = {"restarts": flags.restarts if labels is None else len(labels), "steps": flags.steps, "seed": flags.seed}
@@ -80,7 +80,7 @@ def parser() -> cli.Parser:
     about = "latents to start from, at least one of each class; the best is kept [8]"
     result.add_argument("--restarts", type=restarts, default=8, metavar="N", help=about)
     result.add_argument("--steps", type=steps, default=300, metavar="N", help="of each of them [300]")
-    about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [40]"
+    about = "then change the weights, too, in N steps, so that G(z) comes nearer; they are not kept [none; without N 40]"
     result.add_argument("--tune", type=steps, nargs="?", const=40, metavar="N", help=about)
     return result
 
@@ -130,6 +130,9 @@ def read(flags, config, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.nda
 
     pictures, original_sizes = zip(*(prepared("--image", file, channels, config.background) for file in flags.image))
     ratios = [before / after for before, after in zip(original_sizes[0], size)]
+    if factor > 1 and min(ratios) * factor > 1:
+        given, taken = ("x".join(map(str, sides)) for sides in (original_sizes[0], pictures[0].shape[:2]))
+        print(f"note: {flags.image[0]} of {given} was made {taken} first, which times {factor} is the run's size")
     shrunk = max(1.0, min(ratios) if config.crop == "center" else math.prod(ratios) ** 0.5)
     if flags.mask is None:
         return np.stack(pictures), None, shrunk
@@ -171,4 +174,4 @@ def progress(what: str) -> Callable[[float], None]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

@@ -5,6 +5,7 @@ cannot be compared, so each comes with all three.
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import io
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, images, latents, metrics
-from keras_dcgan.config import number
+from keras_dcgan.config import load_config, number
 
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
         out = Path(flags.out or Path(flags.run) / "evaluation" / f"{Path(flags.features).stem}.json")
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
+        out.parent.mkdir(parents=True, exist_ok=True)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
             devices.start()
-        config, classes = runs.load_config(flags.run), runs.load_classes(flags.run)
+        config, classes = load_config(flags.run), runs.load_classes(flags.run)
         generator = runs.load_generator(flags.run, flags.last)
         needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
@@ -62,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         "generator": "last" if flags.last else "best",
         "data": {"source": real.manifest["source"], "fingerprint": real.manifest["fingerprint"]},
         "features": embed.name if embed else None,
+        "size": list(fakes.shape[1:]),
         "images": {"real": len(rows), "fake": len(rows)},
         "seed": 0,
     }
@@ -77,9 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
     result["notes"] = notes(result) + [f"{config.data} has changed since the training"] * changed
     print(table(result))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, json.dumps(result, indent=1) + "\n")
-    write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
+    with cli.user_errors("evaluate"):
+        write(out, json.dumps(result, indent=1) + "\n")
+        write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
     print(f"{out}\n{out.with_suffix('.html')}")
     return 0
 
@@ -140,15 +143,22 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
     key = json.dumps([prepared.manifest["fingerprint"], embed.name, len(pictures)])
     entry = data.cache_folder(cache or None) / hashlib.sha256(key.encode()).hexdigest()[:32]
-    if not (entry / "features.npy").exists():
+    file, beside = entry / "features.npy", entry / f".features.{secrets.token_hex(8)}.npy"
+    with contextlib.suppress(OSError, ValueError):  # not there yet, or spoilt
+        return np.load(file, mmap_mode="r")
+    vectors = embed(pictures)
+    about = {name: prepared.manifest[name] for name in ("size", "channels")}
+    about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
+    with contextlib.suppress(OSError):  # a full disk: no figure needs the cache
         entry.mkdir(parents=True, exist_ok=True)
-        about = {name: prepared.manifest[name] for name in ("size", "channels")}
-        about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
-        write(entry / "manifest.json", json.dumps(about))
-        beside = entry / f".features.{secrets.token_hex(8)}.npy"
-        np.save(beside, embed(pictures))
-        os.replace(beside, entry / "features.npy")
-    return np.load(entry / "features.npy", mmap_mode="r")
+        try:
+            write(entry / "manifest.json", json.dumps(about))
+            np.save(beside, vectors)
+            os.replace(beside, file)
+        finally:
+            beside.unlink(missing_ok=True)
+        return np.load(file, mmap_mode="r")
+    return vectors
 
 
 def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
@@ -188,7 +198,8 @@ def notes(result: dict) -> list[str]:
 
 
 def table(result: dict) -> str:
-    rows = [f"{result['images']['fake']:,} generated and {result['images']['real']:,} real images; features: {result['features']}"]
+    fake, real, size = result["images"]["fake"], result["images"]["real"], "x".join(map(str, result["size"]))
+    rows = [f"{fake:,} generated and {real:,} real images of {size}; features: {result['features']}"]
     for name, value in result["metrics"].items():
         if name in ("kid_ci95", "msssim_real"):
             continue
@@ -251,4 +262,4 @@ def write(path: Path, text: str):
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

@@ -56,4 +56,4 @@ def parser() -> cli.Parser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, images, metrics
+from keras_dcgan.config import load_config
 
 GRID = 4
 BATCH = 256
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             from keras_dcgan import devices, runs
 
             devices.start()
-        config = runs.load_config(flags.run)
+        config = load_config(flags.run)
         network = extractor(runs.load_discriminator(flags.run))
         if flags.out:
             with cli.quiet():
@@ -137,4 +138,4 @@ def vectors(network, pictures: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

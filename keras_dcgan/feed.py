@@ -183,13 +183,17 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
     return ShardSet(files, counts, index["encoding"], manifest)
 
 
+def check_workers(prepared: ImageSet | ShardSet, count: int):
+    """Raises ValueError where there are not as many shards as workers, each of which reads its own."""
+    if isinstance(prepared, ShardSet) and count > len(prepared.files):
+        raise ValueError(f"--data: expected a shard or more for each of {count} workers, received {len(prepared.files)}")
+
+
 def _from_shards(data: ShardSet, batch: int, seed: int, start_step: int, index: int, count: int):
     """-> a dataset of (step, images, labels). In each epoch the shards come in another order, WINDOW at a time; the records of a
     window are shuffled together. Where a step begins is known from the counts alone: no shard before it is opened."""
     import tensorflow as tf
 
-    if count > len(data.files):
-        raise ValueError(f"--data: expected a shard or more for each of {count} workers, received {len(data.files)}")
     files, counts = np.array(data.files[index::count]), np.array(data.counts[index::count])
     local = batch // count
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_dcgan import cli
-from keras_dcgan.config import TrainConfig, choices, from_flags
+from keras_dcgan.config import TrainConfig, check_run, choices, from_flags
 
 if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
     import numpy as np
@@ -27,6 +27,7 @@ ROLLBACKS = 3
 def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
+        check_run(config)
         from keras_dcgan import data
 
         prepared = prepare(config)
@@ -36,12 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     if config.preset == "auto":
         print(choices(config, images), flush=True)
     with cli.quiet():
-        from keras_dcgan import devices, runs
+        from keras_dcgan import devices, feed, runs
 
         devices.start(config.threads, config.deterministic)
     with cli.user_errors("fit"):
         strategy = devices.strategy(config.strategy)
         devices.check_batch(config.batch, strategy)
+        feed.check_workers(prepared, devices.worker(strategy)[1])
         runs.check_source(config, prepared.manifest)
     return dry_run(config, prepared, strategy) if config.dry_run else train(config, prepared, strategy)
 
@@ -135,6 +137,8 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             return stopped(
                 session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
             )
+        except tf.errors.DataLossError as error:
+            return stopped(session, error.message.splitlines()[0], "Pack the images into another folder, and give it as --data")
         except OSError as error:
             return stopped(session, error, "Free some space, or make it writable")
 
@@ -288,4 +292,4 @@ def farewell(path: str | Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

@@ -26,7 +26,7 @@ import tensorflow as tf
 import keras_dcgan
 from keras_dcgan import cpu_layers, devices
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, as_text, choices, differences
+from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_run, choices, load_config
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
@@ -44,21 +44,6 @@ def load_generator(path: str | Path, last: bool = False) -> keras.Model:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its zip and HDF5 readers raise
         raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({error})") from error
-
-
-def load_config(path: str | Path) -> TrainConfig:
-    """The settings of a run directory. Raises OSError where there is none, ValueError where it belongs to another version."""
-    file = Path(path) / "config.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
-    try:
-        content = json.loads(file.read_text())
-        schema, settings = content["schema"], content["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
-    if schema != SCHEMA:
-        raise ValueError(f"--run: expected a run directory of schema {SCHEMA}, received schema {schema} in {file}")
-    return TrainConfig.from_json(settings)
 
 
 def load_classes(path: str | Path) -> list[str]:
@@ -159,15 +144,13 @@ def open_run(config: TrainConfig, manifest: dict):
     where the directory is not ours, cannot be written, or is in use by another process.
     """
     path = Path(config.run)
-    if (path / "config.json").is_file():
-        against = differences(load_config(path), config)
-        before = json.loads((path / "data.json").read_text())["fingerprint"] if (path / "data.json").is_file() else None
-        if before not in (None, manifest["fingerprint"]):
-            against.append(f"--data: the run has images of fingerprint {before}, received {manifest['fingerprint']}")
-        if against:
-            raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
-    elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
-        raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
+    check_run(config)
+    before = of_data(path, "fingerprint") if (path / "data.json").is_file() else manifest["fingerprint"]
+    if before != manifest["fingerprint"]:
+        raise ValueError(
+            f"--data: the run has images of fingerprint {before}, received {manifest['fingerprint']} "
+            f"(the run is {path}; give another --run to start anew)"
+        )
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
         run = Run(path, keep=config.keep)

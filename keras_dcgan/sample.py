@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         if flags.latent and classes and not chosen:
             raise ValueError(f"--class: expected the class of these latents, one of {', '.join(classes)}, received none")
         given = latents.load(flags.latent, latent_dim) if flags.latent else None
-        seeds = flags.seeds or range(flags.per_class * len(chosen or classes) if given is None else len(given))
+        seeds = flags.seeds if given is None else range(len(given))
+        if flags.per_class:
+            seeds = range(flags.per_class * len(chosen or classes))
         labels = latents.labels(seeds, chosen, classes)
 
         def z_of(rows):
@@ -66,13 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.sample", "Draws new images from a run: a grid, single files, a walk, a labelled data set.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    which = result.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seeds", type=cli.seeds, metavar="0-63", help="which pictures: 0-63 or 1,5,9")
+    which = result.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=cli.seeds, default=range(64), metavar="0-63", help="which: 0-63 or 1,5,9 [0-63]")
     count = number(1, 10**6, kind=int)
     which.add_argument("--per-class", type=count, metavar="N", help="instead: so many of each class, in folders, with a manifest")
     which.add_argument("--latent", metavar="Z.npy", help="or those of these latents, as keras_dcgan.edit writes them")
-    about = "NAME.png: a grid; NAME.gif, .webp or .mp4: a walk that ends where it began; else a folder"
-    result.add_argument("--out", required=True, metavar="PATH", help=about)
+    about = "NAME.png: a grid; NAME.gif, .webp or .mp4: a walk that ends where it began; else a folder [sample.png]"
+    result.add_argument("--out", default="sample.png", metavar="PATH", help=about)
     about = "of a conditional run: these classes, one after the other [all of them; a seed's number says which]"
     result.add_argument("--class", dest="wanted_class", metavar="A,B", help=about)
     scale, about = number(0, 2), "scales the latents: below 1 more typical, less varied [1]"
@@ -99,7 +101,7 @@ def check(flags, kind: str):
     out = Path(flags.out)
     if flags.per_class and (kind != "folder" or (out.is_dir() and os.listdir(out))):
         raise ValueError(f"--out: expected a new or empty folder for --per-class, received {out}")
-    if kind == "walk" and flags.seeds and len(flags.seeds) < 2:
+    if kind == "walk" and len(flags.seeds) < 2:
         raise ValueError(f"--seeds: expected at least 2 seeds to walk between, received {len(flags.seeds)}")
     if out.suffix.lower() == ".mp4":
         images.video_encoder()
@@ -137,4 +139,4 @@ def walk(generator, stops: np.ndarray, labels: np.ndarray | None, frames: int) -
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.run(main))

@@ -98,6 +98,18 @@ def test_ctrl_c_saves_and_ends_with_128_and_its_number(copy, folder):
     assert f"{int(newest[5:]) * 8 / 1000:.1f} kimg, saved" in out
 
 
+def test_ctrl_c_is_one_line_and_130(capfd):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert cli.run(interrupted) == 130 and capfd.readouterr().err == "interrupted\n"
+    assert cli.run(lambda: 7) == 7
+    with pytest.raises(KeyboardInterrupt), cli.quiet():
+        os.write(2, b"TensorFlow's noise")
+        interrupted()
+    assert capfd.readouterr().err == ""
+
+
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = command("keras_dcgan.fit", "--data", folder, "--dry-run", *SMALL)
@@ -188,8 +200,11 @@ def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path, command):
+def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path, monkeypatch, command):
     path, _ = run
+    monkeypatch.chdir(tmp_path)
+    assert command("keras_dcgan.sample", "--run", path).stdout == "64 pictures in sample.png\n"
+    assert Image.open("sample.png").size == (8 * 16, 8 * 16)
     generator = keras.saving.load_model(path / "generator.keras")
     expected = to_uint8(generator.predict(latents(range(3, 9), 100), verbose=0))
 
@@ -243,7 +258,7 @@ def test_sample_draws_given_latents(run, tmp_path, command):
             "--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder",
         ),
         (["--run", "nowhere", "--seeds", "1", "--latent", "z.npy", "--out", "a.png"], "--latent: not allowed with"),
-        (["--run", "nowhere", "--out", "a.png"], "one of the arguments --seeds --per-class --latent is required"),
+        (["--run", "nowhere", "--seeds", "1", "--per-class", "2", "--out", "a"], "--per-class: not allowed with"),
     ],
 )
 def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, command):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from keras_dcgan import config
-from keras_dcgan.config import PRESETS, TrainConfig, choices, differences, from_flags
+from keras_dcgan.config import PRESETS, TrainConfig, check_run, choices, from_flags
 
 
 def test_the_paper_preset_is_the_paper():
@@ -24,6 +24,7 @@ def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
     assert from_flags(["--data", "demo", "--filters", "8"]).filters == 8
     assert from_flags(["--data", "demo", "--preset", "paper"]).filters == 64
     assert from_flags(["--data", "demo", "--preset", "paper"]).preset == "paper"
+    assert from_flags(["--data", "demo", "--preset", "auto"]).filters == 64
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
     help = capsys.readouterr().out
     for row in dataclasses.fields(TrainConfig):
         assert config.flag(row.name) in help
-    assert "[64; demo: " in help  # --filters
+    assert "[paper: 64; demo: " in help  # --filters
     assert "bce|hinge|least_squares" in help
 
 
@@ -82,11 +83,24 @@ def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
     assert [step for step in range(1, 22) if settings.ticks(step) > settings.ticks(step - 1)] == [6, 11, 16, 21]
 
 
-def test_differences_name_what_may_not_change_and_only_that():
-    before = from_flags(["--data", "x"])
-    now = from_flags(["--data", "x", "--size", "32", "--g-lr", "1e-3", "--kimg", "7", "--keep", "9", "--threads", "1"])
-    assert differences(before, now) == ["--size: the run has 64x64, received 32x32", "--g-lr: the run has 0.0004, received 0.001"]
-    assert differences(before, before) == []
+def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
+    flags = ["--data", "x", "--run", str(tmp_path)]
+    begun = from_flags(flags, 500)
+    check_run(begun)  # as no run is there yet
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": begun.to_json()}))
+    check_run(
+        from_flags([*flags, "--kimg", "7", "--keep", "9", "--threads", "1"])
+    )  # with auto's --augment before images are counted
+    with pytest.raises(ValueError) as error:
+        check_run(from_flags([*flags, "--size", "32", "--g-lr", "1e-3", "--kimg", "7"]))
+    assert str(error.value).partition(" (the run is ")[0] == (
+        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0004, received 0.001"
+    )
+    (tmp_path / "config.json").rename(tmp_path / "another.json")
+    with pytest.raises(FileExistsError, match="^--run: expected a new or empty directory, or a run of this program, received "):
+        check_run(begun)
+    with pytest.raises(NotADirectoryError, match="^--run: expected a directory, received the file "):
+        check_run(dataclasses.replace(begun, run=str(tmp_path / "another.json")))
 
 
 def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wins():

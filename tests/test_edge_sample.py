@@ -108,6 +108,12 @@ def test_alone_on_a_device_it_draws_the_grid_that_keras_draws(model, folder, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 
 
+def test_with_nothing_but_a_model_it_draws_16_pictures_here(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    edge_sample.main(["--model", str(folder)])
+    assert read(tmp_path / "sample.png").shape == (64, 80, 3)
+
+
 def test_a_folder_gets_one_file_a_seed(model, folder, tmp_path):
     edge_sample.main(["--model", str(folder), "--seeds", "2,10000", "--out", str(tmp_path / "new" / "pictures")])
     paths = sorted((tmp_path / "new" / "pictures").iterdir())
@@ -241,7 +247,6 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
     assert "received" in refusal(capsys, "--model", tmp_path / "nowhere", "--out", "grid.png")
     assert "expected a .tflite file, or a folder with" in refusal(capsys, "--model", tmp_path, "--out", "grid.png")
     assert "garbage.tflite" in refusal(capsys, "--model", tmp_path / "garbage.tflite", "--out", "grid.png")
-    assert "--out" in refusal(capsys, "--model", folder)
     assert "garbage.tflite" in refusal(capsys, "--model", folder, "--out", tmp_path / "garbage.tflite")
     assert "--threads, --cols" in refusal(capsys, "--model", folder, "--out", "grid.png", "--cols", "0")
     for seeds in ("5-3", "one", "4294967296", "1-2-3", "", "0-4294967295"):

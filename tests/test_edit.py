@@ -106,6 +106,9 @@ def test_superres_makes_the_picture_that_many_times_larger(run, editing, tmp_pat
     by_the_run, by_bicubic = (np.mean((result - run[1][0]) ** 2) for result in (read(tmp_path / "out.png"), enlarged.astype(int)))
     assert by_the_run < by_bicubic / 4
     np.testing.assert_array_equal(read(tmp_path / "out-compared.png")[:, :24], small.repeat(2, axis=0).repeat(2, axis=1))
+    assert "note:" not in done.stdout
+    done = editing("superres", "--factor", "2", image=[run[0] / "a.png"])
+    assert done.stdout.startswith(f"note: {run[0] / 'a.png'} of 16x24 was made 8x12 first, which times 2 is the run's size\n")
 
 
 def test_denoise_takes_noise_out_and_tuning_stops_at_it(run, editing, tmp_path):

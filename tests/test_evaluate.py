@@ -9,6 +9,8 @@ import pytest
 from conftest import SMALL, discs
 from PIL import Image
 
+from keras_dcgan import data
+from keras_dcgan import evaluate as evaluation
 from keras_dcgan.fit import main
 
 
@@ -50,7 +52,8 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert set(result["metrics"]) == {
         "swd", "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
     }  # fmt: skip
-    assert result["features"] == "random-1" and result["generator"] == "best"
+    assert result["features"] == "random-1" and result["generator"] == "best" and result["size"] == [16, 16, 3]
+    assert done.stdout.startswith("60 generated and 60 real images of 16x16x3; features: random-1\n")
     assert result["images"] == {"real": 60, "fake": 60, "memorised_real": 80, "memorised_fake": 60}
     assert all(np.isfinite(value) for value in result["metrics"].values())
     for name in ("swd", "fid", "kid", "precision", "coverage", "msssim", "memorised"):
@@ -93,6 +96,29 @@ def test_real_features_are_made_once(trained, evaluate, monkeypatch):
     assert embedded == [60]  # the fakes
 
 
+def test_features_that_are_spoilt_or_cannot_be_kept_are_made_anew(tmp_path, monkeypatch):
+    prepared = data.prepare("demo", (16, 16), 3, cache=str(tmp_path / "prepared"))
+    pictures, cache = prepared.images[:8], str(tmp_path / "cache")
+
+    def embed(images):
+        return images.mean(axis=(1, 2), dtype=np.float32)
+
+    embed.name, exact = "mean colour", embed(pictures)
+    for _ in range(2):
+        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    (file,) = (tmp_path / "cache").rglob("features.npy")
+    file.write_bytes(file.read_bytes()[:-4])
+    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    file.unlink()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    assert [entry.name for entry in file.parent.iterdir()] == ["manifest.json"]
+
+
 def test_copies_are_found(trained, tmp_path, command):
     run = with_generator(trained, tmp_path, discs(80))
     done = command("keras_dcgan.evaluate", "--run", run, "--samples", "64", "--held-out", trained / "new")
@@ -109,6 +135,7 @@ def test_copies_are_found(trained, tmp_path, command):
         (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
         (["--data", "nowhere"], "--data: "),
         (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
+        (["--out", f"{__file__}/table.json"], "["),  # a file, where a folder is wanted
     ],
 )
 def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):

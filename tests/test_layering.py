@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "keras_dcgan.inversion": {"latents"},
     "keras_dcgan.blend": NOTHING,
     "keras_dcgan.edit": {"blend", "cli", "config", "data", "devices", "images", "inversion", "latents", "runs"},
-    "keras_dcgan.features": {"cli", "data", "devices", "images", "metrics", "runs"},
+    "keras_dcgan.features": {"cli", "config", "data", "devices", "images", "metrics", "runs"},
     "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "images", "latents", "metrics", "runs"},
     "export.edge_sample": NOTHING,
     "export.graph": NOTHING,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import discs
 
-from keras_dcgan import data
+from keras_dcgan import data, feed
 from tools import pack
 
 
@@ -66,7 +66,9 @@ def test_workers_share_the_shards_among_them(packed):
     assert set(parts[0]).isdisjoint(parts[1]) and set(parts[1]).isdisjoint(parts[2]) and set(parts[2]).isdisjoint(parts[0])
     assert set().union(*parts) == set(range(50))
     with pytest.raises(ValueError, match="^--data: expected a shard or more for each of 8 workers, received 7"):
-        data.batches(opened(pattern), 8, 0, shard=(0, 8))
+        feed.check_workers(opened(pattern), 8)
+    feed.check_workers(opened(pattern), 7)
+    feed.check_workers(images, 8)
 
 
 def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):

@@ -227,3 +227,9 @@ def test_no_page_no_server(tmp_path, capsys):
         main(["--run", str(tmp_path)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("web: --run: expected an export with a page (python -m export), received ")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("")
+    with server(tmp_path, 0) as first, pytest.raises(SystemExit) as stop:
+        main(["--run", str(tmp_path), "--port", str(first.server_port)])
+    taken = f"web: --port: expected a free one, received {first.server_port} (Address already in use)\n"
+    assert (stop.value.code, capsys.readouterr().err) == (2, taken)

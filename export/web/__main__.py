@@ -7,7 +7,7 @@ import functools
 import http.server
 from pathlib import Path
 
-from keras_dcgan.cli import Parser, user_errors
+from keras_dcgan.cli import Parser, run, user_errors
 from keras_dcgan.config import number
 
 
@@ -30,13 +30,17 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
-    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no page."""
+    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no page, or the port is
+    another's."""
     if not (folder / "web" / "index.html").is_file():
         raise FileNotFoundError(f"--run: expected an export with a page (python -m export), received {folder}")
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+    except OSError as error:
+        raise OSError(f"--port: expected a free one, received {port} ({error.strerror})") from error
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None):
     parser = Parser("export.web", __doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run directory, or an export folder")
     port = number(0, 65535, kind=int)
@@ -45,12 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     with user_errors("web"):
         serving = server(flags.run if (flags.run / "web").is_dir() else flags.run / "export", flags.port)
     print(f"http://127.0.0.1:{serving.server_port}/web/  (Ctrl-C stops)", flush=True)
-    try:
-        serving.serve_forever()
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    serving.serve_forever()
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main))
