@@ -23,6 +23,7 @@ import numpy as np
 
 import keras_dcgan
 from export import parity
+from keras_dcgan.config import check_path
 from keras_dcgan.latents import directions, latents
 
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
@@ -64,7 +65,9 @@ class Artefact:
 
 
 def check_place(out: Path):
-    """Raises OSError where `out` is no folder, or where files have our names and no export wrote them: not ours to replace."""
+    """Raises ValueError or OSError where `out` is no folder, or one that cannot be read again, or where files have our names and no
+    export wrote them: not ours to replace."""
+    check_path("--out", out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"--out: expected a folder, received {out}")
     taken = [name for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web") if (out / name).exists()]

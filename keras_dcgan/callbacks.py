@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import images, watchdog
+from keras_dcgan import files, images, watchdog
 from keras_dcgan.config import TrainConfig
 
 SCALARS = {
@@ -70,13 +70,16 @@ class Ticks(keras.callbacks.Callback):
         if not all(map(math.isfinite, logs.values())):
             self.diverge([name for name, value in logs.items() if not math.isfinite(value)])
         self.progress.update(self.step * self.batch)
+        received = self.received  # once: it may come at any moment
         if self.config.ticks(self.step) > self.config.ticks(before) or self.step == self.config.total_steps:
             self._end_tick()
-        elif self.received:
+        elif received:
+            if watchdog.not_finite(self.model):
+                self.diverge([])
             self.model.settle()
             with file_errors():
                 self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
-        if self.received:
+        if received:
             self.model.stop_training = True
 
     def _end_tick(self):
@@ -195,14 +198,13 @@ class MetricsFile:
         self.path = path
         lines = path.read_text().splitlines() if path.is_file() else []
         self.rows = [row for row in map(_row_or_none, lines) if row and row["step"] <= step]
-        beside = path.with_name(f".{path.name}.part")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        os.replace(beside, path)
+        files.write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def __call__(self, row: dict):
         self.rows.append(row)
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
+        files.sync(self.path)  # before the checkpoint, which vouches for it
 
 
 def _row_or_none(line: str) -> dict | None:
@@ -252,6 +254,7 @@ class Board:
 
     def introduce(self, settings: dict, reals: np.ndarray):
         table = "\n".join(["| setting | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in settings.items())])
+        table = table.encode(errors="backslashreplace").decode()  # a path may hold what is no UTF-8
         with self.writer.as_default(step=0):
             tf.summary.text("settings", table)
             tf.summary.image("real", reals[None])

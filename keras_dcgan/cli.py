@@ -39,6 +39,8 @@ def fail(verb: str, message: str):
 
 def run(main: Callable[[], int | None]) -> int | None:
     """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
     try:
         return main()
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from pathlib import Path
 from keras_dcgan import cli
 
 SCHEMA = 1  # of config.json; a run directory of a later schema is refused
+PATTERN = "[]\\"  # in a path; TensorFlow takes what it reads for a pattern of these
 GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
 
 
@@ -215,7 +216,7 @@ class TrainConfig:
 
     @property
     def total_steps(self) -> int:
-        return math.ceil(round(1000 * self.kimg / self.batch, 6))
+        return max(1, math.ceil(round(1000 * self.kimg / self.batch, 6)))
 
     def ticks(self, step: int) -> int:
         """Ticks that have ended after `step` steps: tick number n ends with the step that shows image n * tick_kimg * 1000."""
@@ -295,7 +296,8 @@ def default_run(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' -> 'runs/shards'."""
     path = Path(data.rpartition("/")[0] if data.endswith(".tfrecord") else data)
     path = path.resolve()
-    return str(Path("runs") / ((path.name if path.is_dir() else path.stem) or "images"))
+    name = path.name if path.is_dir() else path.stem
+    return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, PATTERN), "_")) or "images"))
 
 
 def load_config(path: str | Path) -> TrainConfig:
@@ -313,10 +315,19 @@ def load_config(path: str | Path) -> TrainConfig:
     return TrainConfig.from_json(settings)
 
 
+def check_path(flag: str, path: Path):
+    """Raises ValueError where TensorFlow (2.21) could write and not read."""
+    if set(PATTERN) & set(path.as_posix()):
+        raise ValueError(
+            f"{flag}: expected a path without any of {' '.join(PATTERN)}, which TensorFlow cannot read, received {path}"
+        )
+
+
 def check_run(config: TrainConfig):
     """Raises ValueError, naming each setting that differs and may not, where `config.run` is a run that has begun with others;
     OSError where there is something else."""
     path = Path(config.run)
+    check_path("--run", path)
     if (path / "config.json").is_file():
         before = load_config(path)
         fixed = [row.name for row in dataclasses.fields(TrainConfig) if not row.metadata["resume"]]

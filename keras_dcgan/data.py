@@ -12,6 +12,7 @@ whole, so there is never a row without its picture; a cache entry is written bes
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -28,8 +29,8 @@ from typing import TextIO
 import numpy as np
 from PIL import Image, ImageColor
 
-from keras_dcgan import cli
-from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, Rejected, decode, pillow_for_threads, resized
+from keras_dcgan import cli, files
+from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
 from keras_dcgan.sources import UNREADABLE, VANISHED, Source, digest, look, with_classes
 
@@ -37,6 +38,7 @@ VERSION = 1  # part of every cache key; raise it when the same files would now g
 CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
 CHUNK = 16 << 20  # bytes of rows handled at once
+ABANDONED = 3600  # seconds
 AT_ONCE = 8  # images a task: threads that hand over every single one wait for each other
 
 
@@ -169,17 +171,26 @@ def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show:
     unfinished = entry.with_name(f"{entry.name}.unfinished-{secrets.token_hex(8)}")
     try:
         unfinished.mkdir(parents=True)
+        _sweep(entry.parent)
     except OSError as error:
         raise OSError(f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}") from error
     try:
         manifest = _prepare(unfinished, source, found, settings, show)
         (unfinished / "manifest.json").write_text(json.dumps(manifest))
-        unfinished.rename(entry)
+        files.replace(unfinished, entry)
     except OSError:
         if not (entry / "manifest.json").exists():  # else another process was first, and its entry is as good
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sweep(cache: pathlib.Path):
+    """Removes what killed preparations have left, in which nothing has been written for an hour."""
+    for folder in cache.glob("*.unfinished-*"):
+        with contextlib.suppress(OSError):  # another process sweeps as well
+            if max(path.stat().st_mtime for path in [folder, *folder.iterdir()]) < time.time() - ABANDONED:
+                shutil.rmtree(folder)
 
 
 def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, show: Callable[[str], None]) -> dict:
@@ -243,7 +254,9 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
             return str(error)
         except FileNotFoundError:
             return VANISHED
-        except OSError:
+        except OSError as error:
+            if error.errno in PASSING:  # no fault of the file's, to be remembered in the cache
+                raise OSError(f"--data: {_printable(found.names[i])} cannot be read at the moment: {error.strerror}") from error
             return UNREADABLE
         red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
         is_grey = np.array_equal(red, green) and np.array_equal(green, blue)
@@ -375,11 +388,11 @@ def _colour(background: str | tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _reasons_table(left_out: list[dict]) -> list[str]:
     """A line a reason: how many files, and which."""
-    files = collections.defaultdict(list)
+    names = collections.defaultdict(list)
     for item in left_out:
-        files[item["reason"]].append(_printable(item["file"]))
-    rows = sorted(files.items(), key=lambda row: (-len(row[1]), row[0]))
-    table = [f"  {len(names):>7,}  {reason:<28} {_and_more(names[:2], names)}" for reason, names in rows]
+        names[item["reason"]].append(_printable(item["file"]))
+    rows = sorted(names.items(), key=lambda row: (-len(row[1]), row[0]))
+    table = [f"  {len(those):>7,}  {reason:<28} {_and_more(those[:2], those)}" for reason, those in rows]
     return [f"{len(left_out):,} left out:", *table] if left_out else []
 
 

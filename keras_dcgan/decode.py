@@ -7,6 +7,7 @@ Always RGBA, so that what the channels of a whole folder should be can be decide
 """
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -28,6 +29,7 @@ NOT_AN_IMAGE = "not an image"
 TRUNCATED = "truncated"
 DAMAGED = "damaged"
 TOO_LARGE = "too large to decode safely"
+PASSING = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)  # of a network disk, or of this process
 
 # EXIF orientation -> what turns the stored picture upright.
 UPRIGHT = {
@@ -83,11 +85,13 @@ def decode(
         if image.width * image.height > max_pixels:
             raise Rejected(TOO_LARGE)
         original_size = image.size
-        with _reasons(file):
-            # Only JPEG can do this: decode to a half, a quarter or an eighth, whichever is not yet below what is needed. Two to
-            # three times faster, and 43 dB from a full decode, which is nearer than the JPEG is to what was photographed.
-            image.draft(None, _as_stored(size, _orientation(image))[::-1])
-        with one_large_image if image.width * image.height > LARGE else contextlib.nullcontext():
+        if image.format in ("JPEG", "MPO"):  # of others the orientation may be known only when they are decoded
+            with _reasons(file):
+                # To a half, a quarter or an eighth, whichever is not yet below what is needed: two to three times faster, and
+                # 43 dB from a full decode, which is nearer than the JPEG is to what was photographed.
+                image.draft(None, _as_stored(size, _orientation(image))[::-1])
+        width, height = original_size if image.info.get("progressive") else image.size  # that holds all of its coefficients
+        with one_large_image if width * height > LARGE else contextlib.nullcontext():
             with _reasons(file):
                 image.load()
                 orientation = _orientation(image)  # again: Pillow turns a TIFF upright while loading it
@@ -121,9 +125,10 @@ def _reasons(file: BinaryIO) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         file.seek(0)
         raise Rejected(DAMAGED if file.read(4).startswith(MAGIC) else NOT_AN_IMAGE) from error
-    except (
-        Exception
-    ) as error:  # the fuzzer saw SyntaxError, struct.error, EOFError ... : on damaged bytes Pillow may raise anything
+    # The fuzzer saw SyntaxError, struct.error, EOFError ... : on damaged bytes Pillow may raise anything.
+    except Exception as error:
+        if getattr(error, "errno", None) in PASSING:
+            raise
         raise Rejected(TRUNCATED if "truncated" in str(error).lower() else DAMAGED) from error
 
 

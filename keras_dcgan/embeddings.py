@@ -83,7 +83,7 @@ def inception(weights: str | None) -> Embedding:
         model.load_weights(file)
     except Exception as error:  # Keras raises whatever its HDF5 reader raises
         raise ValueError(f"--inception-weights: expected Inception's weights, received {file} ({error})") from error
-    return Embedding("inception-keras", model)
+    return Embedding(f"inception-{_digest(file)}", model)
 
 
 def from_file(path: str) -> Embedding:
@@ -96,4 +96,8 @@ def from_file(path: str) -> Embedding:
     shapes = model.input_shape, model.output_shape
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
         raise ValueError(f"--features: expected a model from images (N, H, W, 3) to (N, dim), received {shapes[0]} to {shapes[1]}")
-    return Embedding(f"{Path(path).stem}-{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]}", model)
+    return Embedding(f"{Path(path).stem}-{_digest(Path(path))}", model)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]

@@ -10,14 +10,13 @@ import hashlib
 import html
 import io
 import json
-import os
 import secrets
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, feed, images, latents, metrics
+from keras_dcgan import cli, data, feed, files, images, latents, metrics
 from keras_dcgan.config import load_config, number
 
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
@@ -33,13 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
         out = Path(flags.out or Path(flags.run) / "evaluation" / f"{Path(flags.features).stem}.json")
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
-        out.parent.mkdir(parents=True, exist_ok=True)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
             devices.start()
         config, classes = load_config(flags.run), runs.load_classes(flags.run)
         generator = runs.load_generator(flags.run, flags.last)
+        out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         real = real_images(flags.data or config.data, config, generator)
@@ -48,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         changed = not flags.data and real.manifest["fingerprint"] != runs.of_data(flags.run, "fingerprint")
         if changed and real.manifest["classes"] != classes:
             raise ValueError(f"--data: expected the classes of the training, received others: {config.data} has changed since")
+        if real.manifest["channels"] != generator.output_shape[-1]:
+            there, here = real.manifest["channels"], generator.output_shape[-1]
+            raise ValueError(f"--data: expected images of {here} channels, received {there}: {config.data} has changed since")
         held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
     # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
@@ -81,8 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     result["notes"] = notes(result) + [f"{config.data} has changed since the training"] * changed
     print(table(result))
     with cli.user_errors("evaluate"):
-        write(out, json.dumps(result, indent=1) + "\n")
-        write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
+        files.write(out, json.dumps(result, indent=1) + "\n")
+        files.write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
     print(f"{out}\n{out.with_suffix('.html')}")
     return 0
 
@@ -92,9 +94,7 @@ def parser() -> cli.Parser:
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     result.add_argument("--data", metavar="PATH", help="the real images [those of the training]")
     result.add_argument("--held-out", metavar="PATH", help="real images that were not trained on, for the check for copies")
-    result.add_argument(
-        "--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
-    )
+    result.add_argument("--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]")
     count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
@@ -141,10 +141,11 @@ def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:
 
 def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.ndarray:
     """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
-    key = json.dumps([prepared.manifest["fingerprint"], embed.name, len(pictures)])
+    digest = hashlib.blake2b(np.ascontiguousarray(pictures)).hexdigest()  # shards have the fingerprint of a folder in another order
+    key = json.dumps([digest, embed.name])
     entry = data.cache_folder(cache or None) / hashlib.sha256(key.encode()).hexdigest()[:32]
     file, beside = entry / "features.npy", entry / f".features.{secrets.token_hex(8)}.npy"
-    with contextlib.suppress(OSError, ValueError):  # not there yet, or spoilt
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or spoilt
         return np.load(file, mmap_mode="r")
     vectors = embed(pictures)
     about = {name: prepared.manifest[name] for name in ("size", "channels")}
@@ -152,9 +153,9 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     with contextlib.suppress(OSError):  # a full disk: no figure needs the cache
         entry.mkdir(parents=True, exist_ok=True)
         try:
-            write(entry / "manifest.json", json.dumps(about))
+            files.write(entry / "manifest.json", json.dumps(about))
             np.save(beside, vectors)
-            os.replace(beside, file)
+            files.replace(beside, file)
         finally:
             beside.unlink(missing_ok=True)
         return np.load(file, mmap_mode="r")
@@ -253,12 +254,6 @@ def curve(file: Path, name: str) -> str:
     drawn = f'<polyline fill="none" stroke="#e8710a" stroke-width="2" points="{line}"/>'
     drawn = f'<svg viewBox="0 0 600 125" width="100%">{drawn}</svg>'
     return f"<figure><figcaption>{name}: {low:.3g} to {high:.3g} over {x.max():g} kimg</figcaption>{drawn}</figure>"
-
-
-def write(path: Path, text: str):
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
-    os.replace(beside, path)
 
 
 if __name__ == "__main__":

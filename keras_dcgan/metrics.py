@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 
 PATCH = 7  # pixels a side
-CHUNK = 512  # images
+CHUNK = 2**25  # bytes of images at once, whose pyramid and patches take some 24 times as many
 BLOCK = 16  # directions
 USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
@@ -65,8 +65,9 @@ class SlicedWasserstein:
         """Of level `number`: float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a time: their pyramid is
         many times as large as they are, and made anew for each level, whose patches are larger still."""
         total, found = len(images), None
-        for start in range(0, total, CHUNK):
-            level = laplacian_pyramid(images[start : start + CHUNK])[number]
+        at_once = max(1, CHUNK // images[0].size)
+        for start in range(0, total, at_once):
+            level = laplacian_pyramid(images[start : start + at_once])[number]
             count, height, width, channels = level.shape
             rng = np.random.default_rng((self.seed, number, 1))
             places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
@@ -145,7 +146,10 @@ def spread(images: np.ndarray) -> float:
     count = len(images)
     if count < 2:
         raise ValueError(f"expected at least 2 images, received {count}")
-    return float(np.sqrt(2 * images.reshape(count, -1).astype(np.float64).var(axis=0, ddof=1).mean()))
+    pixels = images.reshape(count, -1)
+    at_once = max(1, CHUNK // (8 * count))  # as float64
+    columns = (pixels[:, start : start + at_once] for start in range(0, pixels.shape[1], at_once))
+    return float(np.sqrt(2 * np.concatenate([column.astype(np.float64).var(axis=0, ddof=1) for column in columns]).mean()))
 
 
 def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:
@@ -269,7 +273,8 @@ def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None
     if held_out is None:
         own = np.arange(len(real))[:: -(-len(real) // USUAL)]
         usual = nearest(real[own], real, 1, own)[0][:, 0]
-        usual = usual[usual > 1e-4 * usual.max()]  # an image's own duplicate is no measure of what is usual
+        apart = usual > 1e-4 * usual.max()
+        usual = usual[apart] if apart.any() else usual  # an image's own duplicate is no measure of what is usual
     else:
         usual = nearest(held_out, real, 1)[0][:, 0]
     distances, numbers = nearest(fake, real, 1)

@@ -7,16 +7,17 @@
         step = run.restore(gan)                    # 0 for a new run
         run.save(gan, step)
 
-Every file is written beside its place and renamed into it, so a kill at any moment leaves the old file or the new one. A
+Every file is written beside its place and renamed into it, so a kill or a power cut leaves the old file or the new one. A
 checkpoint is a directory of its own with the checksums of its files: one that a full disk or a bad one has spoilt is passed over.
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import cpu_layers, devices
+from keras_dcgan import cpu_layers, devices, files
 from keras_dcgan.augment import POLICIES
 from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_run, choices, load_config
 from keras_dcgan.gan import DCGAN
@@ -173,9 +174,7 @@ class Run:
         self.keep = keep
 
     def write_json(self, name: str, content: dict):
-        beside = self.path / f".{name}.part"
-        beside.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(beside, self.path / name)
+        files.write(self.path / name, json.dumps(content, indent=1) + "\n")
 
     def remove_leftovers(self):
         """Unfinished files of a training that was killed: hidden, and named so. Not those in export/: another may be at work."""
@@ -203,7 +202,7 @@ class Run:
             sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
             (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
             shutil.rmtree(place, ignore_errors=True)  # a spoilt one
-            os.replace(beside, place)
+            files.replace(beside, place)  # on the disk, before older ones are removed
         reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
         for old in reached[: -self.keep]:
             if best_step is None or old.name != f"step-{best_step:09d}":
@@ -213,7 +212,7 @@ class Run:
         beside = self.path / ".generator.part"
         beside.mkdir(exist_ok=True)
         write(beside / name)  # a directory of its own, since Keras insists on how the name ends
-        os.replace(beside / name, self.path / name)
+        files.replace(beside / name, self.path / name)
         beside.rmdir()
 
     def newest(self) -> tuple[Path | None, list[str]]:
@@ -281,7 +280,9 @@ def _locked(path: Path):
         try:
             _lock(file)
         except OSError as error:
-            raise BlockingIOError(f"--run: expected a run that nobody trains at the moment, received {path}") from error
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # these on Lustre, and some FUSE
+                raise BlockingIOError(f"--run: expected a run that nobody trains at the moment, received {path}") from error
+            print(f"warning: {path} lies where nothing can be locked: see to it that nobody else trains it", file=sys.stderr)
         yield
 
 

@@ -105,7 +105,8 @@ def _folder(root: pathlib.Path) -> Source:
         except OSError:
             left_out.append({"file": folder or ".", "reason": UNREADABLE})
             continue
-        if {"config.json", "data.json", "checkpoints"} <= {entry.name for entry in entries}:
+        names = {entry.name for entry in entries}
+        if names >= {"config.json", "data.json"} and names & {".lock", "checkpoints"}:
             continue  # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}" if folder else entry.name

@@ -103,7 +103,7 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
         return Board(tmp_path / "logs", step, grids)
 
     board = board_at(0)
-    board.introduce({"batch": 64, "loss": "bce"}, np.zeros((4, 4, 3), np.uint8))
+    board.introduce({"batch": 64, "loss": "bce", "data": "im\udce9gs"}, np.zeros((4, 4, 3), np.uint8))
     for step in (1, 2, 3):
         grids(row(step))
         board(row(step))
@@ -120,7 +120,7 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     assert [(step, float(value)) for step, value in found["loss/discriminator"]] == [(1, 0.5), (2, 0.5), (3, 0.125)]
     assert [step for step, _ in found["samples"]] == [1, 2, 3]
     assert [step for step, _ in found["real"]] == [0]
-    assert "| batch | 64 |" in str(found["settings"][0][1])
+    assert "| batch | 64 |" in str(found["settings"][0][1]) and "im\\\\udce9gs" in str(found["settings"][0][1])
     assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings", "alarms"}
     assert [(step, str(value[()] if value.shape == () else value[0], "utf8")) for step, value in found["alarms"]] == [
         (3, "warning: collapse")

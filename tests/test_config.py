@@ -29,7 +29,13 @@ def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
 
 @pytest.mark.parametrize(
     "data, run",
-    [("./imgs/", "runs/imgs"), ("/a/b/cats.zip", "runs/cats"), ("demo", "runs/demo"), ("shards/part-*.tfrecord", "runs/shards")],
+    [
+        ("./imgs/", "runs/imgs"),
+        ("/a/b/cats.zip", "runs/cats"),
+        ("demo", "runs/demo"),
+        ("shards/part-*.tfrecord", "runs/shards"),
+        ("cats [24]", "runs/cats _24_"),
+    ],
 )
 def test_run_is_named_after_the_data(data, run):
     assert from_flags(["--data", data]).run == run
@@ -80,6 +86,7 @@ def test_json_round_trip_and_unknown_names():
 def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
     settings = from_flags(["--data", "x", "--kimg", "1", "--tick-kimg", "0.25", "--batch", "48"])
     assert settings.total_steps == 21  # 1000 / 48 = 20.8
+    assert from_flags(["--data", "x", "--kimg", "1e-9"]).total_steps == 1
     assert [step for step in range(1, 22) if settings.ticks(step) > settings.ticks(step - 1)] == [6, 11, 16, 21]
 
 
@@ -96,6 +103,8 @@ def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
     assert str(error.value).partition(" (the run is ")[0] == (
         "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0004, received 0.001"
     )
+    with pytest.raises(ValueError, match="^--run: expected a path without any of "):
+        check_run(dataclasses.replace(begun, run="a[1]"))
     (tmp_path / "config.json").rename(tmp_path / "another.json")
     with pytest.raises(FileExistsError, match="^--run: expected a new or empty directory, or a run of this program, received "):
         check_run(begun)

@@ -1,15 +1,18 @@
 """Any folder of images: what comes of each kind of file, and of whole sources; the cache; the feeding of batches."""
 
+import errno
 import io
 import os
 import pathlib
+import threading
+import time
 import warnings
 import zipfile
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from keras_dcgan import data, decode, demo, feed, sources
 
@@ -214,6 +217,45 @@ def test_an_unreadable_and_a_vanished_file_are_left_out(tmp_path, monkeypatch):
     assert reasons(prepare(tmp_path).manifest) == {"gone.png": "vanished, or a broken link", "locked.png": "unreadable"}
 
 
+@pytest.mark.parametrize("fails_when", ["opened", "read"])
+def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(tmp_path, monkeypatch, fails_when):
+    two_halves().save(tmp_path / "a.png")
+    two_halves().save(tmp_path / "b.png")
+
+    class Away(io.BytesIO):
+        def read(self, *args):
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+    def opened(path, *args):
+        if path.name != "b.png":
+            return open(path, *args)
+        return Away() if fails_when == "read" else Away().read()
+
+    monkeypatch.setattr(sources, "open", opened, raising=False)
+    with pytest.raises(OSError, match="^--data: b.png cannot be read at the moment: Stale file handle"):
+        prepare(tmp_path, cache=str(tmp_path / "cache"))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_large_image_at_a_time_whatever_it_is_stored_as(tmp_path, monkeypatch):
+    large, held = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)), []
+    large.save(tmp_path / "a.png")
+    large.save(tmp_path / "b.jpg", progressive=True)  # drafted to 32x32, it still needs all of its coefficients
+    large.save(tmp_path / "c.jpg")
+    large.save(tmp_path / "d.webp")
+    lock, load = threading.Lock(), ImageFile.ImageFile.load
+
+    def loaded(image):
+        held.append((image.format, bool(image.info.get("progressive")), lock.locked()))
+        return load(image)
+
+    monkeypatch.setattr(decode, "LARGE", 64 * 64)
+    monkeypatch.setattr(decode, "one_large_image", lock)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
+    assert prepare(tmp_path).manifest["images"] == 4
+    assert set(held) == {("PNG", False, True), ("JPEG", True, True), ("JPEG", False, False), ("WEBP", False, True)}
+
+
 def test_the_limit_on_pixels_is_the_one_given(tmp_path):
     Image.new("L", (40, 25)).save(tmp_path / "a.png")
     Image.new("L", (41, 25)).save(tmp_path / "b.png")
@@ -329,9 +371,11 @@ def test_a_run_among_the_images_is_not_learnt_from_and_a_folder_may_be_called_an
     folder_of(tmp_path / "cats.db", a=two_halves(), b=noise())
     before = prepare(tmp_path).manifest
     folder_of(tmp_path / "runs" / "imgs" / "samples", grid=noise())
-    for name in ("config.json", "data.json", "checkpoints"):
-        (tmp_path / "runs" / "imgs" / name).mkdir()
-    assert prepare(tmp_path).manifest == before and before["images"] == 2
+    for name in ("config.json", "data.json", ".lock"):
+        (tmp_path / "runs" / "imgs" / name).write_text("")
+    assert prepare(tmp_path).manifest == before and before["images"] == 2  # killed before its first checkpoint
+    (tmp_path / "runs" / "imgs" / ".lock").rename(tmp_path / "runs" / "imgs" / "checkpoints")
+    assert prepare(tmp_path).manifest == before
 
 
 def test_a_member_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
@@ -529,6 +573,18 @@ def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(tmp_pa
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(cache), "--clear"])
     data.main()
     assert "spoilt\n" in capsys.readouterr().out and not entry.exists()
+
+
+def test_what_a_killed_preparation_has_left_is_removed_and_not_what_another_is_at(tmp_path):
+    cache, hours = tmp_path / "cache", time.time() - 2 * data.ABANDONED
+    for name in ("a" * 32 + ".unfinished-0", "b" * 32 + ".unfinished-1", "c" * 32):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "rgba").write_bytes(b"")
+        for path in (cache / name / "rgba", cache / name):
+            os.utime(path, (hours, hours))
+    os.utime(cache / ("b" * 32 + ".unfinished-1") / "rgba")
+    prepare(folder_of(tmp_path / "in", a=noise()), cache=str(cache))
+    assert {"b" * 32 + ".unfinished-1", "c" * 32} < {path.name for path in cache.iterdir()} and len(list(cache.iterdir())) == 3
 
 
 def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch, capsys):

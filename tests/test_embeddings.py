@@ -1,3 +1,5 @@
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -54,7 +56,9 @@ def test_what_is_not_such_a_model_is_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^--features: expected a model from images \(N, H, W, 3\) to \(N, dim\)"):
         embeddings.load(str(tmp_path / "images.keras"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="^--features: expected Inception's weights in .*; fetch https://storage.googleapis"):
+    with pytest.raises(
+        FileNotFoundError, match="^--features: expected Inception's weights in .*; fetch https://storage.googleapis"
+    ):
         embeddings.load("inception")
     with pytest.raises(ValueError, match="^--inception-weights: expected Inception's weights, received"):
         embeddings.load("inception", str(tmp_path / "text.keras"))
@@ -66,5 +70,7 @@ def test_inception_is_put_together_from_a_file_of_weights(tmp_path, monkeypatch)
     before = model.get_weights()[0]
     model.set_weights([weight * 0 for weight in model.get_weights()])
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **options: model)  # building it again takes seconds
-    assert embeddings.load("inception", str(tmp_path / "some.weights.h5"))(discs(1, size=32)).shape == (1, 2048)
+    embed = embeddings.load("inception", str(tmp_path / "some.weights.h5"))
+    assert embed(discs(1, size=32)).shape == (1, 2048)
+    assert embed.name == f"inception-{hashlib.sha256((tmp_path / 'some.weights.h5').read_bytes()).hexdigest()[:8]}"
     np.testing.assert_array_equal(model.get_weights()[0], before)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from conftest import SMALL, discs
 from PIL import Image
 
-from keras_dcgan import data
+from keras_dcgan import data, runs
 from keras_dcgan import evaluate as evaluation
 from keras_dcgan.fit import main
 
@@ -75,7 +76,7 @@ def test_of_fewer_real_images_as_many_fakes_are_measured_but_copies_are_looked_f
     assert counts == {"real": 40, "fake": 40, "memorised_real": 40, "memorised_fake": 60}
 
 
-def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path, command):
+def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path, monkeypatch, command):
     shutil.copytree(trained / "run", tmp_path / "run")
     about = json.loads((tmp_path / "run" / "data.json").read_text())
     (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another"}))
@@ -84,6 +85,16 @@ def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path,
     (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another", "classes": ["a", "b"]}))
     done = command("keras_dcgan.evaluate", *arguments)
     assert done.returncode == 2 and "--data: expected the classes of the training, received others" in done.stderr
+    about["fingerprint"] = "another"
+    (tmp_path / "run" / "data.json").write_text(json.dumps(about))
+    monkeypatch.setattr(runs, "load_generator", lambda *_: SimpleNamespace(output_shape=(None, 16, 16, 1)))
+    done = command("keras_dcgan.evaluate", *arguments)
+    assert done.returncode == 2 and "--data: expected images of 1 channels, received 3" in done.stderr
+
+
+def test_a_run_that_is_not_there_is_not_made(tmp_path, command):
+    done = command("keras_dcgan.evaluate", "--run", tmp_path / "nowhere")
+    assert done.returncode == 2 and list(tmp_path.iterdir()) == []
 
 
 def test_real_features_are_made_once(trained, evaluate, monkeypatch):
@@ -107,8 +118,11 @@ def test_features_that_are_spoilt_or_cannot_be_kept_are_made_anew(tmp_path, monk
     for _ in range(2):
         np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
     (file,) = (tmp_path / "cache").rglob("features.npy")
-    file.write_bytes(file.read_bytes()[:-4])
-    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    for spoilt in (file.read_bytes()[:-4], b""):
+        file.write_bytes(spoilt)
+        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    turned = pictures[::-1]  # as shards have the images of a folder
+    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, turned, cache), exact[::-1])
     file.unlink()
 
     def full(*_):

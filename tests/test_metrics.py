@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import discs
@@ -45,8 +47,9 @@ def test_swd_between_one_patch_and_its_shift_is_worked_out_by_hand():
 def test_swd_does_not_depend_on_the_chunks(monkeypatch):
     real, fake = discs(20, 32), discs(20, 32, seed=1)
     whole = SlicedWasserstein(real).distance(fake)
-    monkeypatch.setattr(metrics, "CHUNK", 7)
-    assert SlicedWasserstein(real).distance(fake) == pytest.approx(whole, rel=1e-5)
+    for bytes_at_once in (7 * real[0].size, 1):
+        monkeypatch.setattr(metrics, "CHUNK", bytes_at_once)
+        assert SlicedWasserstein(real).distance(fake) == pytest.approx(whole, rel=1e-5)
 
 
 def test_swd_is_repeatable_and_compares_sets_of_different_size():
@@ -74,6 +77,24 @@ def test_spread_is_the_mean_distance_over_all_pairs():
     assert spread(np.repeat(images[:1], 5, 0).astype(np.uint8)) == 0
     with pytest.raises(ValueError, match="at least 2 images, received 1"):
         spread(images[:1])
+
+
+def test_memory_for_what_a_tick_measures_does_not_grow_with_the_images(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)  # 0.8 MB
+    whole = spread(images)
+    monkeypatch.setattr(metrics, "CHUNK", 2**16)
+
+    def peak(work):
+        tracemalloc.start()
+        try:
+            return work(), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    found, of_spread = peak(lambda: spread(images))
+    assert found == whole and of_spread < 8 * 2**16  # 6.3 MB as float64 at once
+    _, of_patches = peak(lambda: SlicedWasserstein(images, patches=1))
+    assert of_patches < 60 * 2**16  # 24 times all of them: 19 MB
 
 
 def gaussian(count: int, mean, deviations, seed: int = 0) -> np.ndarray:
@@ -189,6 +210,7 @@ def test_memorisation_knows_copies_from_new_images(monkeypatch):
     assert share == 1 and (numbers == np.arange(0, 500, 2)).all() and ratio.max() < 0.1
     doubled = np.concatenate([real, real[:100]])  # duplicates must not hide copies
     assert memorisation(doubled, copies)[0] == 1
+    assert np.isfinite(memorisation(np.concatenate([real, real]), copies)[0])  # each image twice: nothing is known of new ones
     for held_out in (None, rng.normal(size=(300, 6))):
         assert memorisation(real, new, held_out)[0] < 0.12
     monkeypatch.setattr(metrics, "USUAL", 200)  # of 500: each third

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import shutil
 import zipfile
@@ -218,6 +219,16 @@ def test_a_run_is_trained_by_one_process_at_a_time(saved):
                 pass
     with runs.open_run(config, MANIFEST):  # and the lock is gone with its holder
         pass
+
+
+def test_where_nothing_can_be_locked_a_run_is_trained_with_a_warning(saved, monkeypatch, capsys):
+    def lock(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(runs, "_lock", lock)
+    with runs.open_run(saved[0], MANIFEST) as run:
+        assert len(run.checkpoints()) == 3
+    assert "lies where nothing can be locked" in capsys.readouterr().err
 
 
 def test_a_directory_of_somebody_else_is_refused_and_left_alone(tmp_path):

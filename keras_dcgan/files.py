@@ -1,0 +1,33 @@
+"""Files that are there whole or not at all: written beside their place, made sure of, and renamed into it. Stdlib only.
+
+write(Path("runs/imgs/config.json"), text)
+replace(unfinished, place)                     # a file, or a folder of files
+"""
+
+import os
+from pathlib import Path
+
+
+def write(path: Path, text: str):
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(text)
+    replace(beside, path)
+
+
+def replace(beside: Path, place: Path):
+    """Renames `beside` to `place`, as what is there after a power cut as well."""
+    for file in [*beside.iterdir(), beside] if beside.is_dir() else [beside]:
+        sync(file)
+    os.replace(beside, place)
+    sync(place.parent)
+
+
+def sync(path: Path):
+    """Returns when the file's content, or the folder's names, are on the disk and not in some memory."""
+    if os.name == "nt":  # opens no folders, and syncs nothing that is open for reading only
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
