@@ -45,6 +45,12 @@ def test_each_machine_has_a_table_of_its_own():
     assert sorted(places, key=text.index) == places
 
 
+def test_small_rates_have_a_decimal():
+    assert "| 19.5 images/s, float32 | 14,321, **1.25x** |" in readme.section(
+        [RACED | {"ours_float32_img_per_s": 19.5, "torch_img_per_s": 14321.0}]
+    )
+
+
 def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more():
     auto = {
         name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value for name, value in RACED.items()

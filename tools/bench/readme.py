@@ -57,15 +57,19 @@ def race(records: list[dict]) -> str:
         rows.append(
             [
                 f"{record['size']}x{record['size']}",
-                f"{record[ours + '_img_per_s']:.0f} images/s, {ours.removeprefix('ours_')}",
-                f"{record['torch_img_per_s']:.0f}, **{record[ours + '_times_torch']:.2f}x**",
+                f"{rate(record[ours + '_img_per_s'])} images/s, {ours.removeprefix('ours_')}",
+                f"{rate(record['torch_img_per_s'])}, **{record[ours + '_times_torch']:.2f}x**",
                 f"**{record[best]:.2f}x** ({best.partition('(torch')[2][:-1].strip('_').replace('_', ' ') or 'as it is'})",
-                f"{record['keras_as_usual_img_per_s']:.0f}, **{record[ours + '_times_keras_as_usual']:.2f}x**",
+                f"{rate(record['keras_as_usual_img_per_s'])}, **{record[ours + '_times_keras_as_usual']:.2f}x**",
                 f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
     header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of measured peak"]
     return table(header, rows) + caption(records)
+
+
+def rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
 
 
 def growth(records: list[dict]) -> str:
