@@ -1,8 +1,8 @@
 """The discriminator as a pretrained network: `python -m keras_dcgan.features --run runs/imgs --out features.keras`.
 
 It has learned without labels what such pictures are made of. The file takes images, float32 in [-1, 1], and answers vectors: the
-features of all layers, max-pooled to a grid of 4 x 4 (Radford et al. 2015, section 5). NAME.keras loads with plain Keras,
-NAME.tflite takes one image at a time, a name without an ending becomes a SavedModel.
+features of all layers, max-pooled to a grid of 4 x 4 (Radford et al. 2015, section 5), or with `--pool mean` averaged. NAME.keras
+loads with plain Keras, NAME.tflite takes one image at a time, a name without an ending becomes a SavedModel.
 
 `--linear-probe DATA` measures what that is worth: how often a linear classifier is right on a folder of classes with these vectors,
 with those of the same network before it has learned anything, and with bare pixels.
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, images, metrics
-from keras_dcgan.config import load_config
+from keras_dcgan.config import load_config, one_of
 
 GRID = 4
 BATCH = 256
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             devices.start()
         config = load_config(flags.run)
-        network = extractor(runs.load_discriminator(flags.run))
+        network = extractor(runs.load_discriminator(flags.run), flags.pool)
         if flags.out:
             with cli.quiet():
                 write(network, Path(flags.out))
@@ -48,6 +48,8 @@ def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.features", "Makes a feature extractor of a run's discriminator, and measures it.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     result.add_argument("--out", metavar="PATH", help="NAME.keras, NAME.tflite, or a new folder for a SavedModel")
+    about = "of each cell of the grid the largest or the mean; mean where labels are many [max]"
+    result.add_argument("--pool", type=one_of("max", "mean"), default="max", metavar="max|mean", help=about)
     result.add_argument("--linear-probe", metavar="DATA", help="folders that are classes: measure a linear classifier on them")
     return result
 
@@ -59,17 +61,17 @@ def check(flags):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
 
 
-def extractor(discriminator):
+def extractor(discriminator, pool: str = "max"):
     """images (N, height, width, channels) in [-1, 1] -> features float32 (N, 16 times all layers' channels)."""
     import keras
 
-    pooled = []
+    kind, pooled = {"max": keras.layers.MaxPooling2D, "mean": keras.layers.AveragePooling2D}[pool], []
     for layer in discriminator.layers:
         if isinstance(layer, keras.layers.LeakyReLU):
             # Windows of one size that cover everything, and overlap where the side is no multiple of the grid's.
             strides = [side // GRID for side in layer.output.shape[1:3]]
             window = [side - (GRID - 1) * stride for side, stride in zip(layer.output.shape[1:3], strides)]
-            pooled.append(keras.layers.Flatten()(keras.layers.MaxPooling2D(window, strides)(layer.output)))
+            pooled.append(keras.layers.Flatten()(kind(window, strides)(layer.output)))
     return keras.Model(discriminator.inputs[0], keras.layers.Concatenate(name="features")(pooled), name="features")
 
 

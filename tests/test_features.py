@@ -36,15 +36,15 @@ def pictures():
     return np.random.default_rng(1).uniform(-1, 1, (3, 24, 16, 3)).astype("float32")
 
 
-def largest_in_windows(layer):
-    """(N, H, W, C) -> (N, 16 * C): the largest of each of 4 x 4 windows."""
+def of_windows(layer, pool="max"):
+    """(N, H, W, C) -> (N, 16 * C): the largest, or the mean, of each of 4 x 4 windows."""
     height, width = layer.shape[1:3]
     found = []
     for row in range(4):
         for column in range(4):
             top, left = row * (height // 4), column * (width // 4)
             bottom, right = top + height - 3 * (height // 4), left + width - 3 * (width // 4)
-            found.append(layer[:, top:bottom, left:right].max(axis=(1, 2)))
+            found.append(getattr(layer[:, top:bottom, left:right], pool)(axis=(1, 2)))
     assert (bottom, right) == (height, width)
     return np.stack(found, axis=1).reshape(len(layer), -1)
 
@@ -53,7 +53,7 @@ def test_vectors_are_all_layers_pooled_and_the_same_in_every_form(run, pictures,
     path, discriminator = run
     inner = keras.Model(discriminator.input, [discriminator.get_layer(f"down_{level}_leaky").output for level in (0, 1)])
     layers = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
-    expected = np.concatenate([largest_in_windows(layer.numpy().astype("float32")) for layer in layers], axis=1)
+    expected = np.concatenate([of_windows(layer.numpy().astype("float32")) for layer in layers], axis=1)
     for name in ("new/features.keras", "features.tflite", "saved_model"):
         done = command("keras_dcgan.features", "--run", path, "--out", tmp_path / name)
         assert done.returncode == 0 and done.stderr == ""
@@ -78,7 +78,18 @@ def test_any_size_becomes_a_grid_of_four(size):
     last = next(layer for layer in reversed(network.layers) if isinstance(layer, keras.layers.MaxPooling2D))
     pooled = keras.Model(network.input, [last.input, last.output])
     before, after = pooled(np.random.default_rng(0).normal(size=(2, *size, 1)).astype("float32"))
-    np.testing.assert_array_equal(after.numpy().reshape(2, -1), largest_in_windows(before.numpy()))
+    np.testing.assert_array_equal(after.numpy().reshape(2, -1), of_windows(before.numpy()))
+
+
+def test_mean_takes_the_mean_of_each_cell(run, pictures, tmp_path, command):
+    path, discriminator = run
+    done = command("keras_dcgan.features", "--run", path, "--out", tmp_path / "mean.keras", "--pool", "mean")
+    assert done.returncode == 0, done.stderr
+    inner = keras.Model(discriminator.input, discriminator.get_layer("down_0_leaky").output)
+    layer = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
+    expected = of_windows(layer.numpy().astype("float32"), "mean")
+    found = keras.saving.load_model(tmp_path / "mean.keras", safe_mode=True).predict(pictures, verbose=0)
+    np.testing.assert_allclose(found[:, : expected.shape[1]], expected, atol=0.02)  # the discriminator's own was bfloat16
 
 
 @pytest.fixture(scope="module")
