@@ -1,7 +1,9 @@
-"""Files that are there whole or not at all: written beside their place, made sure of, and renamed into it. Stdlib only.
+"""Files that are there whole or not at all. Stdlib only.
 
-write(Path("runs/imgs/config.json"), text)
-replace(unfinished, place)                     # a file, or a folder of files
+    write(Path("runs/imgs/config.json"), text)
+    replace(unfinished, place)                     # a file, or a folder of files
+
+They are written beside their place, made sure of, and renamed into it: a kill or a power cut leaves the old one or the new one.
 """
 
 import os

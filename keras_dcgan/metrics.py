@@ -19,7 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 
 PATCH = 7  # pixels a side
-CHUNK = 2**25  # bytes of images at once, whose pyramid and patches take some 24 times as many
+CHUNK = 512  # images at once, and
+CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 times as many
 BLOCK = 16  # directions
 USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
@@ -65,7 +66,7 @@ class SlicedWasserstein:
         """Of level `number`: float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a time: their pyramid is
         many times as large as they are, and made anew for each level, whose patches are larger still."""
         total, found = len(images), None
-        at_once = max(1, CHUNK // images[0].size)
+        at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
         for start in range(0, total, at_once):
             level = laplacian_pyramid(images[start : start + at_once])[number]
             count, height, width, channels = level.shape
@@ -147,7 +148,7 @@ def spread(images: np.ndarray) -> float:
     if count < 2:
         raise ValueError(f"expected at least 2 images, received {count}")
     pixels = images.reshape(count, -1)
-    at_once = max(1, CHUNK // (8 * count))  # as float64
+    at_once = max(1, CHUNK_BYTES // (8 * count))  # as float64
     columns = (pixels[:, start : start + at_once] for start in range(0, pixels.shape[1], at_once))
     return float(np.sqrt(2 * np.concatenate([column.astype(np.float64).var(axis=0, ddof=1) for column in columns]).mean()))
 

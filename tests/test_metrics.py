@@ -47,8 +47,8 @@ def test_swd_between_one_patch_and_its_shift_is_worked_out_by_hand():
 def test_swd_does_not_depend_on_the_chunks(monkeypatch):
     real, fake = discs(20, 32), discs(20, 32, seed=1)
     whole = SlicedWasserstein(real).distance(fake)
-    for bytes_at_once in (7 * real[0].size, 1):
-        monkeypatch.setattr(metrics, "CHUNK", bytes_at_once)
+    for name, at_once in (("CHUNK", 7), ("CHUNK_BYTES", 3 * real[0].size), ("CHUNK_BYTES", 1)):
+        monkeypatch.setattr(metrics, name, at_once)
         assert SlicedWasserstein(real).distance(fake) == pytest.approx(whole, rel=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_spread_is_the_mean_distance_over_all_pairs():
 def test_memory_for_what_a_tick_measures_does_not_grow_with_the_images(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)  # 0.8 MB
     whole = spread(images)
-    monkeypatch.setattr(metrics, "CHUNK", 2**16)
+    monkeypatch.setattr(metrics, "CHUNK_BYTES", 2**16)
 
     def peak(work):
         tracemalloc.start()
