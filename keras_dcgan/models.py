@@ -42,6 +42,11 @@ def initializer():
     return keras.initializers.RandomNormal(0.0, 0.02)
 
 
+def common(precision: str) -> dict:
+    """Options of a layer with a kernel; anew for each, since one initializer draws the same numbers each time (Keras 3.15)."""
+    return {"kernel_initializer": initializer(), "dtype": precision}
+
+
 def batch_norm(kinds: ModuleType, precision: str, synchronized: bool, name: str, scale: bool = True) -> layers.Layer:
     # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that changes fast.
     options = {"scale": scale, "synchronized": synchronized, "dtype": precision, "name": name}
@@ -59,7 +64,8 @@ class SpectralNormalization(layers.Wrapper):
     def build(self, input_shape):
         super().build(input_shape)
         shape, name = (self.layer.filters,), "direction"
-        self.direction = self.add_weight(shape, "random_normal", trainable=False, aggregation="only_first_replica", name=name)
+        # Each replica's own, all alike: to write the first one's to the others is not allowed within the penalty's tf.cond (2.21).
+        self.direction = self.add_weight(shape, "random_normal", trainable=False, aggregation="none", name=name)
 
     def divided(self) -> tuple[tf.Tensor, tf.Tensor]:
         """-> the kernel divided by its largest singular value, and the direction after this step."""
@@ -103,20 +109,19 @@ def generator(
         raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
     (rows, columns), doublings = base_grid(size)
     *inner, base = widths(filters, doublings)
-    common = {"kernel_initializer": initializer(), "dtype": precision}
 
     def double(x, width, name, **options):
         if upsample == "transpose":
-            return kinds.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common)(x)
+            return kinds.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common(precision))(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
-        return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common)(x)
+        return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common(precision))(x)
 
     def shifted(x, by, name):
         everywhere = layers.Reshape((1, 1, x.shape[-1]), dtype=precision, name=f"{name}_class")(by)
         return layers.Add(dtype=precision, name=f"{name}_and_class")([x, everywhere])
 
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
-    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common)(z)
+    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common(precision))(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
     x = batch_norm(kinds, precision, synchronized, "project_norm", scale=not classes)(x)
     if classes:
@@ -129,7 +134,8 @@ def generator(
         x = double(x, width, f"up_{level}", use_bias=False)
         x = batch_norm(kinds, precision, synchronized, f"up_{level}_norm")(x)
         if classes:
-            x = shifted(x, layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common)(meaning), f"up_{level}")
+            by = layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common(precision))(meaning)
+            x = shifted(x, by, f"up_{level}")
         x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
     x = double(x, channels, "to_image")
     surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
@@ -156,11 +162,11 @@ def discriminator(
     A second output (N, classes) are the logits of what class it takes the image for, whatever the label (AC-GAN: Odena et al.,
     arXiv:1610.09585, 2017).
     `norm`: "batch"; or "spectral" or "none", with which the logits of the images of a batch are independent of each other.
+    "spectral" bounds the convolutions, and not what is learned for each class.
     """
     if norm not in NORMS:
         raise ValueError(f"expected norm to be one of {NORMS}, received norm={norm!r}")
     grid, doublings = base_grid(size)
-    common = {"kernel_initializer": initializer(), "dtype": precision}
     images, label = keras.Input((*size, channels), name="images"), keras.Input((), dtype="int32", name="label")
 
     def bounded(layer):
@@ -169,12 +175,12 @@ def discriminator(
     x = images
     for level, width in enumerate(widths(filters, doublings)):
         normalized = norm == "batch" and level > 0  # not on the first: the paper saw it make training unstable
-        down = kinds.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common)
+        down = kinds.Conv2D(width, KERNEL, 2, "same", use_bias=not normalized, name=f"down_{level}", **common(precision))
         x = bounded(down)(x)
         if normalized:
             x = batch_norm(kinds, precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
-    score = bounded(layers.Conv2D(1, grid, 1, "valid", name="score", **common))(x)
+    score = bounded(layers.Conv2D(1, grid, 1, "valid", name="score", **common(precision)))(x)
     logits = layers.Flatten(dtype="float32", name="logits")(score)
     if not classes:
         return keras.Model(images, logits, name="discriminator")

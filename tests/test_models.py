@@ -23,6 +23,13 @@ def test_weights_start_from_the_papers_distribution():
         assert abs(kernels.mean()) < 1e-3 and abs(kernels.std() - 0.02) < 1e-3
 
 
+@pytest.mark.parametrize("classes", [0, 3])
+def test_no_two_layers_start_from_the_same_numbers(classes):
+    for model in (generator((32, 32), 3, classes=classes), discriminator((32, 32), 3, classes=classes)):
+        starts = [tuple(w.numpy().ravel()[:4]) for w in model.weights if w.name in ("kernel", "embeddings")]
+        assert len(set(starts)) == len(starts) > 3
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (28, 28), (64, 48), (100, 37), (16, 160), (512, 512)])
 @pytest.mark.parametrize("upsample", ["transpose", "nearest"])
 def test_any_size_and_channels(size, upsample):
