@@ -116,8 +116,10 @@ def make(generator, formats: Iterable[str], folder: Path, description: dict, rep
     """Writes every format into `folder` and measures it as it lies there."""
     from export import graph
 
+    latent_dim, classes = description["latent_dim"], len(description["classes"])
     inputs, calibration = (
-        inputs_of(seeds, description["latent_dim"], len(description["classes"])) for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
+        inputs_of(range(seeds.start, seeds.start + max(len(seeds), classes)), latent_dim, classes)  # all classes, be they many
+        for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
     )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
     variants = [VARIANTS[name] for name in formats if name in VARIANTS]

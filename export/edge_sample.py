@@ -77,11 +77,11 @@ def load(file: Path, threads: int = 1, signature: str = "sample_rgb"):
 
 def compiled(file: Path, device: str, signature: str = "sample_rgb"):
     """-> a runner as above, LiteRT's CompiledModel on the "GPU" or the "CPU" alone. ValueError where it does not take all of it."""
-    from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
-
     try:
+        from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
+
         model = compiled_model.CompiledModel.from_file(str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device])
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
     (name, details), *_ = model.get_output_tensor_details(signature).items()
 

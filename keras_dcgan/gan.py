@@ -119,9 +119,10 @@ class DCGAN(keras.Model):
             for norm in norms:
                 norm.momentum = number / (number + 1)  # the mean of all batches so far
             inputs = [z]
-            if len(model.inputs) > 1:  # both of a pair are of one class, and the classes come in turn, through all batches
-                pairs = SETTLING_BATCH // 2
-                inputs.append(tf.tile((tf.range(pairs) + number * pairs) % model.get_layer("meaning").input_dim, [2]))
+            if len(model.inputs) > 1:  # both of a pair are of one class; the classes come in turn, or spread, through all batches
+                pairs, classes = SETTLING_BATCH // 2, model.get_layer("meaning").input_dim
+                places, most = tf.range(pairs) + number * pairs, SETTLING * pairs
+                inputs.append(tf.tile(places * max(classes, most) // most % classes, [2]))
             model(inputs if len(inputs) > 1 else inputs[0], training=True)
         model.trainable = False
         for norm, momentum in zip(norms, usual):

@@ -204,6 +204,10 @@ def test_benchmark_prints_time_and_rate_that_fit(folder, capsys):
 
 
 def test_the_gpu_alone_or_a_clear_line(folder, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ai_edge_litert.compiled_model", None)  # as of an older ai-edge-litert
+        patch.delattr("ai_edge_litert.compiled_model")
+        assert "--gpu: expected a GPU that takes the whole of" in refusal(capsys, "--model", folder, "--benchmark", "--gpu")
     from ai_edge_litert import compiled_model
 
     def refuse(path, hardware_accel):

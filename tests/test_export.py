@@ -347,6 +347,14 @@ def test_a_label_draws_its_own_class_as_keras_does(conditional_model, conditiona
     np.testing.assert_allclose(images, reference, atol=1e-4)
 
 
+def test_every_class_is_held_against_keras_be_they_many(tmp_path, monkeypatch):
+    held, check = [], parity.check
+    monkeypatch.setattr(parity, "check", lambda file, inputs, *more: held.append(inputs["label"]) or check(file, inputs, *more))
+    names = [str(number) for number in range(70)]
+    convert.export(lively_generator(classes=70), ["int8_full"], tmp_path / "out", "many", names)
+    assert set(held[0]) == set(range(70))
+
+
 def test_model_json_names_the_classes_in_the_order_of_their_labels(conditional_out):
     about = json.loads((conditional_out / "model.json").read_text())
     assert about["classes"] == list(CLASSES)

@@ -124,6 +124,15 @@ def test_it_settles_on_as_much_of_each_class(monkeypatch):
     assert np.bincount(np.concatenate(seen)).tolist() == [128, 128, 128]
 
 
+def test_of_more_classes_than_pairs_it_settles_on_some_of_all_parts(monkeypatch):
+    gan, seen = small_gan(ema_kimg=1, classes=960), []
+    meaning = gan.ema_generator.get_layer("meaning")
+    call = meaning.call
+    monkeypatch.setattr(meaning, "call", lambda labels: seen.append(np.array(labels)) or call(labels))
+    gan.settle()
+    assert sorted(set(np.concatenate(seen))) == list(range(0, 960, 5))  # 192 pairs
+
+
 def test_more_latents_than_it_settles_on_are_only_paired():
     batches = np.stack(settling_latents(0, 400))
     assert batches.shape == (6, 64, 400) and abs(batches.std() - 1) < 0.02

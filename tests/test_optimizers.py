@@ -28,17 +28,27 @@ def test_fused_adam_is_keras_adam():
         np.testing.assert_allclose(other, one, atol=1e-5)  # of steps of 0.1
 
 
-def test_fused_adam_takes_up_keras_adams_state():
+def test_fused_adam_takes_up_keras_adams_state(tmp_path):
     """A checkpoint of a run that was begun with Keras' optimizer goes on."""
-    plain, fused = built(keras.optimizers.Adam), built(Adam)
-    names = [[variable.path.partition("/")[2] for variable in optimizer.variables] for optimizer in (plain, fused)]
-    assert names[0] == names[1] and len(names[0]) == 4
+    (begun, plain), (fresh, fused) = (built(kind) for kind in (keras.optimizers.Adam, Adam))
+    for _ in range(3):
+        plain.apply([tf.constant([[1.0, 2.0], [3.0, -4.0]])], [begun])
+    tf.train.Checkpoint(o=plain).write(str(tmp_path / "state"))
+    tf.train.Checkpoint(o=fused).read(str(tmp_path / "state")).assert_existing_objects_matched()
+    fresh.assign(begun)
+    for optimizer, weight in ((plain, begun), (fused, fresh)):
+        optimizer.apply([tf.constant([[-1.0, 2.0], [0.5, 1.0]])], [weight])  # another direction: what was before shows
+    np.testing.assert_allclose(fresh.numpy(), begun.numpy(), atol=1e-7)
+    unaware, other = built(Adam)
+    unaware.assign(tf.zeros_like(unaware))
+    other.apply([tf.constant([[-1.0, 2.0], [0.5, 1.0]])], [unaware])
+    assert np.abs(unaware.numpy() - (fresh.numpy() - begun.numpy())).max() > 1e-4
 
 
 def built(kind):
-    optimizer = kind(1e-3)
-    optimizer.build([keras.Variable(np.zeros((2, 2), np.float32), name="weight")])
-    return optimizer
+    weight, optimizer = keras.Variable(np.zeros((2, 2), np.float32), name="weight"), kind(1e-3)
+    optimizer.build([weight])
+    return weight, optimizer
 
 
 def test_every_replica_is_moved_by_the_sum_of_the_gradients():

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         differs_after(lambda: page.locator("#sliders input").first.fill("3"))
         differs_after(lambda: page.locator("#truncation").fill("0.2"))
         differs_after(lambda: page.select_option("#class", "dog"))
+        assert page.locator("#grid [aria-pressed=true]").get_attribute("data-seed") == "0"  # the new ones of another class as well
         differs_after(lambda: page.locator("#grid button").nth(3).click())
         assert page.input_value("#seed") == "3"
         differs_after(lambda: page.click("#walk"))
@@ -173,6 +175,20 @@ def test_without_npm_the_page_points_at_the_pinned_copy(tmp_path, monkeypatch):
     page = (tmp_path / "web" / "index.html").read_text()
     assert f"{web.CDN}/+esm" in page and f'LITERT_WASM = "{web.CDN}/wasm/"' in page and "./litert" not in page
     assert sorted(path.name for path in (tmp_path / "web").iterdir()) == sorted(web.PAGE)
+
+
+def test_an_npm_that_packs_nothing_is_as_none(tmp_path, monkeypatch):
+    (tmp_path / "npm").write_text("#!/bin/sh\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert not web.fetch_runtime(tmp_path / "litert") and not (tmp_path / "litert").exists()
+    (tmp_path / "npm").write_text("#!/bin/sh\ntouch other.tgz\n")
+    assert not web.fetch_runtime(tmp_path / "litert") and not (tmp_path / "litert").exists()
+
+
+def test_no_browser_keeps_what_another_runs_page_would_be_mixed_up_with(address):
+    with urllib.request.urlopen(f"{address}/model.json") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.fixture

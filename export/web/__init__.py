@@ -47,17 +47,19 @@ def fetch_runtime(folder: Path) -> bool:
     """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
     with tempfile.TemporaryDirectory() as scratch:
         for package, files in PACKAGES.items():
-            command = ["npm", "pack", "--silent", "--fetch-retries=0", "--pack-destination", scratch, package]
+            command = ["npm", "pack", "--silent", "--fetch-retries=0", package]  # into the folder where it is called
             try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-            except (OSError, subprocess.SubprocessError):
+                subprocess.run(command, cwd=scratch, capture_output=True, timeout=120, check=True)
+                (archive,) = Path(scratch).glob("*.tgz")
+                with tarfile.open(archive) as members:
+                    found = {name or Path(file).name: members.extractfile(f"package/{file}").read() for file, name in files.items()}
+            except (OSError, subprocess.SubprocessError, tarfile.TarError, ValueError, KeyError):  # or it left something else
                 shutil.rmtree(folder, ignore_errors=True)
                 return False
-            archive = Path(scratch) / done.stdout.split()[-1]
+            archive.unlink()
             folder.mkdir(exist_ok=True)
-            with tarfile.open(archive) as members:
-                for file, name in files.items():
-                    (folder / (name or Path(file).name)).write_bytes(members.extractfile(f"package/{file}").read())
+            for name, content in found.items():
+                (folder / name).write_bytes(content)
     return True
 
 

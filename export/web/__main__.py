@@ -22,7 +22,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         # Without these two a browser gives WebAssembly no threads.
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        self.send_header("Cache-Control", "no-cache")
+        # Nor kept: another run's page may come to the same address, with an older model.
+        self.send_header("Cache-Control", "no-store")
         super().end_headers()
 
     def log_message(self, *_):

@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const GRID = 8;
 const RUNTIME = window.LITERT_WASM ?? './litert/';  // index.html may point elsewhere
 
-let about, model, drawnBy, z, walking = 0, queue = Promise.resolve();
+let about, model, drawnBy, z, shown, walking = 0, queue = Promise.resolve();
 
 function problem(text) {
   $('problem').textContent = text;
@@ -15,24 +15,30 @@ function problem(text) {
 
 /** One picture at a time: LiteRT's model is not to be entered twice. */
 function inTurn(work) {
-  queue = queue.then(work).catch((error) => problem(error.message ?? error));
+  queue = queue.then(work).catch((error) => {
+    stop();
+    problem(error.message ?? error);
+  });
   return queue;
 }
 
 async function draw(canvas, latents) {
   const inputs = {z: new Tensor(Float32Array.from(latents), [1, about.latent_dim])};
   if (about.classes.length) inputs.label = new Tensor(Int32Array.of($('class').selectedIndex), [1]);
-  const start = performance.now();
-  const {pixels} = await model.run('sample_rgba', inputs);
-  const host = await pixels.moveTo('wasm');
-  const rgba = new Uint8ClampedArray(host.toTypedArray());
-  const milliseconds = performance.now() - start;
-  for (const tensor of Object.values(inputs)) tensor.delete();
-  host.delete();
-  canvas.width = about.width;
-  canvas.height = about.height;
-  canvas.getContext('2d').putImageData(new ImageData(rgba, about.width, about.height), 0, 0);
-  return milliseconds;
+  try {
+    const start = performance.now();
+    const {pixels} = await model.run('sample_rgba', inputs);
+    const host = await pixels.moveTo('wasm');
+    const rgba = new Uint8ClampedArray(host.toTypedArray());
+    const milliseconds = performance.now() - start;
+    host.delete();
+    canvas.width = about.width;
+    canvas.height = about.height;
+    canvas.getContext('2d').putImageData(new ImageData(rgba, about.width, about.height), 0, 0);
+    return milliseconds;
+  } finally {
+    for (const tensor of Object.values(inputs)) tensor.delete();
+  }
 }
 
 function edited(start) {
@@ -44,20 +50,30 @@ function edited(start) {
   return result;
 }
 
+/** Draws what the controls say; asked for several times while it waits its turn, it draws once. */
 function show() {
-  return inTurn(async () => {
+  return (shown ??= inTurn(async () => {
+    shown = null;
     const milliseconds = await draw($('picture'), edited(z));
     $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${drawnBy}`;
     document.body.dataset.ready = $('seed').value;  // what is on the screen, for who looks from outside
-  });
+  }));
+}
+
+function stop() {
+  walking = 0;
+  $('walk').setAttribute('aria-pressed', false);
+}
+
+function mark() {
+  for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed === $('seed').value);
 }
 
 function choose(seed) {
-  walking = 0;
-  $('walk').setAttribute('aria-pressed', false);
+  stop();
   $('seed').value = seed;
   z = latent(seed, about.latent_dim);
-  for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed == seed);
+  mark();
   return show();
 }
 
@@ -69,16 +85,19 @@ function fill(first) {
     button.setAttribute('aria-label', `seed ${button.dataset.seed}`);
     button.append(canvas);
     button.onclick = () => choose(Number(button.dataset.seed));
-    inTurn(() => draw(canvas, latent(Number(button.dataset.seed), about.latent_dim)));
+    inTurn(() => canvas.isConnected && draw(canvas, latent(Number(button.dataset.seed), about.latent_dim)));
     return button;
   }));
+  mark();
+}
+
+function redraw() {
+  fill(Number($('grid').firstChild.dataset.seed));
+  return show();
 }
 
 async function walk() {
-  if (walking) {
-    walking = 0;
-    return $('walk').setAttribute('aria-pressed', false);
-  }
+  if (walking) return stop();
   $('walk').setAttribute('aria-pressed', true);
   const mine = (walking = Date.now());
   let seed = Number($('seed').value);
@@ -140,11 +159,8 @@ async function start() {
   };
   $('seed').onchange = () => choose(Math.min(2 ** 32 - 1, Math.max(0, Math.floor(Number($('seed').value) || 0))));
   $('walk').onclick = walk;
-  $('class').onchange = () => {
-    fill(Number($('grid').firstChild.dataset.seed));
-    show();
-  };
-  $('file').onchange = $('accelerator').onchange = () => inTurn(loadModel).then(show);
+  $('class').onchange = redraw;
+  $('file').onchange = $('accelerator').onchange = () => inTurn(loadModel).then(redraw);
   $('save').onclick = () => $('picture').toBlob((blob) => {
     const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob), download: `seed-${$('seed').value}.png`});
     link.click();
@@ -156,8 +172,8 @@ async function start() {
 async function keepForOffline() {
   await navigator.serviceWorker?.register('sw.js');
   const cache = await caches.open('keras-dcgan');
-  const fetched = performance.getEntriesByType('resource').map((entry) => entry.name);
-  await cache.addAll([location.pathname, ...new Set(fetched)]);
+  const fetched = performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => name.startsWith('http'));
+  await Promise.allSettled([location.pathname, ...new Set(fetched)].map((name) => cache.add(name)));  // an extension's may fail
 }
 
 start().catch((error) => problem(error.message ?? error));

@@ -194,6 +194,7 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
     """Seconds of a step of each, in turns: {name: `repeats` figures}. A contestant that fails has none."""
     command = [sys.executable, "-m", "tools.bench.peers"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    pipes["env"] = os.environ | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # as fit does; else the first takes what the others need
     times = {name: [] for name in names}
     runners = {name: subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes) for name in names}
     for runner in runners.values():
