@@ -133,6 +133,8 @@ def file_errors():
     data, and would end the training as if all were well."""
     try:
         yield
+    except tf.errors.DataLossError:  # of what was read: a damaged shard
+        raise
     except tf.errors.OpError as error:
         raise OSError(error.message.splitlines()[0]) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, images, latents
+from keras_dcgan import cli, files, images, latents
 from keras_dcgan.config import number
 
 FRAMES_PER_SECOND = 25
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         if flags.per_class:
             rows = [{"file": file, "class": classes[label], "seed": seed} for file, label, seed in zip(pictures, labels, seeds)]
             about = {"run": flags.run, "truncation": flags.truncation}
-            (out / "manifest.json").write_text(json.dumps(about | {"pictures": rows}, indent=1) + "\n")
+            files.write(out / "manifest.json", json.dumps(about | {"pictures": rows}, indent=1) + "\n")
     print(f"{len(pictures)} {'frames' if kind == 'walk' else 'pictures'} in {out}")
     return 0
 

@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conftest import SMALL
 from keras_dcgan import devices, runs
 from keras_dcgan import fit as module
 from keras_dcgan.gan import DCGAN
+from tools import pack
 
 
 @pytest.fixture
@@ -202,6 +204,26 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_there(go_on, file_limit, 
     assert not list((tmp_path / "run").rglob("*.part"))
     assert {file: file.read_bytes() for file in before} == before
     assert runs.load_generator(tmp_path / "run").count_params() > 0
+
+
+def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(sys, "argv", ["pack", "--data", str(folder), "--out", str(tmp_path / "shards"), "--size", "16"])
+    pack.main()
+    (shard,) = (tmp_path / "shards").glob("*.tfrecord")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 255
+    shard.write_bytes(content)
+    source = ["--data", tmp_path / "shards" / "*.tfrecord", "--run", tmp_path / "run"]
+    done = command("keras_dcgan.fit", *source, "--kimg", "0.04", *SMALL)
+    assert done.returncode == 1 and done.stderr.startswith("fit: stopped: ") and done.stderr.count("\n") == 1
+    assert "Pack the images into another folder" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])
+def test_a_cluster_that_is_none_is_told(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG with a cluster in the environment, received "):
+        devices.strategy("multiworker")
 
 
 def test_a_run_that_cannot_be_written_is_refused(folder, tmp_path, command):

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "keras_dcgan.watchdog": {"images", "metrics"},
     "keras_dcgan.callbacks": {"config", "files", "images", "watchdog"},
     "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
-    "keras_dcgan.sample": {"cli", "config", "devices", "images", "latents", "runs"},
+    "keras_dcgan.sample": {"cli", "config", "devices", "files", "images", "latents", "runs"},
     "keras_dcgan.explore": {"cli", "config", "devices", "images", "latents", "runs"},
     "keras_dcgan.inversion": {"latents"},
     "keras_dcgan.blend": NOTHING,
