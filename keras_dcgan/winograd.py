@@ -16,6 +16,9 @@ these functions split alike TensorFlow splits once.
 
 import tensorflow as tf
 
+BORDER = [[1, 3], [1, 3]]  # "same" pads by a pixel on each side; two more, and there are as many odd blocks as even ones
+BLOCKS = [[first + step for step in (0, 1, 4, 5)] for first in (0, 2, 8, 10)]  # of 4x4 pixels, row by row
+
 
 @tf.custom_gradient
 def down(fine: tf.Tensor, kernel: tf.Tensor):
@@ -43,15 +46,13 @@ def kernel_gradient(fine: tf.Tensor, coarse: tf.Tensor):
 
 def split_fine(fine: tf.Tensor) -> tf.Tensor:
     """-> (9, N T S, 4 channels): b0 - b1, b1 and b2 - b1 of the rows of blocks, and of the columns."""
-    padded = tf.pad(fine, [[0, 0], [1, 3], [1, 3], [0, 0]])  # "same" pads by 1; two more, and all comes in pairs of blocks
-    even_even, even_odd, odd_even, odd_odd = planes(tf.nn.space_to_depth(padded, 2))
+    even_even, even_odd, odd_even, odd_odd = fold(fine)
+    odd_even, even_odd, odd_odd = odd_even[:, :-1], even_odd[:, :, :-1], odd_odd[:, :-1, :-1]  # one more even block than odd ones
 
     def by_rows(even, odd):
-        odd = odd[:, :-1]
         return even[:, :-1] - odd, odd, even[:, 1:] - odd
 
     def by_columns(even, odd):
-        odd = odd[:, :, :-1]
         return even[:, :, :-1] - odd, odd, even[:, :, 1:] - odd
 
     pairs = zip(by_rows(even_even, odd_even), by_rows(even_odd, odd_odd))
@@ -69,8 +70,7 @@ def join_fine(parts: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
 
     even, odd = zip(*(along(2, *parts[3 * row : 3 * row + 3]) for row in range(3)))
     (even_even, odd_even), (even_odd, odd_odd) = along(1, *even), along(1, *odd)
-    blocks = interleave([even_even, even_odd, odd_even, odd_odd])
-    return tf.nn.depth_to_space(blocks, 2)[:, 1:-3, 1:-3]
+    return unfold([even_even, even_odd, odd_even, odd_odd])
 
 
 def split_coarse(coarse: tf.Tensor) -> tf.Tensor:
@@ -113,9 +113,21 @@ def sums_of_four(parts: tf.Tensor) -> list[tf.Tensor]:
     return [tf.add_n([parts[place + step] for step in (0, 1, 3, 4)]) for place in (0, 1, 3, 4)]
 
 
-def planes(image: tf.Tensor) -> list[tf.Tensor]:
-    """Every other row and column, four times: each (N, half the rows, half the columns, channels)."""
-    return tf.split(tf.raw_ops.SpaceToBatchND(input=image, block_shape=[2, 2], paddings=[[0, 0], [0, 0]]), 4)
+def fold(fine: tf.Tensor) -> list[tf.Tensor]:
+    """The blocks of 2x2 pixels in even rows and even columns of blocks, in even and odd, odd and even, odd and odd ones: each
+    (N, T + 1, S + 1, 4 channels)."""
+    pixels = tf.split(tf.raw_ops.SpaceToBatchND(input=fine, block_shape=[4, 4], paddings=BORDER), 16)
+    return [tf.concat([pixels[place] for place in block], -1) for block in BLOCKS]
+
+
+def unfold(four: list[tf.Tensor]) -> tf.Tensor:
+    pixels = dict(zip(sum(BLOCKS, []), (pixel for plane in four for pixel in tf.split(plane, 4, -1))))
+    return tf.raw_ops.BatchToSpaceND(input=tf.concat([pixels[place] for place in range(16)], 0), block_shape=[4, 4], crops=BORDER)
+
+
+def planes(coarse: tf.Tensor) -> list[tf.Tensor]:
+    """Every other row and column, four times: each (N, T, S, filters)."""
+    return tf.split(tf.raw_ops.SpaceToBatchND(input=coarse, block_shape=[2, 2], paddings=[[0, 0], [0, 0]]), 4)
 
 
 def interleave(four: list[tf.Tensor]) -> tf.Tensor:

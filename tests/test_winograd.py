@@ -58,4 +58,4 @@ def test_what_two_gradients_share_is_split_once():
     graphs = context.export_run_metadata().partition_graphs
     context.disable_run_metadata()
     operations = [node.op for graph in graphs for node in graph.node]
-    assert operations.count("SpaceToDepth") == 1
+    assert operations.count("SpaceToBatchND") == 2  # fine and coarse
