@@ -10,14 +10,23 @@ four:
     m0 = (b0 - b1) k0,   m1 = b1 (k0 + k1),   m2 = (b2 - b1) k1,   y0 = m0 + m1,   y1 = m1 + m2
 
 and in two dimensions 2x2 outputs with 9 products, not 16. Fine image, coarse image and kernel each have their 9 parts; whichever of
-the three is wanted, its parts are the products of the other two's. So the gradients cost as little, and theirs in turn. What two of
-these functions split alike TensorFlow splits once.
+the three is wanted, its parts are the products of the other two's. So the gradients cost as little, and theirs in turn.
 """
+
+import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
 BORDER = [[1, 3], [1, 3]]  # "same" pads by a pixel on each side; two more, and there are as many odd blocks as even ones
 BLOCKS = [[first + step for step in (0, 1, 4, 5)] for first in (0, 2, 8, 10)]  # of 4x4 pixels, row by row
+
+
+def one_node(function: Callable) -> Callable:
+    """A node of the step's graph, traced and optimized once for each shape, not at each of its dozen places: that would take
+    seconds. The same node with the same inputs runs once. Nobody differentiates it: the products have gradients of their own."""
+    compiled = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    return functools.wraps(function)(lambda parts, *sides: compiled(tf.stop_gradient(parts), *sides))
 
 
 @tf.custom_gradient
@@ -44,6 +53,7 @@ def kernel_gradient(fine: tf.Tensor, coarse: tf.Tensor):
     return kernel, lambda outwards: (up(coarse, outwards), down(fine, outwards))
 
 
+@one_node
 def split_fine(fine: tf.Tensor) -> tf.Tensor:
     """-> (9, N T S, 4 channels): b0 - b1, b1 and b2 - b1 of the rows of blocks, and of the columns."""
     even_even, even_odd, odd_even, odd_odd = fold(fine)
@@ -59,6 +69,7 @@ def split_fine(fine: tf.Tensor) -> tf.Tensor:
     return merge([part for even, odd in pairs for part in by_columns(even, odd)])
 
 
+@one_node
 def join_fine(parts: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     """The transpose of split_fine."""
     parts = tf.unstack(tf.reshape(parts, [9, -1, rows, columns, parts.shape[-1]]))
@@ -73,15 +84,18 @@ def join_fine(parts: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     return unfold([even_even, even_odd, odd_even, odd_odd])
 
 
+@one_node
 def split_coarse(coarse: tf.Tensor) -> tf.Tensor:
     """-> (9, N T S, filters): y0, y0 + y1 and y1 of the rows, and of the columns."""
     return merge(sums(*planes(coarse)))
 
 
+@one_node
 def join_coarse(parts: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
     return interleave(sums_of_four(tf.reshape(parts, [9, -1, rows, columns, parts.shape[-1]])))
 
 
+@one_node
 def split_kernel(kernel: tf.Tensor) -> tf.Tensor:
     """-> (9, 4 channels, filters): k0, k0 + k1 and k1 of the rows of blocks, and of the columns."""
     channels, filters = kernel.shape[2:]
@@ -89,6 +103,7 @@ def split_kernel(kernel: tf.Tensor) -> tf.Tensor:
     return tf.stack(sums(*tf.unstack(tf.reshape(blocks, [4, 4 * channels, filters]))))
 
 
+@one_node
 def split_kernel_transposed(kernel: tf.Tensor) -> tf.Tensor:
     """-> (9, filters, 4 channels), which the product in `down` reads a quarter faster."""
     channels, filters = kernel.shape[2:]
@@ -96,6 +111,7 @@ def split_kernel_transposed(kernel: tf.Tensor) -> tf.Tensor:
     return tf.stack(sums(*tf.unstack(tf.reshape(blocks, [4, filters, 4 * channels]))))
 
 
+@one_node
 def join_kernel(parts: tf.Tensor) -> tf.Tensor:
     channels, filters = parts.shape[1] // 4, parts.shape[2]
     blocks = tf.reshape(tf.stack(sums_of_four(parts)), [2, 2, 2, 2, channels, filters])
