@@ -108,7 +108,9 @@ class Ticks(keras.callbacks.Callback):
         weights = watchdog.not_finite(self.model)
         more = f" and {len(weights) - 1} more weights" if len(weights) > 1 else ""
         named = [*losses, *weights[:1]]
-        raise watchdog.Diverged(f"after step {self.step} not a number: {', '.join(named)}{more}")
+        error = watchdog.Diverged(f"after step {self.step} not a number: {', '.join(named)}{more}")
+        error.received = self.received
+        raise error
 
     @contextlib.contextmanager
     def signals(self):

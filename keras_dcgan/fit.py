@@ -128,6 +128,9 @@ def train_with_rollbacks(session: Session, step: int) -> int:
                 if rollbacks:
                     return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
                 return stopped(session, error, f"{advice}, or --on-nan rollback")
+            if error.received:
+                print(f"Stopped: {error}. The same command goes on from the last checkpoint.")
+                return 128 + error.received
             step, _ = session.run.restore(session.gan)
             session.gan.stream.assign(rollbacks + 1)
             print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)

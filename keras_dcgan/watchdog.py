@@ -22,7 +22,9 @@ WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures 
 
 
 class Diverged(ArithmeticError):
-    """A loss or a weight is no longer a number; the message says which."""
+    """A loss or a weight is no longer a number; the message says which. `received`: a signal of the same step."""
+
+    received: int | None = None
 
 
 class Quality:

@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL
 
-from keras_dcgan import devices, runs
+from keras_dcgan import callbacks, devices, runs
 from keras_dcgan import fit as module
 from keras_dcgan.gan import DCGAN
 from tools import pack
@@ -148,6 +149,23 @@ def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
     done = fit(0.16, "--on-nan", "rollback")
     assert done.returncode == 1 and done.stdout.count("Rollback 1 of 1") == 1
     assert "after 1 rollbacks; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+
+
+def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, monkeypatch, tmp_path):
+    poison(1)
+    diverge = callbacks.Ticks.diverge
+
+    def receive_and_diverge(self, losses):
+        signal.raise_signal(signal.SIGTERM)
+        diverge(self, losses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Ticks, "diverge", receive_and_diverge)
+        done = fit(0.12, "--on-nan", "rollback")
+    assert done.returncode == 128 + signal.SIGTERM and "Rollback" not in done.stdout
+    assert "Stopped: after step 8 not a number: " in done.stdout and done.stderr == ""
+    assert fit(0.12, "--on-nan", "rollback").returncode == 0
+    assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]
 
 
 def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later(fit, trained, tmp_path, monkeypatch):
