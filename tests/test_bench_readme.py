@@ -60,6 +60,17 @@ def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more(
     assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in readme.section([auto | {"auto_is": "float32"}])
 
 
+def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_hold():
+    record = {"bench": "memory", "machine": "2 cores of X, load 0.3", "command": "C", "minutes": 5}
+    hour = record | {"minutes": 60, "50000_images_peak_mb": 1500.0, "50000_images_growth_mb_per_hour": -1.6}
+    short = record | {"2000_images_peak_mb": 1234.5, "2000_images_growth_mb_per_hour": 7.2, "sample_a_walk_peak_mb": 700.0}
+    assert readme.section([hour, short]).splitlines()[3:6] == [
+        "| `fit`, 2,000 images, 5 minutes | 1.23 GB | +7 MB an hour |",
+        "| `fit`, 50,000 images, 60 minutes | 1.50 GB | -2 MB an hour |",
+        "| `sample`, a walk through 16 | 0.70 GB |  |",
+    ]
+
+
 def test_what_was_not_measured_has_no_table():
     assert readme.section([]) == "\n"
     assert "from the command to" not in readme.section([RACED])

@@ -101,12 +101,24 @@ def startup(records: list[dict]) -> str:
 
 
 def memory(records: list[dict]) -> str:
+    users = {
+        "evaluate_10000_samples": "`evaluate`, 10,000 samples",
+        "sample_10000_seeds": "`sample`, 10,000 pictures",
+        "sample_a_walk": "`sample`, a walk through 16",
+    }
     rows = []
-    for record in records[-1:]:
-        for count in (2_000, 50_000):
+    for record in sorted(records, key=lambda record: record["minutes"]):
+        for count in (int(name.partition("_")[0]) for name in record if name.endswith("_images_peak_mb")):
             peak, growth = (record[f"{count}_images_{name}"] for name in ("peak_mb", "growth_mb_per_hour"))
-            rows.append([f"`fit`, {count:,} images", f"{peak / 1000:.2f} GB", f"{growth:+.0f} MB an hour"])
-    return table(["memory", "at most", "growth"], rows) + caption(records) if rows else ""
+            rows.append([f"`fit`, {count:,} images, {record['minutes']:g} minutes", gigabytes(peak), f"{growth:+.0f} MB an hour"])
+    for name, text in users.items():
+        peaks = [record[f"{name}_peak_mb"] for record in records if f"{name}_peak_mb" in record]
+        rows += [[text, gigabytes(max(peaks)), ""]] if peaks else []
+    return table(["memory, 64x64, 64 filters, batch 64", "at most", "growth"], rows) + caption(records) if rows else ""
+
+
+def gigabytes(megabytes: float) -> str:
+    return f"{megabytes / 1000:.2f} GB"
 
 
 def edge(records: list[dict]) -> str:
