@@ -71,6 +71,12 @@ def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_
     ]
 
 
+def test_a_whole_training_is_told_by_its_bare_step():
+    record = {"bench": "fit", "machine": "2 cores of X, load 0.3", "command": "C"}
+    record |= {"fit_img_per_s": 43.21, "fit_times_bare_step": 0.9713, "swd_share_of_a_tick": 0.0123}
+    assert "| 43 images/s | 97% | 1.2% |" in readme.section([record])
+
+
 def test_what_was_not_measured_has_no_table():
     assert readme.section([]) == "\n"
     assert "from the command to" not in readme.section([RACED])

@@ -88,6 +88,19 @@ def growth(records: list[dict]) -> str:
     return table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], rows) + caption(records, 1)
 
 
+def whole(records: list[dict]) -> str:
+    rows = [
+        [
+            f"{rate(record['fit_img_per_s'])} images/s",
+            f"{record['fit_times_bare_step']:.0%}",
+            f"{record['swd_share_of_a_tick']:.1%}",
+        ]
+        for record in records
+    ]
+    header = ["`fit`, with its ticks, samples, metrics and checkpoints", "of the bare step", "the metrics take"]
+    return table(header, rows) + caption(records) if rows else ""
+
+
 def startup(records: list[dict]) -> str:
     names = {
         "fit_help_s": "`fit --help`",
@@ -138,7 +151,7 @@ def edge(records: list[dict]) -> str:
     return text
 
 
-TABLES = {"train": step, "startup": startup, "memory": memory, "edge": edge}
+TABLES = {"train": step, "fit": whole, "startup": startup, "memory": memory, "edge": edge}
 
 
 if __name__ == "__main__":
