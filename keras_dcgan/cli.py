@@ -58,6 +58,15 @@ def user_errors(verb: str):
 
 
 @contextlib.contextmanager
+def on_behalf_of(flag: str, asked: str = "--data"):
+    """Errors of the enclosed step that name the flag `asked` name `flag` instead: the one that the user has typed."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace(f"{asked}:", f"{flag}:", 1)) from error
+
+
+@contextlib.contextmanager
 def quiet():
     """Keeps stderr from the user's screen, also what C++ writes there, unless the enclosed steps fail: then it is shown.
 

@@ -27,7 +27,10 @@ class Embedding:
         self._run = tf.function(self._embed)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._run(np.ascontiguousarray(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)])
+        vectors = np.empty((len(images), self.model.output_shape[-1]), np.float32)
+        for start in range(0, len(images), CHUNK):
+            vectors[start : start + CHUNK] = self._run(np.ascontiguousarray(images[start : start + CHUNK]))
+        return vectors
 
     def _embed(self, images):
         pictures = tf.cast(images, tf.float32)
@@ -38,7 +41,7 @@ class Embedding:
             pictures = pictures[..., :3] * alpha + 255 * (1 - alpha)
         if None not in self.size and pictures.shape[1:3] != self.size:
             pictures = tf.image.resize(pictures, self.size, antialias=True)
-        return self.model(pictures / 127.5 - 1, training=False)
+        return tf.cast(self.model(pictures / 127.5 - 1, training=False), tf.float32)
 
 
 def load(features: str, inception_weights: str | None = None) -> Embedding:

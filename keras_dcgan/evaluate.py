@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = Path(flags.out or Path(flags.run) / "evaluation" / f"{Path(flags.features).stem}.json")
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
+        check_flags(flags)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
@@ -45,21 +46,25 @@ def main(arguments: list[str] | None = None) -> int:
         if real.manifest["images"] < FEWEST:
             raise ValueError(f"--data: expected {FEWEST} images or more, received {real.manifest['images']}")
         changed = not flags.data and real.manifest["fingerprint"] != runs.of_data(flags.run, "fingerprint")
-        if changed and real.manifest["classes"] != classes:
+        if (changed or real.labels is not None) and real.manifest["classes"] != classes:
             raise ValueError(f"--data: expected the classes of the training, received others: {config.data} has changed since")
         if real.manifest["channels"] != generator.output_shape[-1]:
             there, here = real.manifest["channels"], generator.output_shape[-1]
             raise ValueError(f"--data: expected images of {here} channels, received {there}: {config.data} has changed since")
-        held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
+        held_out = None
+        if flags.held_out:
+            with cli.on_behalf_of("--held-out"):
+                held_out = real_images(flags.held_out, config, generator)
     # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
     most = min(most, int(2e9 / np.prod(generator.output_shape[1:])))
-    training = feed.preview(real, min(total, max(most, flags.samples)))
+    count = min(total, max(most, flags.samples))
+    training = feed.preview(real, count) if real.images is None or count < total else real.images  # these lie on the disk
     rows = feed.preview_rows(len(training), min(flags.samples, len(training)))
     labels = None
     if classes:
-        of_real = np.arange(total) % len(classes) if real.labels is None else real.labels
-        labels = of_real[feed.preview_rows(total, flags.samples)].astype(np.int32)
+        in_turn = np.arange(flags.samples, dtype=np.int32) % len(classes)
+        labels = in_turn if real.labels is None else real.labels[feed.preview_rows(total, flags.samples)]
     fakes = draw(generator, flags.samples, labels)
     result = {
         "run": flags.run,
@@ -105,6 +110,13 @@ def parser() -> cli.Parser:
     result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]")
     result.add_argument("--out", metavar="F.json", help="the figures; the page goes beside it [DIR/evaluation/FEATURES.json]")
     return result
+
+
+def check_flags(flags):
+    if flags.inception_weights and flags.features != "inception":
+        raise ValueError(f"--inception-weights: expected to stand with --features inception, received it with {flags.features}")
+    if flags.held_out and "memorisation" not in flags.metrics:
+        raise ValueError(f"--held-out: expected memorisation among --metrics, received {','.join(flags.metrics)}")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -165,7 +177,7 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
 def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     found = {}
     if "swd" in wanted:
-        found["swd"] = metrics.SlicedWasserstein(real).distance(fake)["swd"]
+        found["swd"] = metrics.SlicedWasserstein(real, keep=False).distance(fake)["swd"]
     if "msssim" in wanted:
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
     return found
@@ -217,10 +229,10 @@ def table(result: dict) -> str:
 
 def page(result: dict, real: np.ndarray, fake: np.ndarray, pairs: list[tuple[int, int]], run: Path) -> str:
     """One file of HTML, with its pictures inside."""
+    sets = {"Generated": fake, "Real": real}
     parts = [
         f"<h1>{html.escape(result['run'])}</h1><pre>{html.escape(table(result))}</pre>",
-        figure("Generated: seeds 0 to 63", images.grid(fake[:64], 8)),
-        figure("Real", images.grid(real[np.arange(min(64, len(real))) * len(real) // 64], 8)),
+        *(figure(title, images.grid(some[feed.preview_rows(len(some), min(64, len(some)))], 8)) for title, some in sets.items()),
     ]
     if pairs:
         both = np.stack([fake[[i for i, _ in pairs]], real[[j for _, j in pairs]]])

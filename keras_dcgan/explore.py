@@ -36,6 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def odd(text: str) -> int:
+    count = number(3, 99, kind=int)(text)
+    if count % 2 == 0:
+        raise cli.Expected(f"expected an odd number from 3 to 99, received {text!r}")
+    return count
+
+
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.explore", "Draws what becomes of pictures along the directions that a generator feels most.")
     result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
@@ -46,7 +53,7 @@ def parser() -> cli.Parser:
     )
     rows = (
         ("--directions", "N", 6, number(1, 100, kind=int), "how many, the strongest first; model.json has 6"),
-        ("--columns", "N", 9, number(3, 99, kind=int), "pictures of a strip"),
+        ("--columns", "N", 9, odd, "pictures of a strip, an odd number: the seed's own is in the middle"),
         ("--reach", "R", 4.0, number(0, 20, above=True), "how far to either side; the page's sliders go as far as 4"),
         ("--truncation", "T", 1.0, number(0, 2), "scales the latents of the seeds"),
     )

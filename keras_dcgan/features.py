@@ -99,7 +99,8 @@ def write(network, out: Path):
 
 def labelled(source: str, config, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """-> the images, prepared as the run's own were, and their labels, in random order."""
-    prepared = data.prepare(source, config.size, channels, conditional=True, **config.preparation)
+    with cli.on_behalf_of("--linear-probe"), cli.on_behalf_of("--linear-probe", "--conditional"):
+        prepared = data.prepare(source, config.size, channels, conditional=True, **config.preparation)
     if prepared.images is None or len(prepared.images) < FEWEST:
         raise ValueError(f"--linear-probe: expected {FEWEST} images or more, in folders or in a .zip or .npz, received {source}")
     order = np.random.default_rng(SEED).permutation(len(prepared.images))

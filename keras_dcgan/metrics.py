@@ -14,6 +14,8 @@
 Everything is a pure function of the arrays and a fixed seed: the same images give the same numbers.
 """
 
+import collections
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +23,8 @@ import numpy as np
 PATCH = 7  # pixels a side
 CHUNK = 512  # images at once, and
 CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 times as many
-BLOCK = 16  # directions
+BLOCK_SIZE = 2**25  # numbers along directions at once
+ROWS = 1000  # of features at once
 USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
@@ -35,37 +38,54 @@ class SlicedWasserstein:
     but at what so few images cannot tell apart. Only figures of the same settings can be compared.
     """
 
-    def __init__(self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0):
+    def __init__(self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0, keep: bool = True):
+        """`keep`: the real half, for more than one distance; of 10,000 images it is a gigabyte."""
         self.shape, self.patches, self.directions, self.seed = real.shape[1:], patches, directions, seed
-        self.projected = {}
-        for side, blocks in self._project(real):
-            whole = self.projected[side] = np.empty((directions, len(real) * patches), np.float32)
-            for start, block in blocks:
-                whole[start : start + BLOCK] = block
+        self.at_once = max(1, min(directions, BLOCK_SIZE // (len(real) * patches)))
+        self.of_real = functools.partial(iter, list(self._project(real))) if keep else functools.partial(self._project, real)
 
     def distance(self, fake: np.ndarray) -> dict[str, float]:
         """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels."""
         if fake.shape[1:] != self.shape:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
-        levels = {}
-        for side, blocks in self._project(fake):
-            real, total = self.projected[side], 0.0
-            for start, block in blocks:
-                total += np.abs(_quantiles(block, real.shape[1]) - real[start : start + BLOCK]).sum(dtype=np.float64)
-            levels[f"swd_{side}"] = 1000 * float(total / real.size)
+        levels = collections.defaultdict(float)
+        for (side, real), (_, drawn) in zip(self.of_real(), self._project(fake), strict=True):
+            apart = np.abs(_quantiles(drawn, real.shape[1]) - real).sum(dtype=np.float64)
+            levels[f"swd_{side}"] += 1000 * float(apart) / real.shape[1] / self.directions
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
-    def _project(self, images: np.ndarray) -> Iterator[tuple[int, Iterator[tuple[int, np.ndarray]]]]:
-        """A level at a time, the finest first: its shorter side, and its patches, normalised, along random directions, each
-        direction sorted: (number of the first direction, float32 (BLOCK directions, patches))."""
+    def _project(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The patches along random directions, `at_once` of those, each sorted: (the level's shorter side, float32 (directions,
+        patches)), the finest level first."""
         for number, level in enumerate(laplacian_pyramid(images[:1])):
-            side = min(level.shape[1:3])
-            yield side, self._sorted(self._patches(images, number), side)
+            side, length = min(level.shape[1:3]), level.shape[3] * PATCH**2
+            mean, deviation = self._moments(images, number)
+            directions = np.random.default_rng((self.seed, side)).standard_normal((self.directions, length), np.float32)
+            directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+            by_channel = directions.reshape(self.directions, -1, PATCH**2) / deviation[:, None]
+            for start in range(0, self.directions, self.at_once):
+                some = by_channel[start : start + self.at_once]
+                projected = np.empty((len(some), len(images) * self.patches), np.float32)
+                for first, patches in self._patches(images, number):
+                    columns = slice(first, first + patches.shape[1])
+                    projected[:, columns] = sum(some[:, c] @ (patches[c] - mean[c]).T for c in range(len(patches)))
+                projected.sort(axis=1)
+                yield side, projected
 
-    def _patches(self, images: np.ndarray, number: int) -> np.ndarray:
-        """Of level `number`: float32 (channels, images * patches, PATCH * PATCH). A chunk of images at a time: their pyramid is
-        many times as large as they are, and made anew for each level, whose patches are larger still."""
-        total, found = len(images), None
+    def _moments(self, images: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each channel of all patches of a level: float32 (channels,)."""
+        count, total, squares = 0, 0.0, 0.0
+        for _, patches in self._patches(images, number):
+            count += patches[0].size
+            total = total + patches.sum(axis=(1, 2), dtype=np.float64)
+            squares = squares + (patches.astype(np.float64) ** 2).sum(axis=(1, 2))
+        mean = total / count
+        return mean.astype(np.float32), (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-8).astype(np.float32)
+
+    def _patches(self, images: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches, PATCH * PATCH)). Made
+        anew for each level and block of directions: all at once they are a hundred times as large as the images."""
+        total = len(images)
         at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
         for start in range(0, total, at_once):
             level = laplacian_pyramid(images[start : start + at_once])[number]
@@ -74,25 +94,7 @@ class SlicedWasserstein:
             places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
             windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
             patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, PATCH, PATCH
-            if found is None:
-                found = np.empty((channels, total * self.patches, PATCH * PATCH), np.float32)
-            rows = slice(start * self.patches, (start + count) * self.patches)
-            found[:, rows] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH * PATCH)
-        return found
-
-    def _sorted(self, patches: np.ndarray, side: int) -> Iterator[tuple[int, np.ndarray]]:
-        channels = len(patches)
-        for of_channel in patches:
-            of_channel -= of_channel.mean()
-            of_channel /= of_channel.std() + 1e-8
-        directions = np.random.default_rng((self.seed, side)).standard_normal((self.directions, channels * PATCH**2), np.float32)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        by_channel = directions.reshape(self.directions, channels, PATCH * PATCH)
-        for start in range(0, self.directions, BLOCK):
-            block = by_channel[start : start + BLOCK]
-            projected = sum(block[:, channel] @ patches[channel].T for channel in range(channels))
-            projected.sort(axis=1)
-            yield start, projected
+            yield start * self.patches, np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH**2)
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
@@ -183,7 +185,8 @@ class Moments:
     def __init__(self, *chunks: np.ndarray):
         self.count, self.sum, self.products = 0, 0.0, 0.0
         for chunk in chunks:
-            self.add(chunk)
+            for start in range(0, len(chunk), ROWS):
+                self.add(chunk[start : start + ROWS])
 
     def add(self, features: np.ndarray):
         """(n, dim), added to what came before."""
@@ -299,15 +302,20 @@ def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None)
     return found, numbers
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = 1000):
+def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = ROWS):
     """Of all rows of a to all rows of b, Euclidean, a chunk of a's rows at a time: (first row, squared distances float32)."""
     centre = b.mean(axis=0).astype(a.dtype)  # differences of large numbers are rounded more than those of small ones
-    a, b = ((each - centre).astype(np.float32, copy=False) for each in (a, b))
-    lengths = np.einsum("ij,ij->i", b, b)
-    for start in range(0, len(a), chunk):
-        rows = a[start : start + chunk]
-        squares = (-2 * rows) @ b.T
-        squares += lengths
+
+    def chunks(features):  # centred anew each time: a whole copy would be as large as all that is held
+        for start in range(0, len(features), chunk):
+            yield start, (features[start : start + chunk] - centre).astype(np.float32, copy=False)
+
+    for start, rows in chunks(a):
+        squares = np.empty((len(rows), len(b)), np.float32)
+        for first, columns in chunks(b):
+            some = squares[:, first : first + len(columns)]
+            np.matmul(-2 * rows, columns.T, out=some)
+            some += np.einsum("ij,ij->i", columns, columns)
         squares += (rows**2).sum(axis=1)[:, None]
         yield start, np.maximum(squares, 0, out=squares)
 

@@ -25,9 +25,9 @@ import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import cpu_layers, devices, files
+from keras_dcgan import cli, cpu_layers, devices, files
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_run, choices, load_config
+from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
@@ -77,6 +77,7 @@ def load_networks(path: str | Path, **networks: keras.Model):
 
 
 def _newest_checkpoint(path: str | Path) -> Path:
+    check_path("--run", Path(path))
     place, _ = Run(Path(path)).newest()
     if place is None:
         raise FileNotFoundError(f"--run: expected a run directory with checkpoints, received {path}")
@@ -88,11 +89,9 @@ def check_source(config: TrainConfig, manifest: dict):
     path = config.init_from
     if not path or Run(Path(config.run)).checkpoints():
         return
-    try:
+    with cli.on_behalf_of("--init-from", "--run"):
         there = load_config(path).to_json() | {name: of_data(path, name) for name in ("channels", "classes")}
         _newest_checkpoint(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(str(error).replace("--run:", "--init-from:", 1)) from error
     here = config.to_json() | {name: manifest[name] for name in ("channels", "classes")}
     names = ("size", "channels", "latent_dim", "filters", "upsample", "d_norm", "classes")
     against = [f"{name} {as_text(there[name])}, here {as_text(here[name])}" for name in names if there[name] != here[name]]

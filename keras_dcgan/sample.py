@@ -110,7 +110,7 @@ def check(flags, kind: str):
 def check_classes(flags, classes: list[str]):
     if flags.per_class and not classes:
         raise ValueError(f"--per-class: expected a run that was trained with --conditional, received {flags.run}")
-    if flags.per_class and (odd := [name for name in classes if name.startswith(".") or "/" in name or "\\" in name]):
+    if flags.per_class and (odd := [name for name in classes if not name or name.startswith(".") or {"/", "\\"} & set(name)]):
         raise ValueError(f"--per-class: expected classes that folders can be named after, received {odd[0]!r}")
 
 

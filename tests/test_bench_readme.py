@@ -1,5 +1,8 @@
 import json
+import sys
 from pathlib import Path
+
+import pytest
 
 from tools.bench import readme
 
@@ -80,6 +83,15 @@ def test_a_whole_training_is_told_by_its_bare_step():
 def test_what_was_not_measured_has_no_table():
     assert readme.section([]) == "\n"
     assert "from the command to" not in readme.section([RACED])
+
+
+def test_without_records_the_tables_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    readme.README.write_text(f"{readme.BEGIN}old{readme.END}")
+    monkeypatch.setattr(sys, "argv", ["readme"])
+    with pytest.raises(SystemExit, match="2"):
+        readme.main()
+    assert "old" in readme.README.read_text() and capsys.readouterr().err.startswith("readme: expected records")
 
 
 def test_what_stands_around_it_stays(tmp_path, monkeypatch):

@@ -74,3 +74,10 @@ def test_inception_is_put_together_from_a_file_of_weights(tmp_path, monkeypatch)
     assert embed(discs(1, size=32)).shape == (1, 2048)
     assert embed.name == f"inception-{hashlib.sha256((tmp_path / 'some.weights.h5').read_bytes()).hexdigest()[:8]}"
     np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_vectors_of_a_network_in_half_the_bits_are_float32(precision, tmp_path):
+    images = keras.Input((8, 8, 3))
+    keras.Model(images, keras.layers.GlobalAveragePooling2D(dtype=precision)(images)).save(tmp_path / "half.keras")
+    assert embeddings.load(str(tmp_path / "half.keras"))(discs(2)).dtype == np.float32

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -148,6 +149,9 @@ def test_copies_are_found(trained, tmp_path, command):
         (["--samples", "3"], "--samples: expected a whole number from 16 to 1000000, received '3'"),
         (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
         (["--data", "nowhere"], "--data: "),
+        (["--held-out", "nowhere"], "--held-out: expected a folder"),
+        (["--held-out", "new", "--metrics", "fid,kid"], "--held-out: expected memorisation among --metrics, received fid,kid"),
+        (["--inception-weights", "w.h5"], "--inception-weights: expected to stand with --features inception, received it with "),
         (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
         (["--out", f"{__file__}/table.json"], "["),  # a file, where a folder is wanted
     ],
@@ -162,3 +166,46 @@ def test_too_few_real_images_are_told_before_anything_is_drawn(trained, evaluate
     np.save(tmp_path / "few.npy", discs(15))
     done = evaluate("--data", tmp_path / "few.npy")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "evaluate: --data: expected 16 images or more, received 15")
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    """A run on ten discs in each of four folders."""
+    root = tmp_path_factory.mktemp("conditional")
+    for index, picture in enumerate(discs(40)):
+        (root / "imgs" / "abcd"[index // 10]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(root / "imgs" / "abcd"[index // 10] / f"{index:03d}.png")
+    assert main(["--data", str(root / "imgs"), "--run", str(root / "run"), "--kimg", "0.04", "--conditional", *SMALL]) == 0
+    return root
+
+
+def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(conditional, tmp_path, monkeypatch, command):
+    drawn, draw = [], evaluation.draw
+    monkeypatch.setattr(evaluation, "draw", lambda *arguments: drawn.append(arguments[-1]) or draw(*arguments))
+    np.save(tmp_path / "images.npy", discs(40))
+    for more in ([], ["--data", tmp_path / "images.npy"]):
+        arguments = ["--run", conditional / "run", "--samples", "20", "--metrics", "swd", *more]
+        done = command("keras_dcgan.evaluate", *arguments, "--out", tmp_path / "e.json")
+        assert done.returncode == 0, done.stderr
+    assert [np.bincount(labels).tolist() for labels in drawn] == [[5] * 4, [5] * 4]
+
+
+def test_other_classes_than_those_of_the_training_are_refused_however_the_images_are_given(conditional, tmp_path, command):
+    shutil.copytree(conditional, tmp_path / "copy")
+    config = tmp_path / "copy" / "run" / "config.json"
+    config.write_text(config.read_text().replace(str(conditional), str(tmp_path / "copy")))
+    (tmp_path / "copy" / "imgs" / "a").rename(tmp_path / "copy" / "imgs" / "e")
+    for more in ([], ["--data", tmp_path / "copy" / "imgs"]):
+        done = command("keras_dcgan.evaluate", "--run", tmp_path / "copy" / "run", "--samples", "20", *more)
+        assert done.returncode == 2 and "evaluate: --data: expected the classes of the training, received" in done.stderr
+
+
+def test_the_page_shows_images_from_all_over_both_sets(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        evaluation.images, "grid", lambda pictures, columns: shown.append(pictures[:, 0, 0, 0].tolist()) or pictures[0]
+    )
+    monkeypatch.setattr(evaluation, "table", lambda result: "")
+    numbers = np.arange(128, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    evaluation.page({"run": "r"}, numbers[:20], numbers, [], Path("nowhere"))
+    assert shown == [list(range(0, 128, 2)), list(range(20))]

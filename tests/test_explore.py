@@ -44,6 +44,7 @@ def test_a_strip_moves_along_its_direction_through_the_seeds_own_picture(run, tm
     "typed, complaint",
     [
         (["--out", "a.jpg"], "--out: expected a name that ends in .png, received a.jpg"),
+        (["--out", "a.png", "--columns", "8"], "--columns: expected an odd number from 3 to 99, received '8'"),
         (["--out", "a.png", "--reach", "0"], "--reach: expected a number above 0 to 20, received '0'"),
         (["--out", "a.png", "--class", "noon"], "--class: expected "),
     ],

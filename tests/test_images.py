@@ -1,6 +1,7 @@
 import importlib.util
 import os
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -87,3 +88,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         save(np.zeros((4, 4, 3), np.float64), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_file_twice_is_no_race(tmp_path, monkeypatch):
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: time.sleep(0.01) or replace(*names))
+    save_all([np.full((2, 2, 1), value, np.uint8) for value in range(8)], [tmp_path / "a.png"] * 8)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "keras_dcgan.cpu_layers": {"winograd"},
     "keras_dcgan.optimizers": NOTHING,
     "keras_dcgan.gan": {"augment", "losses"},
-    "keras_dcgan.runs": {"augment", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"},
+    "keras_dcgan.runs": {"augment", "cli", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"},
     "keras_dcgan.watchdog": {"images", "metrics"},
     "keras_dcgan.callbacks": {"config", "files", "images", "watchdog"},
     "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},

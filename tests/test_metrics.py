@@ -47,9 +47,10 @@ def test_swd_between_one_patch_and_its_shift_is_worked_out_by_hand():
 def test_swd_does_not_depend_on_the_chunks(monkeypatch):
     real, fake = discs(20, 32), discs(20, 32, seed=1)
     whole = SlicedWasserstein(real).distance(fake)
-    for name, at_once in (("CHUNK", 7), ("CHUNK_BYTES", 3 * real[0].size), ("CHUNK_BYTES", 1)):
+    for name, at_once in (("CHUNK", 7), ("CHUNK_BYTES", 3 * real[0].size), ("CHUNK_BYTES", 1), ("BLOCK_SIZE", 10_000)):
         monkeypatch.setattr(metrics, name, at_once)
-        assert SlicedWasserstein(real).distance(fake) == pytest.approx(whole, rel=1e-5)
+        for keep in (True, False):
+            assert SlicedWasserstein(real, keep=keep).distance(fake) == pytest.approx(whole, rel=1e-5)
 
 
 def test_swd_is_repeatable_and_compares_sets_of_different_size():
@@ -165,8 +166,8 @@ def test_swd_of_many_images_is_as_exact_as_of_few():
     real, fake = (rng.integers(0, top, (1500, 16, 16, 3), np.uint8) for top in (256, 128))
 
     class Exact(metrics.SlicedWasserstein):
-        def _sorted(self, patches, side):
-            return super()._sorted(patches.astype(np.float64), side)
+        def _patches(self, images, number):
+            return ((first, patches.astype(np.float64)) for first, patches in super()._patches(images, number))
 
     usual, exact = (kind(real).distance(fake)["swd"] for kind in (metrics.SlicedWasserstein, Exact))
     assert usual == pytest.approx(exact, rel=1e-4)

@@ -284,3 +284,8 @@ def test_a_missing_or_broken_generator_is_one_clear_error(saved, tmp_path):
     shutil.copy(__file__, f"{config.run}/generator.keras")
     with pytest.raises(ValueError, match="expected a generator that Keras can load"):
         runs.load_generator(config.run)
+
+
+def test_a_path_that_tensorflow_cannot_read_is_told_so(tmp_path):
+    with pytest.raises(ValueError, match="^--run: expected a path without any of .*, which TensorFlow cannot read, received "):
+        runs.load_networks(tmp_path / "imgs [old]")

@@ -11,7 +11,7 @@ from conftest import discs, lively_generator
 from PIL import Image
 
 from keras_dcgan import runs
-from tools import classify, modes
+from tools import classify, modes, pack
 from tools.bench import quality, train
 
 
@@ -79,6 +79,28 @@ def test_the_judge_and_the_study_want_the_same_classes_everywhere(tmp_path, monk
     assert "--judge: expected one of the run's 3 classes, received one of 2" in capsys.readouterr().err
 
 
+def test_shards_have_no_images_for_the_judge_and_are_refused(tmp_path, capsys):
+    source = folders(tmp_path / "real", "a", "b")
+    assert pack.main(["--data", source, "--out", str(tmp_path / "shards"), "--size", "16", "--channels", "3", "--conditional"]) == 0
+    shards = str(tmp_path / "shards" / "*.tfrecord")
+    for verb in (
+        ["judge", "--data", shards, "--out", str(tmp_path / "j.keras")],
+        ["help", "--data", source, "--synthetic", shards],
+    ):
+        with pytest.raises(SystemExit):
+            classify.main([*verb, "--size", "16"])
+        flag = "--data" if verb[0] == "judge" else "--synthetic"
+        assert capsys.readouterr().err == f"classify: {flag}: expected images in folders, or in a .zip or .npz, received {shards}\n"
+
+
+def test_the_judge_makes_the_folder_that_it_goes_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(classify, "train", lambda *more: classify.classifier((16, 16), 3, 2))
+    source = folders(tmp_path / "real", "a", "b")
+    out = tmp_path / "new" / "judge.keras"
+    assert classify.main(["judge", "--data", source, "--out", str(out), "--size", "16"]) == 0
+    assert out.is_file()
+
+
 def test_half_of_a_mixture_is_of_each_kind(tmp_path, monkeypatch):
     real, synthetic = folders(tmp_path / "real", "a", "b"), folders(tmp_path / "synthetic", "a", "b")
     few = folders(tmp_path / "few", "a", "b")
@@ -111,3 +133,18 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
     assert typed == [flags[:2], flags]
     assert quality.settled(SimpleNamespace(minutes=1), flags[:2], tmp_path / "rate") == ([*flags[:3], "none"], 100.0)
     assert len(typed) == 3
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        ({"only": "papr"}, "quality: --only: expected some of paper, auto, received papr"),
+        ({"only": "auto, paper"}, "quality: --keep: expected a folder without runs of paper, received "),
+    ],
+)
+def test_quality_refuses_names_that_it_does_not_know_and_runs_that_are_there(typed, complaint, tmp_path, capsys):
+    (tmp_path / "paper-1").mkdir()
+    flags = {"variant": None, "keep": str(tmp_path), "seeds": 2}
+    with pytest.raises(SystemExit, match="2"):
+        quality.measure(SimpleNamespace(**flags, **typed))
+    assert capsys.readouterr().err.startswith(complaint)

@@ -13,10 +13,11 @@ judge.keras maps images to classes; judge.features.keras, written beside it, to 
 
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, latents
+from keras_dcgan import cli, data, feed, latents
 from keras_dcgan.config import number, side_lengths
 
 HELD_OUT = 5  # every fifth image is judged, and not learnt from
@@ -71,7 +72,8 @@ def judge(args) -> str:
 
     if not args.out.endswith(".keras"):
         raise ValueError(f"--out: expected NAME.keras, received {args.out}")
-    real = prepared(args, args.data)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)  # not after minutes
+    real = prepared(args, "--data", args.data)
     learnt, tested = split(len(real.images))
     steps = round(args.epochs * len(learnt) / args.batch)
     model = train(np.array(real.images[learnt]), real.labels[learnt], len(real.manifest["classes"]), steps, args.batch)
@@ -101,8 +103,8 @@ def agree(args) -> str:
 
 def study(args) -> str:
     """With and without, by turns, as many steps of each; the figures are of the same held-out real images."""
-    real, synthetic = prepared(args, args.data), prepared(args, args.synthetic)
-    few_real = args.learn_from and prepared(args, args.learn_from)
+    real, synthetic = prepared(args, "--data", args.data), prepared(args, "--synthetic", args.synthetic)
+    few_real = args.learn_from and prepared(args, "--learn-from", args.learn_from)
     for flag, other in (("--synthetic", synthetic), ("--learn-from", few_real)):
         if other and other.manifest["classes"] != real.manifest["classes"]:
             raise ValueError(f"{flag}: expected the classes of --data, received {', '.join(other.manifest['classes'])}")
@@ -139,8 +141,15 @@ def split(total: int) -> tuple[np.ndarray, np.ndarray]:
     return rows[rows % HELD_OUT != 0], rows[rows % HELD_OUT == 0]
 
 
-def prepared(args, source: str):
-    return data.prepare(source, args.size, 3, conditional=True)
+def prepared(args, flag: str, source: str):
+    with cli.on_behalf_of(flag), cli.on_behalf_of(flag, "--conditional"):
+        return labelled(data.prepare(source, args.size, 3, conditional=True), flag)
+
+
+def labelled(images: feed.ImageSet | feed.ShardSet, flag: str = "--data") -> feed.ImageSet:
+    if images.images is None:
+        raise ValueError(f"{flag}: expected images in folders, or in a .zip or .npz, received {images.manifest['source']}")
+    return images
 
 
 def parser() -> cli.Parser:

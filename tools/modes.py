@@ -45,7 +45,7 @@ def draw(args) -> str:
 def count(args) -> str:
     from keras_dcgan import runs
 
-    real = data.prepare(args.data, (SIZE, SIZE), 3, conditional=True)
+    real = classify.labelled(data.prepare(args.data, (SIZE, SIZE), 3, conditional=True))
     learnt, tested = classify.split(len(real.images))
     classes = real.manifest["classes"]
     judge = classify.train(np.array(real.images[learnt]), real.labels[learnt], len(classes), STEPS, batch=64)

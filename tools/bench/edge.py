@@ -35,6 +35,7 @@ def measure(args) -> dict:
         from export import convert
         from keras_dcgan import models
 
+    tf.config.set_visible_devices([], "GPU")  # whose rounding is another, and the files run on the CPU
     tf.config.threading.set_intra_op_parallelism_threads(1)
     generator = models.generator(args.size, 3, LATENT, args.filters)
     with tempfile.TemporaryDirectory() as scratch:

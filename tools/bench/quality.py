@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+from keras_dcgan import cli
 from keras_dcgan.config import augmentation, number
 
 PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
@@ -34,10 +35,14 @@ def arguments(parser):
 
 def measure(args) -> dict:
     variants = PRESETS | {name.strip(): flags.split() for name, _, flags in (text.partition(":") for text in args.variant or [])}
-    chosen = args.only.split(",") if args.only else list(variants)
+    chosen = [name.strip() for name in args.only.split(",")] if args.only else list(variants)
+    if unknown := set(chosen) - set(variants):
+        cli.fail("quality", f"--only: expected some of {', '.join(variants)}, received {', '.join(sorted(unknown))}")
     found = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as scratch:
         kept = pathlib.Path(args.keep or scratch)
+        if there := [name for name in chosen for seed in range(args.seeds) if (kept / f"{name}-{seed}").exists()]:
+            cli.fail("quality", f"--keep: expected a folder without runs of {there[0]}, received {kept}")
         rates = {}
         for name in chosen:
             variants[name], rates[name] = settled(args, variants[name], pathlib.Path(scratch) / "rate")

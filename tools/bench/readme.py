@@ -7,12 +7,17 @@ import json
 import pathlib
 import sys
 
+from keras_dcgan import cli
+
 README = pathlib.Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- written by tools.bench.readme -->\n", "<!-- until here -->\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    records = [json.loads(pathlib.Path(name).read_text()) for name in arguments or sys.argv[1:]]
+    names = arguments or sys.argv[1:]
+    if not names:
+        cli.fail("readme", "expected records such as docs/bench/*.json, received none")
+    records = [json.loads(pathlib.Path(name).read_text()) for name in names]
     before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     README.write_text(before + BEGIN + section(records) + END + after)
