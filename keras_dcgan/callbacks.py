@@ -1,6 +1,6 @@
 """What happens around the training step: ticks, progress, metrics.jsonl, sample grids, TensorBoard. No training math.
 
-    ticks = Ticks(config, actions=[grids, metrics_file, board], save=lambda: run.save(gan))
+    ticks = Ticks(config, measure=dict, actions=[grids, metrics_file, board], save=lambda: run.save(gan))
     gan.fit(batches, steps_per_epoch=config.total_steps - step, callbacks=[ticks], verbose=0)
 
 Ticks are counted from the start of the run and not of the process. At the end of one, each action is called with the tick's row, a
@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import files, images, watchdog
+from keras_dcgan import cli, files, images, watchdog
 from keras_dcgan.config import TrainConfig
 
 SCALARS = {
@@ -162,21 +162,27 @@ class Progress:
             self.shown = now
             done = round(24 * count / self.total)
             bar = "━" * done + "─" * (24 - done)
-            print(f"\r\033[K{bar} {self._state(count)}{self.facts}", end="", file=self.stream, flush=True)
+            self._print(f"\r\033[K{bar} {self._state(count)}{self.facts}", end="")
 
     def tick(self, row: dict):
         self.facts = "  d_loss {d_loss:.3f}  g_loss {g_loss:.3f}  real_acc {real_acc:.2f}  fake_acc {fake_acc:.2f}".format(**row)
         self.facts += f"  swd {row['swd']:.1f}" if "swd" in row else ""
         if not self.is_terminal:
-            print(f"{self._state(round(row['kimg'] * 1000))}{self.facts}", file=self.stream, flush=True)
+            self._print(f"{self._state(round(row['kimg'] * 1000))}{self.facts}")
 
     def note(self, text: str):
         """A line that stays."""
-        print(f"\r\033[K{text}" if self.is_terminal else text, file=self.stream, flush=True)
+        self._print(f"\r\033[K{text}" if self.is_terminal else text)
 
     def close(self):
         if self.is_terminal:
-            print(file=self.stream)
+            self._print("")
+
+    def _print(self, text: str, end: str = "\n"):
+        try:
+            print(text, end=end, file=self.stream, flush=True)
+        except BrokenPipeError:  # the training goes on
+            cli.nobody_reads(self.stream)
 
     def _state(self, count: int) -> str:
         state = f"{count / 1000:.1f}/{self.total / 1000:.1f} kimg"

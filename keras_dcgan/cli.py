@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import TextIO
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +47,14 @@ def run(main: Callable[[], int | None]) -> int | None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
+        return 141
+
+
+def nobody_reads(stream: TextIO):
+    """What is printed from now on goes nowhere: the program behind the pipe has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -53,6 +62,8 @@ def user_errors(verb: str):
     """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not the training."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         fail(verb, error)
 

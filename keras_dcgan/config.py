@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -294,9 +295,9 @@ def choices(config: TrainConfig, images: int) -> str:
 
 def default_run(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' -> 'runs/shards'."""
-    path = Path(data.rpartition("/")[0] if data.endswith(".tfrecord") else data)
-    path = path.resolve()
-    name = path.name if path.is_dir() else path.stem
+    # Not pathlib's: those raise where a folder may not be entered, a name is too long or a link leads to itself.
+    path = Path(os.path.realpath(data.rpartition("/")[0] if data.endswith(".tfrecord") else data))
+    name = path.name if os.path.isdir(path) else path.stem
     return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, PATTERN), "_")) or "images"))
 
 

@@ -3,10 +3,9 @@ and results are those of Keras' own layers, of which the averaged generator is m
 
     layer = Conv2D(512, 4, 2, "same", dtype="mixed_bfloat16")         # as keras.layers.Conv2D
 
-For float32 with many filters see winograd.py. Elsewhere oneDNN takes the weight gradient of a strided convolution on a small grid
-far below what the cores can do. With 2x2 blocks of pixels folded into channels it is four matrix products, one for each of the
-blocks that a 4x4 kernel covers, and that is twice as fast in float32 at 8 -> 4 pixels, and in bfloat16 up to 16 -> 8 (TensorFlow
-2.21, batch 64; `python -m tools.bench train`).
+oneDNN takes the weight gradient of a strided convolution on a small grid far below what the cores can do. With 2x2 blocks of pixels
+folded into channels it is four matrix products, one for each of the blocks that a 4x4 kernel covers, and that is twice as fast in
+float32 at 8 -> 4 pixels, and in bfloat16 up to 16 -> 8 (TensorFlow 2.21, batch 64; `python -m tools.bench train`).
 
 Keras makes batch norm of a dozen operations, each of which goes through the whole of its input; TensorFlow has it as one, which
 takes half the time.
@@ -15,10 +14,7 @@ takes half the time.
 import keras
 import tensorflow as tf
 
-from keras_dcgan import winograd
-
 GAINS_UP_TO = {"float32": 4, "bfloat16": 8}  # cells on the coarse side; on larger grids oneDNN is ahead
-WINOGRAD_FROM = 128  # filters on the coarse side: with fewer, splitting and joining takes longer than the products that it saves
 
 
 def kernel_gradient(fine: tf.Tensor, coarse: tf.Tensor) -> tf.Tensor:
@@ -58,26 +54,23 @@ def up(coarse: tf.Tensor, kernel: tf.Tensor):
     return tf.nn.conv2d_transpose(coarse, kernel, shape, 2, "SAME"), gradient
 
 
-def faster(layer: keras.Layer, rows: int, columns: int, filters: int) -> tuple | None:
-    """The convolution and its transpose for a layer of so many cells and filters on its coarse side; None: as Keras has them."""
-    if layer.compute_dtype == "float32" and filters >= WINOGRAD_FROM and rows % 2 == columns % 2 == 0:
-        return winograd.down, winograd.up
-    return (down, up) if max(rows, columns) <= GAINS_UP_TO.get(layer.compute_dtype, 0) else None
+def gains(layer: keras.Layer, rows: int, columns: int) -> bool:
+    return max(rows, columns) <= GAINS_UP_TO.get(layer.compute_dtype, 0)
 
 
 class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         rows, columns = inputs.shape[1:3]
-        found = None if rows % 2 or columns % 2 else faster(self, rows // 2, columns // 2, self.filters)
-        return found[0](inputs, tf.convert_to_tensor(kernel)) if found else super().convolution_op(inputs, kernel)
+        if rows % 2 or columns % 2 or not gains(self, rows // 2, columns // 2):
+            return super().convolution_op(inputs, kernel)
+        return down(inputs, tf.convert_to_tensor(kernel))
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
     def call(self, inputs):
-        found = faster(self, *inputs.shape[1:])
-        if not found:
+        if not gains(self, *inputs.shape[1:3]):
             return super().call(inputs)
-        outputs = found[1](inputs, tf.convert_to_tensor(self.kernel))
+        outputs = up(inputs, tf.convert_to_tensor(self.kernel))
         if self.use_bias:
             outputs += tf.convert_to_tensor(self.bias)
         return self.activation(outputs)

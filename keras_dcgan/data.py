@@ -136,15 +136,13 @@ def report(manifest: dict) -> str:
 
 def cache_folder(cache: str | None = None) -> pathlib.Path:
     """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's caches."""
-    chosen = cache or os.environ.get("KERAS_DCGAN_CACHE")
-    if chosen:
-        try:
-            return pathlib.Path(chosen).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"--cache: expected a folder, received {chosen}: {error}") from error
-    home = pathlib.Path.home()
-    place = {"darwin": home / "Library" / "Caches", "win32": home / "AppData" / "Local"}.get(sys.platform, home / ".cache")
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or place) / "keras_dcgan"
+    place = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}.get(sys.platform, "~/.cache")
+    usual = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or place) / "keras_dcgan"
+    chosen = cache or os.environ.get("KERAS_DCGAN_CACHE") or usual
+    try:
+        return pathlib.Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"--cache: expected a folder, received {chosen}: {error}") from error
 
 
 # -------------------------------------------------------------------------------------------------- from files to an array

@@ -41,7 +41,10 @@ def strategy(name: str) -> tf.distribute.Strategy:
         except (KeyError, TypeError, ValueError) as error:
             received = os.environ.get("TF_CONFIG", "none")
             raise ValueError(f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}") from error
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:  # its port is taken
+            raise ValueError(f"--strategy: expected TF_CONFIG of a cluster that can be joined: {error.message}") from error
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")  # CPU devices can be split in two, to try this without GPUs

@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
     most = min(most, int(2e9 / np.prod(generator.output_shape[1:])))
     count = min(total, max(most, flags.samples))
-    training = feed.preview(real, count) if real.images is None or count < total else real.images  # these lie on the disk
+    training = feed.preview(real, count) if real.images is None or count < total else feed.OnDisk(real.images)
     rows = feed.preview_rows(len(training), min(flags.samples, len(training)))
     labels = None
     if classes:
@@ -153,8 +153,10 @@ def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:
 
 def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.ndarray:
     """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
-    digest = hashlib.blake2b(np.ascontiguousarray(pictures)).hexdigest()  # shards have the fingerprint of a folder in another order
-    key = json.dumps([digest, embed.name])
+    digest = hashlib.blake2b()  # of the pictures: shards have the fingerprint of a folder in another order
+    for start in range(0, len(pictures), images.CHUNK):
+        digest.update(np.ascontiguousarray(pictures[start : start + images.CHUNK]))
+    key = json.dumps([digest.hexdigest(), embed.name])
     entry = data.cache_folder(cache or None) / hashlib.sha256(key.encode()).hexdigest()[:32]
     file, beside = entry / "features.npy", entry / f".features.{secrets.token_hex(8)}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or spoilt

@@ -88,7 +88,10 @@ def preview(data: ImageSet | ShardSet, n: int) -> np.ndarray:
     import tensorflow as tf
 
     records = tf.data.Dataset.from_tensor_slices(data.files).interleave(tf.data.TFRecordDataset, min(len(data.files), MOST_OPEN), 1)
-    return np.stack(list(records.map(_record_parser(data)).map(lambda image, label: image).repeat().take(n).as_numpy_iterator()))
+    found = list(records.map(_record_parser(data)).map(lambda image, label: image).repeat().take(n).as_numpy_iterator())
+    if not found:
+        raise tf.errors.DataLossError(None, None, f"no image in any of {len(data.files)} shards, the first of them {data.files[0]}")
+    return np.stack(found)
 
 
 # ------------------------------------------------------------------------------------------------------ from one big array
@@ -143,6 +146,19 @@ def _row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
     weakref.finalize(read, os.close, file)
     return read
+
+
+class OnDisk:
+    """Rows of a prepared uint8 (N, height, width, C), read when they are asked for: images[slice or row numbers]."""
+
+    def __init__(self, images: np.ndarray):
+        self.shape, self._read = images.shape, _row_reader(images)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self._read(np.arange(len(self))[rows])
 
 
 # ------------------------------------------------------------------------------------------------------------ from shards

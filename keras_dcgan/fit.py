@@ -6,6 +6,7 @@ What it leaves in runs/imgs/: the generator (generator.keras), grids of samples,
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,21 @@ def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
 def build(config: TrainConfig, prepared: ImageSet | ShardSet, strategy):
     from keras_dcgan import runs
 
-    with strategy.scope():
+    with strategy.scope(), tensorflow_errors():
         return runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
+
+
+@contextlib.contextmanager
+def tensorflow_errors():
+    """Turns what TensorFlow raises for too little memory or damaged data into what a user's mistake is."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(f"--batch, --filters: expected what fits into memory: {error.message.splitlines()[0]}") from error
+    except tf.errors.OpError as error:
+        raise OSError(error.message.splitlines()[0]) from error
 
 
 def restore(session: Session) -> int:
@@ -140,8 +154,8 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             return stopped(
                 session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
             )
-        except tf.errors.DataLossError as error:
-            return stopped(session, error.message.splitlines()[0], "Pack the images into another folder, and give it as --data")
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+            return stopped(session, error.message.splitlines()[0], "Look at --data: prepare or pack the images in another place")
         except OSError as error:
             return stopped(session, error, "Free some space, or make it writable")
 
@@ -234,7 +248,8 @@ def dry_run(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int
     with cli.user_errors("fit"):
         session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
     print(plan(session), flush=True)
-    session.gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
+    with cli.user_errors("fit"), tensorflow_errors():
+        session.gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
     means = "  ".join(f"{name} {value:.3f}" for name, value in session.gan.current_means().items())
     print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
     return 0
@@ -272,7 +287,7 @@ def plan(session: Session) -> str:
         f"{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {replicas} device{'s' if replicas > 1 else ''}\n"
         f"{config.kimg:g} kimg are {config.total_steps} steps of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
-        f"Watch: {config.run}/samples, or tensorboard --logdir {config.run}"
+        f"Watch: {config.run}/samples, or tensorboard --logdir {shlex.quote(config.run)}"
     )
 
 
@@ -286,6 +301,7 @@ def stopped(session: Session, why: str | Exception, advice: str) -> int:
 
 
 def farewell(path: str | Path) -> int:
+    path = shlex.quote(str(path))
     print(
         f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out grid.png\n"
         f"       tensorboard --logdir {path}\n"

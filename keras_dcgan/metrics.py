@@ -24,7 +24,7 @@ PATCH = 7  # pixels a side
 CHUNK = 512  # images at once, and
 CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 times as many
 BLOCK_SIZE = 2**25  # numbers along directions at once
-ROWS = 1000  # of features at once
+ROWS = 500  # of features at once
 USUAL = 4_000  # images that tell how near a new image usually is
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 

@@ -5,7 +5,7 @@
     with open_run(config, manifest) as run:        # a new directory, or an old one that fits; locked against a second process
         gan = build(config, channels=3, classes=0)
         step = run.restore(gan)                    # 0 for a new run
-        run.save(gan, step)
+        run.save(gan)
 
 Every file is written beside its place and renamed into it, so a kill or a power cut leaves the old file or the new one. A
 checkpoint is a directory of its own with the checksums of its files: one that a full disk or a bad one has spoilt is passed over.
@@ -160,8 +160,10 @@ def open_run(config: TrainConfig, manifest: dict):
         about = {"schema": SCHEMA, "settings": config.to_json(), "versions": versions}
         if config.preset == "auto":
             about["chosen"] = choices(config, manifest["images"])
-        run.write_json("config.json", about)
-        run.write_json("data.json", manifest)
+        reached = [int(place.name.removeprefix("step-")) for place in run.checkpoints()]
+        if max(reached, default=0) < config.total_steps:  # else it is finished, and they tell how it was trained
+            run.write_json("config.json", about)
+            run.write_json("data.json", manifest)
         yield run
 
 

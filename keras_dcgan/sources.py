@@ -57,6 +57,8 @@ def look(source: str, size: tuple[int, int]) -> Source:
     if source == "demo":
         return _demo(max(size))
     path = pathlib.Path(source)
+    if not source:  # an unset variable: as a path it would be the folder where one stands
+        raise ValueError(f"--data: {EXPECTED}, received ''")
     kinds = {".zip": _archive, ".npy": _array, ".npz": _array}
     if path.is_dir():
         return _folder(path)

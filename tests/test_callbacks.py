@@ -199,3 +199,14 @@ def test_an_alarm_can_stop_the_training():
     rows.append(row(4, spread=0.01, swd=14.0))
     alarm(rows[-1])
     assert noted == [4] and model.stop_training
+
+
+def test_the_training_goes_on_when_nobody_reads_its_progress_any_more():
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as stream:
+        progress = Progress(4000, stream)
+        os.close(read)
+        for step in (1, 2):
+            progress.update(step)
+            progress.tick(row(step))
+            progress.note("")

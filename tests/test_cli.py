@@ -291,3 +291,18 @@ def test_garbage_is_left_alone_only_while_tensorflow_is_imported(is_there, monke
         assert gc.isenabled() == is_there
         raise ImportError
     assert gc.isenabled()
+
+
+def test_a_reader_that_has_ended_is_no_traceback():
+    program = "from keras_dcgan import cli\ndef main():\n    while True: print('line')\nraise SystemExit(cli.run(main))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (141, b"")
+
+
+def test_no_data_is_not_the_folder_where_one_stands(folder, monkeypatch, command):
+    monkeypatch.chdir(folder)
+    done = command("keras_dcgan.fit", "--data", "")
+    assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected ") and done.stderr.endswith(", received ''\n")
+    assert not (folder / "runs").exists()

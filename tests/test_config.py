@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
@@ -135,3 +136,12 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
+    """It is refused later, and in one line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert [config.default_run(data) for data in ("loop", 300 * "a")] == ["runs/loop", f"runs/{300 * 'a'}"]
+    monkeypatch.setattr(pathlib.Path, "is_dir", lambda self: 1 / 0)  # as where a folder above may not be entered
+    assert config.default_run("imgs.zip") == "runs/imgs"

@@ -696,3 +696,28 @@ def test_one_file_that_is_no_image_says_why(tmp_path):
     (tmp_path / "a.png").write_text("words")
     with pytest.raises(ValueError, match=r"expected an image that can be read, received .*a\.png \(not an image\)"):
         data.prepare_one(str(tmp_path / "a.png"), (16, 16), 3)
+
+
+def test_a_user_without_a_home_needs_none_where_the_cache_is_told(monkeypatch):
+    def homeless(self):
+        if str(self).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return self
+
+    monkeypatch.setattr(pathlib.Path, "expanduser", homeless)
+    monkeypatch.delenv("KERAS_DCGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert data.cache_folder() == pathlib.Path("/caches/keras_dcgan")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(ValueError, match="^--cache: expected a folder, received ~/.*: Could not determine home directory.$"):
+        data.cache_folder()
+
+
+def test_rows_that_lie_on_the_disk_are_those_of_the_array(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 3), np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    for there in (images, np.load(tmp_path / "a.npy", mmap_mode="r")):
+        rows = feed.OnDisk(there)
+        assert (len(rows), rows.shape) == (10, images.shape)
+        for wanted in (slice(2, 5), slice(8, 20), np.array([7, 0, 7]), [3, 1]):
+            np.testing.assert_array_equal(rows[wanted], images[wanted])

@@ -4,7 +4,6 @@ import json
 import resource
 import shutil
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -224,23 +223,64 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_there(go_on, file_limit, 
     assert runs.load_generator(tmp_path / "run").count_params() > 0
 
 
-def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(sys, "argv", ["pack", "--data", str(folder), "--out", str(tmp_path / "shards"), "--size", "16"])
-    pack.main()
+def flip_a_byte(content: bytearray):
+    content[len(content) // 2] ^= 255
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, bytearray.clear])  # as a bad disk, and as a copy that was cut short
+def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, damage, command):
+    assert pack.main(["--data", str(folder), "--out", str(tmp_path / "shards"), "--size", "16"]) == 0
     (shard,) = (tmp_path / "shards").glob("*.tfrecord")
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 255
+    damage(content)
     shard.write_bytes(content)
     source = ["--data", tmp_path / "shards" / "*.tfrecord", "--run", tmp_path / "run"]
-    done = command("keras_dcgan.fit", *source, "--kimg", "0.04", *SMALL)
+    arguments = [*source, "--kimg", "0.04", *SMALL, "--metrics", "none"]
+    done = command("keras_dcgan.fit", *arguments)
     assert done.returncode == 1 and done.stderr.startswith("fit: stopped: ") and done.stderr.count("\n") == 1
-    assert "Pack the images into another folder" in done.stderr
+    assert "Look at --data" in done.stderr
+    done = command("keras_dcgan.fit", *arguments, "--dry-run")
+    assert done.returncode == 2 and done.stderr.startswith("fit: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_networks_that_do_not_fit_into_memory_are_told_in_one_line(fit, more, monkeypatch, tmp_path):
+    def build(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore about it")
+
+    monkeypatch.setattr(runs, "build", build)
+    done = fit(0.04, *more)
+    assert (done.returncode, done.stderr) == (2, "fit: --batch, --filters: expected what fits into memory: OOM when allocating\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_tells_how_it_was_trained_whatever_is_typed_then(go_on, tmp_path):
+    files = [tmp_path / "run" / name for name in ("config.json", "data.json")]
+    before = [file.read_bytes() for file in files]
+    done = go_on(0.04)
+    assert done.returncode == 0 and "has been trained for 0.12 kimg already" in done.stdout
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_what_to_type_next_can_be_typed(capsys):
+    module.farewell("runs/My Photos")
+    assert capsys.readouterr().out.count(" 'runs/My Photos'") == 3
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])
 def test_a_cluster_that_is_none_is_told(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG with a cluster in the environment, received "):
+        devices.strategy("multiworker")
+
+
+def test_a_port_that_is_taken_is_told(monkeypatch):
+    def join():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", join)
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
+    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"):
         devices.strategy("multiworker")
 
 

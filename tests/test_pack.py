@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import discs
 
 from keras_dcgan import data, feed
@@ -128,17 +129,34 @@ def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
 )
 def test_a_mistake_is_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["pack", "--data", "nowhere", "--out", "out", *typed])
     with pytest.raises(SystemExit) as stop:
-        pack.main()
+        pack.main(["--data", "nowhere", "--out", "out", *typed])
     assert stop.value.code == 2 and capsys.readouterr().err == f"pack: {complaint}\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path, monkeypatch, capsys):
-    argv = ["pack", "--data", str(folder), "--out", str(tmp_path / "out"), "--size", "16x24", "--encoding", "png"]
-    monkeypatch.setattr("sys.argv", argv)
-    pack.main()
+def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path, capsys):
+    argv = ["--data", str(folder), "--out", str(tmp_path / "out"), "--size", "16x24", "--encoding", "png"]
+    assert pack.main(argv) == pack.main(argv) == 0  # its own index is no hindrance
     told = capsys.readouterr().out
     assert "40 images of 16x24x3" in told and told.endswith(f"40 images in 1 shards; --data '{tmp_path}/out/*.tfrecord'\n")
     assert [pathlib.Path(file).suffix for file in opened(f"{tmp_path}/out/*.tfrecord", size=(16, 24)).files] == [".tfrecord"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"annotations": []}', "no JSON"])
+def test_an_index_of_something_else_is_left_alone(folder, tmp_path, content, capsys):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        pack.main(["--data", str(folder), "--out", str(tmp_path), "--size", "16"])
+    assert "pack: --out: expected a folder without an index.json of something else" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["index.json"] and (tmp_path / "index.json").read_text() == content
+
+
+def test_a_full_disk_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", full)
+    with pytest.raises(SystemExit, match="2"):
+        pack.main(["--data", str(folder), "--out", str(tmp_path), "--size", "16"])
+    assert capsys.readouterr().err == "pack: --out: No space left on device\n"

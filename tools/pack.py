@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from keras_dcgan import cli, data
+from keras_dcgan import cli, data, files
 from keras_dcgan.config import add_flag, number
 from keras_dcgan.feed import INDEX
 
@@ -36,20 +36,30 @@ def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards
     out.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in out.glob("*.tfrecord")} - set(names)):
         raise ValueError(f"--out: expected a folder without the shards of something else, received {out} with {others[0]}")
+    if (out / INDEX).exists() and not _is_an_index(out / INDEX):
+        raise ValueError(f"--out: expected a folder without an {INDEX} of something else, received {out}")
     for done, (name, rows) in enumerate(zip(names, contents), 1):
         if not (out / name).exists():
             unfinished = out / f"{name}.unfinished"
-            with tf.io.TFRecordWriter(str(unfinished)) as writer:
-                for row in rows:
-                    writer.write(_record(images, row, encoding))
-            unfinished.rename(out / name)
+            try:
+                with tf.io.TFRecordWriter(str(unfinished)) as writer:
+                    for row in rows:
+                        writer.write(_record(images, row, encoding))
+            except tf.errors.OpError as error:
+                raise OSError(f"--out: {error.message}") from error
+            files.replace(unfinished, out / name)
             show(f"{done} of {shards}: {name}, {len(rows):,} images")
-    files = [{"file": name, "records": len(rows)} for name, rows in zip(names, contents)]
-    index = images.manifest | {"encoding": encoding, "shards": files}
-    unfinished = out / f"{INDEX}.unfinished"
-    unfinished.write_text(json.dumps(index))
-    unfinished.rename(out / INDEX)
+    about = [{"file": name, "records": len(rows)} for name, rows in zip(names, contents)]
+    index = images.manifest | {"encoding": encoding, "shards": about}
+    files.write(out / INDEX, json.dumps(index))
     return index
+
+
+def _is_an_index(file: pathlib.Path) -> bool:
+    try:
+        return "shards" in json.loads(file.read_text())
+    except (ValueError, TypeError):
+        return False
 
 
 def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
@@ -63,7 +73,7 @@ def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def main():
+def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
     parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
     parser.add_argument("--out", required=True, help="folder for the shards")
@@ -71,7 +81,7 @@ def main():
         add_flag(parser, name)
     parser.add_argument("--encoding", choices=["raw", "png"], default="raw", help="[%(default)s]")
     parser.add_argument("--shards", type=number(1, kind=int), metavar="N", help=f"how many [one for each {SHARD_MB} MB]")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     with cli.user_errors(parser.verb):
         if args.data.endswith(".tfrecord"):
             raise ValueError(f"--data: expected images, received shards: {args.data}")
@@ -81,7 +91,8 @@ def main():
         print(data.report(images.manifest))
         index = pack(images, pathlib.Path(args.out), args.encoding, args.shards)
     print(f"{index['images']:,} images in {len(index['shards'])} shards; --data '{args.out}/*.tfrecord'")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.run(main))
