@@ -159,7 +159,8 @@ class Facts:
 
 def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
-    images = found.array if manifest["in_place"] else np.load(entry / "images.npy", mmap_mode="r")
+    # In place too a map of its own: of the other, which has been read through, every page counts as this process's memory.
+    images = np.load(found.array.filename if manifest["in_place"] else entry / "images.npy", mmap_mode="r")
     return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
 
 

@@ -16,7 +16,7 @@ Everything is a pure function of the arrays and a fixed seed: the same images gi
 
 import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -59,32 +59,25 @@ class SlicedWasserstein:
         patches)), the finest level first."""
         for number, level in enumerate(laplacian_pyramid(images[:1])):
             side, length = min(level.shape[1:3]), level.shape[3] * PATCH**2
-            mean, deviation = self._moments(images, number)
+            chunks = functools.partial(self._patches, images, number)
+            if len(images) * self.patches * length <= BLOCK_SIZE:
+                chunks = functools.partial(iter, list(chunks()))
+            mean, deviation = _moments(patches for _, patches in chunks())
             directions = np.random.default_rng((self.seed, side)).standard_normal((self.directions, length), np.float32)
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
             by_channel = directions.reshape(self.directions, -1, PATCH**2) / deviation[:, None]
             for start in range(0, self.directions, self.at_once):
                 some = by_channel[start : start + self.at_once]
                 projected = np.empty((len(some), len(images) * self.patches), np.float32)
-                for first, patches in self._patches(images, number):
+                for first, patches in chunks():
                     columns = slice(first, first + patches.shape[1])
                     projected[:, columns] = sum(some[:, c] @ (patches[c] - mean[c]).T for c in range(len(patches)))
                 projected.sort(axis=1)
                 yield side, projected
 
-    def _moments(self, images: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each channel of all patches of a level: float32 (channels,)."""
-        count, total, squares = 0, 0.0, 0.0
-        for _, patches in self._patches(images, number):
-            count += patches[0].size
-            total = total + patches.sum(axis=(1, 2), dtype=np.float64)
-            squares = squares + (patches.astype(np.float64) ** 2).sum(axis=(1, 2))
-        mean = total / count
-        return mean.astype(np.float32), (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-8).astype(np.float32)
-
     def _patches(self, images: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches, PATCH * PATCH)). Made
-        anew for each level and block of directions: all at once they are a hundred times as large as the images."""
+        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches, PATCH * PATCH)). All at
+        once they are a hundred times as large as the images: of many of those they are made anew for each block of directions."""
         total = len(images)
         at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
         for start in range(0, total, at_once):
@@ -95,6 +88,17 @@ class SlicedWasserstein:
             windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
             patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, PATCH, PATCH
             yield start * self.patches, np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH**2)
+
+
+def _moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel, (channels,), of float32 (channels, patches, PATCH * PATCH), some patches at a time."""
+    count, total, squares = 0, 0.0, 0.0
+    for patches in chunks:
+        count += patches[0].size
+        total = total + patches.sum(axis=(1, 2), dtype=np.float64)
+        squares = squares + (patches.astype(np.float64) ** 2).sum(axis=(1, 2))
+    mean = total / count
+    return mean.astype(np.float32), (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-8).astype(np.float32)
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:

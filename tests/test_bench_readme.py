@@ -68,7 +68,7 @@ def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_
     hour = record | {"minutes": 60, "50000_images_peak_mb": 1500.0, "50000_images_growth_mb_per_hour": -1.6}
     short = record | {"2000_images_peak_mb": 1234.5, "2000_images_growth_mb_per_hour": 7.2, "sample_a_walk_peak_mb": 700.0}
     assert readme.section([hour, short]).splitlines()[3:6] == [
-        "| `fit`, 2,000 images, 5 minutes | 1.23 GB | +7 MB an hour |",
+        "| `fit`, 2,000 images, 5 minutes | 1.23 GB |  |",
         "| `fit`, 50,000 images, 60 minutes | 1.50 GB | -2 MB an hour |",
         "| `sample`, a walk through 16 | 0.70 GB |  |",
     ]

@@ -721,3 +721,13 @@ def test_rows_that_lie_on_the_disk_are_those_of_the_array(tmp_path):
         assert (len(rows), rows.shape) == (10, images.shape)
         for wanted in (slice(2, 5), slice(8, 20), np.array([7, 0, 7]), [3, 1]):
             np.testing.assert_array_equal(rows[wanted], images[wanted])
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/smaps").exists(), reason="tells Linux's memory")
+def test_an_array_that_stays_where_it_is_takes_no_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (10_000, 16, 16, 3), np.uint8))  # 7.7 MB
+    images = prepare(tmp_path / "a.npy").images
+    maps = pathlib.Path("/proc/self/smaps").read_text().split(f"{tmp_path}/a.npy\n")[1:]
+    assert str(images.filename) == str(tmp_path / "a.npy") and maps
+    assert sum(int(text.partition("Rss:")[2].split()[0]) for text in maps) < 2000  # kB

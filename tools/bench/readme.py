@@ -128,7 +128,8 @@ def memory(records: list[dict]) -> str:
     for record in sorted(records, key=lambda record: record["minutes"]):
         for count in (int(name.partition("_")[0]) for name in record if name.endswith("_images_peak_mb")):
             peak, growth = (record[f"{count}_images_{name}"] for name in ("peak_mb", "growth_mb_per_hour"))
-            rows.append([f"`fit`, {count:,} images, {record['minutes']:g} minutes", gigabytes(peak), f"{growth:+.0f} MB an hour"])
+            growth = f"{growth:+.0f} MB an hour" if record["minutes"] >= 30 else ""  # in the first minutes all of it warms up
+            rows.append([f"`fit`, {count:,} images, {record['minutes']:g} minutes", gigabytes(peak), growth])
     for name, text in users.items():
         peaks = [record[f"{name}_peak_mb"] for record in records if f"{name}_peak_mb" in record]
         rows += [[text, gigabytes(max(peaks)), ""]] if peaks else []
