@@ -155,7 +155,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
                 session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
             )
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-            return stopped(session, error.message.splitlines()[0], "Look at --data: prepare or pack the images in another place")
+            return stopped(session, error.message.splitlines()[0], "Look at --data: if it is that, prepare or pack it elsewhere")
         except OSError as error:
             return stopped(session, error, "Free some space, or make it writable")
 
