@@ -161,6 +161,7 @@ def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
     # In place too a map of its own: of the other, which has been read through, every page counts as this process's memory.
     images = np.load(found.array.filename if manifest["in_place"] else entry / "images.npy", mmap_mode="r")
+    images = images[..., np.newaxis] if images.ndim == 3 else images
     return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
 
 
