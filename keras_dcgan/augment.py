@@ -17,7 +17,7 @@ DRAWS = 3  # random numbers that a change gets for each image
 
 def colour(images, draws):
     """Brightness by up to 0.5 either way, saturation times 0 to 2, contrast times 0.5 to 1.5."""
-    brightness, saturation, contrast = (draws[:, i, None, None, None] for i in range(DRAWS))
+    brightness, saturation, contrast = tf.unstack(draws[:, :, None, None, None], axis=1)
     colours, alpha = images[..., :3] + (brightness - 0.5), images[..., 3:]  # alpha stays
     grey = tf.reduce_mean(colours, axis=-1, keepdims=True)
     colours = grey + (colours - grey) * 2 * saturation

@@ -89,7 +89,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=scale, offset=offset, mean=none, variance=none, epsilon=self.epsilon
         )
-        count = tf.cast(tf.size(inputs) / channels, tf.float32)
-        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance * (1 - 1 / count))):  # Bessel's, undone
-            moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1 - self.momentum))
+        numbers = inputs.shape.num_elements() or tf.cast(tf.size(inputs), tf.float32)
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance * (1 - channels / numbers))):  # not Bessel's
+            moving.value.assign_sub((moving.value - new) * (1 - self.momentum))
         return outputs

@@ -24,6 +24,7 @@ LAZY = 8  # steps between two gradient penalties
 SETTLING, SETTLING_BATCH = 6, 64  # costs 1 % of a tick
 SETTLE = 0x736574  # keeps these random numbers apart from the others
 AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
+PURPOSES = 3  # of a picture that D sees in a step: real; fake, for D; fake, for G
 EMA_RAMP = 0.05  # the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
 
 
@@ -141,13 +142,15 @@ class DCGAN(keras.Model):
         replicas = replica.num_replicas_in_sync
         real = tf.cast(images, tf.float32) / 127.5 - 1
         z = self._latents(tf.shape(images)[0], replica)
+        draws = self._augment_draws(tf.shape(images)[0], replica)
 
         def judge(pictures, purpose):
             """-> logits, and how far D is from finding the class that the pictures are of."""
-            seen = self._augmented(pictures, purpose, replica)
+            for change, uniform in zip(self.augment, draws[purpose]):
+                pictures = change(pictures, uniform)
             if not labels:
-                return self.discriminator(seen, training=True), 0.0
-            logits, guesses = self.discriminator([seen, *labels], training=True)
+                return self.discriminator(pictures, training=True), 0.0
+            logits, guesses = self.discriminator([pictures, *labels], training=True)
             return logits, tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels[0], guesses))
 
         with tf.GradientTape() as g_tape:
@@ -192,14 +195,17 @@ class DCGAN(keras.Model):
         first = replica.replica_id_in_sync_group * count
         return z[first : first + count]
 
-    def _augmented(self, pictures, purpose: int, replica):
-        """The same changes on one device and on many: they belong to the image's place in the global batch."""
-        count, draws = tf.shape(pictures)[0], augment.DRAWS
-        for number, change in enumerate(self.augment):
-            seed = tf.stack([tf.convert_to_tensor(self.step) + (self.seed << 32), AUGMENT + 8 * number + purpose])
-            uniform = tf.random.stateless_uniform((count * replica.num_replicas_in_sync, draws), seed)
-            pictures = change(pictures, uniform[replica.replica_id_in_sync_group * count :][:count])
-        return pictures
+    def _augment_draws(self, count, replica) -> list[list[tf.Tensor]]:
+        """For each of PURPOSES what each of the changes draws for this replica's images (count, augment.DRAWS). They belong to the
+        image's place in the global batch: the same changes on one device and on many."""
+        changes = len(self.augment)
+        if not changes:
+            return [[]] * PURPOSES
+        seed = tf.stack([tf.convert_to_tensor(self.step) + (self.seed << 32), AUGMENT])
+        shape = (PURPOSES * changes, count * replica.num_replicas_in_sync, augment.DRAWS)
+        first = replica.replica_id_in_sync_group * count
+        flat = tf.unstack(tf.random.stateless_uniform(shape, seed)[:, first : first + count])
+        return [flat[purpose * changes :][:changes] for purpose in range(PURPOSES)]
 
     def _penalty(self, judge, real, fakes):
         """R1 and R2 on every LAZY-th step, LAZY times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020)."""

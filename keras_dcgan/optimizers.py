@@ -14,16 +14,21 @@ class Adam(keras.optimizers.Adam):
     def __init__(self, learning_rate, beta_1: float = 0.9):
         super().__init__(learning_rate, beta_1=beta_1)
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """The zeros that the averages start from are made up for in the rate, once for all variables."""
+        step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
+        learning_rate *= tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
     def update_step(self, gradient, variable, learning_rate):
         place = self._get_variable_index(variable)
         momentum, velocity = self._momentums[place].value, self._velocities[place].value
-        step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.handle,
             v=velocity.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
+            beta1_power=0.0,  # as after many steps
+            beta2_power=0.0,
             lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,

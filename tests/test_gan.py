@@ -238,3 +238,19 @@ def test_discriminator_sees_both_kinds_changed_and_the_generator_learns_through_
     for network in ("generator", "discriminator"):
         pairs = zip(values(getattr(gan, network)), values(getattr(plain, network)))
         assert sum(np.abs(a - b).max() > 1e-6 for a, b in pairs) > 3
+
+
+def test_every_change_of_every_picture_draws_numbers_of_its_own():
+    seen = []
+
+    def note(images, draws):
+        seen.append(draws.numpy())
+        return images
+
+    gan = small_gan()
+    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], 0, augment=(note, note))
+    gan.run_eagerly = True
+    train(gan, discs(8), 2)
+    drawn = np.stack(seen)  # of 2 steps real and fake for D, then fake for G; two changes each
+    assert drawn.shape == (12, 8, 3) and np.unique(drawn).size == drawn.size
+    assert 0 <= drawn.min() < 0.1 and 0.9 < drawn.max() < 1
