@@ -24,7 +24,7 @@ class Embedding:
     def __init__(self, name: str, model: keras.Model):
         self.name, self.model = name, model
         self.size = model.input_shape[1:3]
-        self._run = tf.function(self._embed)
+        self._run = tf.function(self._embed, autograph=False)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         vectors = np.empty((len(images), self.model.output_shape[-1]), np.float32)

@@ -118,7 +118,7 @@ def draw(generator, z_of: Callable[[slice], np.ndarray], count: int, labels: np.
     """The pictures one after the other: uint8 (height, width, channels). `z_of`: rows below `count` -> their latents."""
     import tensorflow as tf
 
-    compiled = tf.function(generator)  # a quarter faster than Keras' own call
+    compiled = tf.function(generator, autograph=False)  # a quarter faster than Keras' own call
     for start in range(0, count, BLOCK):
         rows = slice(start, start + BLOCK)
         yield from images.draw(compiled, [z_of(rows)] if labels is None else [z_of(rows), labels[rows]])
@@ -135,7 +135,7 @@ def walk(generator, stops: np.ndarray, labels: np.ndarray | None, frames: int) -
         meaning = generator.get_layer("meaning")
         paths.append(latents.walk(np.asarray(meaning.embeddings)[labels], frames))
         generator = keras.Model([generator.inputs[0], meaning.output], generator.output)
-    yield from images.draw(tf.function(generator), paths)
+    yield from images.draw(tf.function(generator, autograph=False), paths)
 
 
 if __name__ == "__main__":
