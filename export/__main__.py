@@ -13,7 +13,7 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, fail, quiet, run, user_errors
+from keras_dcgan.cli import Expected, Parser, fail, nobody_reads, quiet, run, user_errors
 
 VERB = "export"
 
@@ -22,17 +22,17 @@ def main(argv: list[str] | None = None):
     flags = read_flags(argv)
     out = flags.out or flags.run / "export"
     with user_errors(VERB):
-        check_place(out)
+        check_place(out, "--out" if flags.out else "--run")
         generator, classes = load(flags.run)
     import tensorflow as tf
 
     about = {name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text}
-    print(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
+    tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
         with quiet():
             artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
-    except (OSError, tf.errors.OpError) as error:  # a full disk, a folder that may not be written
+    except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)
     if "web" in flags.formats and any(artefact.parity.ms and not artefact.parity.faults for artefact in artefacts):
         with user_errors(VERB):
@@ -76,13 +76,20 @@ def load(run: Path):
 
 def print_header():
     notes = f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}"
-    print(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}", flush=True)
+    tell(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}")
 
 
 def print_row(artefact: Artefact):
     if not artefact.parity.faults:
         ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
-        print(f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}", flush=True)
+        tell(f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}")
+
+
+def tell(line: str):
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # nobody looks on any more: no reason to stop
+        nobody_reads(sys.stdout)
 
 
 def print_next(artefacts: list[Artefact], out: Path):

@@ -23,7 +23,7 @@ import numpy as np
 
 import keras_dcgan
 from export import parity
-from keras_dcgan.config import check_path
+from keras_dcgan import config
 from keras_dcgan.latents import directions, latents
 
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
@@ -64,15 +64,13 @@ class Artefact:
     parity: parity.Parity
 
 
-def check_place(out: Path):
-    """Raises ValueError or OSError where `out` is no folder, or one that cannot be read again, or where files have our names and no
-    export wrote them: not ours to replace."""
-    check_path("--out", out)
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out: expected a folder, received {out}")
+def check_place(out: Path, flag: str = "--out"):
+    """Raises ValueError or OSError, naming `flag`, where `out` is no folder that can be written and read again, or where files have
+    our names and no export wrote them: not ours to replace."""
+    config.check_place(flag, out)
     taken = [name for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web") if (out / name).exists()]
     if taken and not (is_ours(out / MODEL_JSON) or (out / WORKSHOP).exists()):
-        raise FileExistsError(f"--out: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
+        raise FileExistsError(f"{flag}: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
 
 
 def is_ours(description: Path) -> bool:
@@ -95,7 +93,7 @@ def export(
 
     `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each artefact as soon as
     it is measured. `about`: what the files are to say besides, such as licence="CC0-1.0". Afterwards `out` holds what passed and
-    nothing of an earlier export, since that may be of other weights.
+    nothing of an earlier export, since that may be of other weights; where nothing passed the earlier one is left.
     """
     workshop = out / WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
@@ -106,7 +104,8 @@ def export(
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
         description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
         (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n")
-        put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
+        if passed:
+            put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
         return artefacts
     finally:
         shutil.rmtree(workshop)
@@ -275,5 +274,5 @@ def put_in_place(workshop: Path, out: Path, passed: list[str]):
     for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values())):
         if (out / name).exists():
             os.rename(out / name, earlier / name)
-    for name in (*passed, MODEL_JSON) if passed else ():
+    for name in (*passed, MODEL_JSON):
         os.rename(workshop / name, out / name)

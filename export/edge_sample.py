@@ -10,6 +10,7 @@ Of a folder that `python -m export` has written, the most exact file is taken: a
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -136,21 +137,39 @@ def grid(images: np.ndarray, columns: int | None) -> np.ndarray:
 
 def save(image: np.ndarray, path: Path):
     """Writes a uint8 (H, W, C) as PNG, beside its place and then renamed into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(beside, format="PNG")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(beside, format="PNG")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"--out: expected what can be written, received {path} ({error.strerror})") from error
 
 
 def seeds(text: str) -> list[int]:
     """'0-3,7' -> [0, 1, 2, 3, 7]."""
     ends = [[int(end) if end.strip().isdecimal() else -1 for end in part.split("-")] for part in text.split(",")]
-    if any(len(end) > 2 or not 0 <= end[0] <= end[-1] < min(2**32, end[0] + 10**6) for end in ends):
+    if any(len(end) > 2 or not 0 <= end[0] <= end[-1] < 2**32 for end in ends):
         raise argparse.ArgumentTypeError(f"expected seeds from 0 to 4294967295, such as 0-63 or 1,5,9, received {text!r}")
+    if any(end[-1] - end[0] >= 10**6 for end in ends):
+        raise argparse.ArgumentTypeError(f"expected at most a million seeds at once, received {text!r}")
     return [seed for end in ends for seed in range(end[0], end[-1] + 1)]
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, received {text!r}")
+    return int(text)
+
+
+def truncation(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 2:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 2, received {text!r}")
 
 
 def main(argv: list[str] | None = None):
@@ -164,15 +183,13 @@ def main(argv: list[str] | None = None):
         "--out", type=Path, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
     )
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
-    parser.add_argument("--truncation", type=float, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
-    parser.add_argument("--cols", type=int, help="columns of the grid [as square as the seeds allow]")
-    parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
+    parser.add_argument("--truncation", type=truncation, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
+    parser.add_argument("--cols", type=count, help="columns of the grid [as square as the seeds allow]")
+    parser.add_argument("--threads", type=count, default=1, help="[%(default)s]")
     parser.add_argument("--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph")
     parser.add_argument("--benchmark", action="store_true", help="print the times of 200 images, and the memory used")
     flags = parser.parse_args(argv)
     try:
-        if min(flags.threads, 1 if flags.cols is None else flags.cols) < 1:
-            raise ValueError("--threads, --cols: expected 1 or more")
         out = flags.out or (None if flags.benchmark else Path("sample.png"))
         file = choose(flags.model)
         about = read_description(file)
@@ -180,6 +197,8 @@ def main(argv: list[str] | None = None):
         z = np.atleast_2d(load_array(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
         if z.shape[1:] != (latent_dim,):
             raise ValueError(f"--latent: expected latents of length {latent_dim}, received {flags.latent} of shape {z.shape}")
+        if not len(z) or not np.isfinite(z).all():
+            raise ValueError(f"--latent: expected finite numbers, received {flags.latent} with {'others' if len(z) else 'none'}")
         numbers, kind = (range(len(z)), "latent") if flags.latent else (flags.seeds, "seed")
         inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
         if takes_label and flags.latent and flags.wanted_class is None:
@@ -207,6 +226,7 @@ def main(argv: list[str] | None = None):
 
 if __name__ == "__main__":
     # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there.
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     main()

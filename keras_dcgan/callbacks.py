@@ -243,7 +243,9 @@ class SampleGrids:
 
     def draw(self, kimg: float):
         self.newest = images.grid(np.stack(list(images.draw(self.generator, self.inputs))))
-        images.save(self.newest, self.folder / f"{kimg_name(kimg)}.png")
+        file = self.folder / f"{kimg_name(kimg)}.png"
+        images.save(self.newest, file)
+        files.sync(file)
 
 
 def kimg_name(kimg: float) -> str:
@@ -259,6 +261,7 @@ class Board:
 
     def __init__(self, folder: Path, step: int, grids: SampleGrids):
         self.grids = grids
+        self.folder = folder
         _cut_events(folder, step or -1)  # at the start of a run it introduces itself again
         self.writer = tf.summary.create_file_writer(str(folder))
 
@@ -277,6 +280,8 @@ class Board:
             if self.grids.newest is not None:
                 tf.summary.image("samples", self.grids.newest[None])
         self.writer.flush()
+        for file in self.folder.glob("*.tfevents.*"):
+            files.sync(file)
 
     def note(self, step: int, text: str):
         with self.writer.as_default(step=step):
@@ -317,7 +322,7 @@ def _cut_events(folder: Path, step: int):
                             writer.write(record)
                 except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
                     continue
-        os.replace(beside, merged)
+        files.replace(beside, merged)
     for file in old:
         file.unlink()
-    os.replace(merged, folder / "events.out.tfevents.0")
+    files.replace(merged, folder / "events.out.tfevents.0")

@@ -79,7 +79,7 @@ def on_behalf_of(flag: str, asked: str = "--data"):
 
 @contextlib.contextmanager
 def quiet():
-    """Keeps stderr from the user's screen, also what C++ writes there, unless the enclosed steps fail: then it is shown.
+    """Keeps stderr from the user's screen, also what C++ writes there. It is shown if the enclosed steps fail, but for OSError.
 
     For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment variable silences
     (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU). The first
@@ -94,7 +94,7 @@ def quiet():
         os.dup2(noise.fileno(), 2)
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OSError):  # a full disk needs no more words
             raise
         except BaseException:
             noise.seek(0)

@@ -113,7 +113,7 @@ class TrainConfig:
     kimg: float = setting(
         "Main",
         1000.0,
-        number(0, above=True, unit="(thousands of images)"),
+        number(0, 1e9, above=True, unit="(thousands of images)"),
         "how long to train: thousands of real images to show",
         resume=True,
     )
@@ -297,7 +297,7 @@ def default_run(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' -> 'runs/shards'."""
     # Not pathlib's: those raise where a folder may not be entered, a name is too long or a link leads to itself.
     path = Path(os.path.realpath(data.rpartition("/")[0] if data.endswith(".tfrecord") else data))
-    name = path.name if os.path.isdir(path) else path.stem
+    name = os.fsencode(path.name if os.path.isdir(path) else path.stem).decode(errors="replace").replace("\ufffd", "_")
     return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, PATTERN), "_")) or "images"))
 
 
@@ -317,18 +317,32 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def check_path(flag: str, path: Path):
-    """Raises ValueError where TensorFlow (2.21) could write and not read."""
+    """Raises ValueError where TensorFlow (2.21) could write and not read, or neither."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{flag}: expected a path in UTF-8, received {path}") from error
     if set(PATTERN) & set(path.as_posix()):
         raise ValueError(
             f"{flag}: expected a path without any of {' '.join(PATTERN)}, which TensorFlow cannot read, received {path}"
         )
 
 
+def check_place(flag: str, path: Path):
+    """Raises also OSError where `path` is no folder, and none can be made there, or nothing be written into it."""
+    check_path(flag, path)
+    there = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+    if not os.path.isdir(there):
+        raise NotADirectoryError(f"{flag}: expected a directory, received the file {there}")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"{flag}: expected a directory that can be written, received {path}")
+
+
 def check_run(config: TrainConfig):
     """Raises ValueError, naming each setting that differs and may not, where `config.run` is a run that has begun with others;
     OSError where there is something else."""
     path = Path(config.run)
-    check_path("--run", path)
+    check_place("--run", path)
     if (path / "config.json").is_file():
         before = load_config(path)
         fixed = [row.name for row in dataclasses.fields(TrainConfig) if not row.metadata["resume"]]
@@ -339,8 +353,6 @@ def check_run(config: TrainConfig):
         ]
         if against:
             raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
-    elif path.is_file():
-        raise NotADirectoryError(f"--run: expected a directory, received the file {path}")
     elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
         raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
 

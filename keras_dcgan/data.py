@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import secrets
 import shutil
 import sys
@@ -32,10 +31,9 @@ from PIL import Image, ImageColor
 from keras_dcgan import cli, files
 from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
-from keras_dcgan.sources import UNREADABLE, VANISHED, Source, digest, look, with_classes
+from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
 
 VERSION = 1  # part of every cache key; raise it when the same files would now give other pixels
-CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
 CHUNK = 16 << 20  # bytes of rows handled at once
 ABANDONED = 3600  # seconds
@@ -88,14 +86,14 @@ def prepare(
         found = with_classes(source, found)
     key = hashlib.sha256(json.dumps([VERSION, found.kind, found.state, settings]).encode()).hexdigest()[:32]
     entry = cache_folder(cache) / key
-    if not (entry / "manifest.json").exists():
-        _fill(entry, source, found, settings, show)
-    try:
-        return _read(entry, source, found)
-    except (ValueError, KeyError, EOFError, FileNotFoundError):  # spoilt by a power cut: it is made once more
-        shutil.rmtree(entry)
-        _fill(entry, source, found, settings, show)
-        return _read(entry, source, found)
+    if (entry / "manifest.json").exists():
+        with contextlib.suppress(ValueError, KeyError, EOFError, FileNotFoundError):  # spoilt by a power cut: made once more
+            prepared = _read(entry, source, found)
+            if not _are_back(prepared.manifest, found):
+                return prepared
+        _remove(entry)
+    _fill(entry, source, found, settings, show)
+    return _read(entry, source, found)
 
 
 def prepare_one(
@@ -165,10 +163,31 @@ def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
 
 
+def _are_back(manifest: dict, found: Source) -> bool:
+    """Whether a file that could not be read when the others were prepared can be now: its disk may have been away."""
+    missing = {item["file"] for item in manifest["left_out"] if item["reason"] in (VANISHED, UNREADABLE)}
+    for number in (number for number, name in enumerate(found.names) if name in missing):
+        with contextlib.suppress(OSError, Rejected), found.read(number) as file:
+            file.read()
+            return True
+    return False
+
+
+def _remove(entry: pathlib.Path):
+    """A kill in the middle of it leaves no entry, and what the next preparation sweeps up."""
+    doomed = _beside(entry)
+    os.rename(entry, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # others sweep as well
+
+
+def _beside(entry: pathlib.Path) -> pathlib.Path:
+    # Not named after the process: in containers all have the same number, and a cache may be shared.
+    return entry.with_name(f"{entry.name}.unfinished-{secrets.token_hex(8)}")
+
+
 def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show: Callable[[str], None]):
     """Makes the cache entry, or leaves nothing behind."""
-    # Not named after the process: in containers all have the same number, and a cache may be shared.
-    unfinished = entry.with_name(f"{entry.name}.unfinished-{secrets.token_hex(8)}")
+    unfinished = _beside(entry)
     try:
         unfinished.mkdir(parents=True)
         _sweep(entry.parent)
@@ -177,10 +196,14 @@ def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show:
     try:
         manifest = _prepare(unfinished, source, found, settings, show)
         (unfinished / "manifest.json").write_text(json.dumps(manifest))
+        if entry.exists() and not (entry / "manifest.json").exists():  # half removed, by hand or by an older version
+            _remove(entry)
         files.replace(unfinished, entry)
-    except OSError:
+    except OSError as error:
         if not (entry / "manifest.json").exists():  # else another process was first, and its entry is as good
-            raise
+            if str(error).startswith("--"):
+                raise
+            raise OSError(f"--cache: expected to write into {entry.parent}, received: {error.strerror}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -419,7 +442,7 @@ def main():
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stat().st_mtime))
             print(f"{date} {length / 1e6:>9,.1f} MB  {_contents(entry)}")
             if args.clear:
-                shutil.rmtree(entry)
+                _remove(entry)
     print(f"{folder}: {len(entries)} entries, {total / 1e6:,.1f} MB{', removed' if args.clear and entries else ''}")
 
 

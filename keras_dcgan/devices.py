@@ -66,6 +66,8 @@ def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Whether all processes have the same number. All of them must ask."""
+    if worker(strategy)[1] == 1:
+        return True
 
     @tf.function(autograph=False)  # to read its source would take 0.1 s
     def sum_over_replicas(value):

@@ -76,7 +76,7 @@ def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
 
     is_chief = devices.worker(strategy)[0] == 0
     with contextlib.ExitStack() as stack:
-        with cli.user_errors("fit"):
+        with cli.user_errors("fit"), tensorflow_errors():
             gan = build(config, prepared, strategy)  # first: settings that cannot be built shall not bind a new run
             opened = runs.open_run(config, prepared.manifest) if is_chief else contextlib.nullcontext(runs.Run(Path(config.run)))
             session = Session(config, prepared, strategy, stack.enter_context(opened), gan, is_chief)
@@ -91,7 +91,7 @@ def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
 def build(config: TrainConfig, prepared: ImageSet | ShardSet, strategy):
     from keras_dcgan import runs
 
-    with strategy.scope(), tensorflow_errors():
+    with strategy.scope():
         return runs.build(config, prepared.manifest["channels"], len(prepared.manifest["classes"]))
 
 
@@ -115,6 +115,9 @@ def restore(session: Session) -> int:
     if source and not session.run.checkpoints():
         runs.load_networks(source, generator=gan.generator, discriminator=gan.discriminator, ema_generator=gan.ema_generator)
         print(f"Starting from the networks of {source}.")
+    images, fingerprint = (session.prepared.manifest[name] for name in ("images", "fingerprint"))
+    if not devices.agree(session.strategy, int(fingerprint[:5], 16)):  # 20 bits, of which no sum is rounded
+        raise ValueError(f"--data: expected the same images for all workers, received {images:,} of fingerprint {fingerprint} here")
     step, spoilt = session.run.restore(gan)
     if not devices.agree(session.strategy, step):
         raise ValueError(
@@ -130,8 +133,9 @@ def restore(session: Session) -> int:
 def train_with_rollbacks(session: Session, step: int) -> int:
     import tensorflow as tf
 
-    from keras_dcgan import watchdog
+    from keras_dcgan import devices, watchdog
 
+    lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
     while True:
         try:
             return train_from(session, step)
@@ -150,11 +154,14 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)
         except tf.errors.ResourceExhaustedError as error:
             return stopped(session, error.message.splitlines()[0], "Try a smaller --batch or --filters in another --run")
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-            return stopped(
-                session, f"lost another worker ({error.message.splitlines()[0]})", "Start every worker with the same command again"
-            )
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+        except lost as error:
+            why = error.message.splitlines()[0]
+            if devices.worker(session.strategy)[1] > 1:
+                return stopped(session, f"lost another worker ({why})", "Start every worker with the same command again")
+            return stopped(session, why, "Type the same command again")
+        except tf.errors.OpError as error:
+            if isinstance(error, tf.errors.InternalError):  # a mistake of ours, or of TensorFlow's
+                raise
             return stopped(session, error.message.splitlines()[0], "Look at --data: if it is that, prepare or pack it elsewhere")
         except OSError as error:
             return stopped(session, error, "Free some space, or make it writable")
@@ -211,10 +218,11 @@ def observe(session: Session, step: int):
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
     sampler = gan.sampler()
     grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every)
+    reals = feed.preview(session.prepared, GRID) if step == 0 else None
     with callbacks.file_errors():
         board = callbacks.Board(run.path / "logs", step, grids)
         if step == 0:
-            board.introduce(config.to_json(), grids.reals(feed.preview(session.prepared, GRID)))
+            board.introduce(config.to_json(), grids.reals(reals))
             if config.init_from:
                 gan.settle()
             else:
@@ -245,10 +253,9 @@ def follow(session: Session):
 
 def dry_run(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
     """One step of everything in memory."""
-    with cli.user_errors("fit"):
-        session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
-    print(plan(session), flush=True)
     with cli.user_errors("fit"), tensorflow_errors():
+        session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
+        print(plan(session), flush=True)
         session.gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
     means = "  ".join(f"{name} {value:.3f}" for name, value in session.gan.current_means().items())
     print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
@@ -293,7 +300,8 @@ def plan(session: Session) -> str:
 
 def stopped(session: Session, why: str | Exception, advice: str) -> int:
     if session.is_chief:
-        session.run.remove_leftovers()  # on a full disk they are in the way of what the user wants to do next
+        with contextlib.suppress(OSError):  # the disk may be the reason
+            session.run.remove_leftovers()  # on a full one they are in the way of what the user wants to do next
     sound = session.run.checkpoints()[-1:]
     kept = f"{sound[0]} is sound" if sound else "there is no checkpoint yet"
     print(f"fit: stopped: {' '.join(str(why).split())}; {kept}. {advice}.", file=sys.stderr)
@@ -301,9 +309,9 @@ def stopped(session: Session, why: str | Exception, advice: str) -> int:
 
 
 def farewell(path: str | Path) -> int:
-    path = shlex.quote(str(path))
+    grid, path = (shlex.quote(str(place)) for place in (Path(path) / "grid.png", path))  # there, lest `--data .` learns from it
     print(
-        f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out grid.png\n"
+        f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out {grid}\n"
         f"       tensorboard --logdir {path}\n"
         f"       python -m export --run {path}"
     )

@@ -11,6 +11,7 @@ Nothing random is state. The latents of a step are a pure function of (seed, str
 is killed and resumed at step n sees what it would have seen, and two replicas at half the batch see what one sees at the whole.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -164,13 +165,13 @@ class DCGAN(keras.Model):
                 # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
                 d_scaled = self.d_optimizer.scale_loss((d_loss + class_loss + penalty) / replicas)
             d_weights = self.discriminator.trainable_variables
-            self.d_optimizer.apply(d_tape.gradient(d_scaled, d_weights), d_weights)
+            self._apply(self.d_optimizer, d_tape.gradient(d_scaled, d_weights), d_weights, replica)
             # The relativistic loss compares with the real images; the logits of before D's step serve, and cost nothing.
             fake_logits_now, class_loss = judge(fakes, 2)
             g_loss = self.objective.generator(tf.stop_gradient(real_logits), fake_logits_now)
             g_scaled = self.g_optimizer.scale_loss((g_loss + class_loss) / replicas)
         g_weights = self.generator.trainable_variables
-        self.g_optimizer.apply(g_tape.gradient(g_scaled, g_weights), g_weights)
+        self._apply(self.g_optimizer, g_tape.gradient(g_scaled, g_weights), g_weights, replica)
 
         self.step.assign_add(1)
         self._update_average(tf.shape(images)[0] * replicas)
@@ -182,6 +183,15 @@ class DCGAN(keras.Model):
             # Keras 3.15 takes their mean over axis 0, which a scalar has not ("Invalid reduction dimension 0").
             return {name: value[None] for name, value in logs.items()}
         return logs
+
+    def _apply(self, optimizer, gradients, weights, replica):
+        """A step that overflows in float16 on one replica is left out by all: Keras 3.15 asks the first one alone, and the others'
+        infinities would go into all weights, or several machines wait for each other for ever."""
+        if replica.num_replicas_in_sync > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            is_sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(each))) for each in gradients])
+            verdict = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_sound, 0.0, math.nan))
+            gradients = [gradients[0] + verdict, *gradients[1:]]
+        optimizer.apply(gradients, weights)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing to build. Under a strategy Keras 3.15 would take a batch and average it over the replicas, which several machines

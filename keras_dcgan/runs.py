@@ -145,11 +145,12 @@ def open_run(config: TrainConfig, manifest: dict):
     """
     path = Path(config.run)
     check_run(config)
-    before = of_data(path, "fingerprint") if (path / "data.json").is_file() else manifest["fingerprint"]
-    if before != manifest["fingerprint"]:
+    names = "images", "fingerprint"
+    before = [of_data(path, name) for name in names] if (path / "data.json").is_file() else [manifest[name] for name in names]
+    if before[1] != manifest["fingerprint"]:
         raise ValueError(
-            f"--data: the run has images of fingerprint {before}, received {manifest['fingerprint']} "
-            f"(the run is {path}; give another --run to start anew)"
+            f"--data: the run has {before[0]:,} images of fingerprint {before[1]}, received {manifest['images']:,} of "
+            f"{manifest['fingerprint']} (the run is {path}; give another --run to start anew)"
         )
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):

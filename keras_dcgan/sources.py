@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 import stat
 import threading
 import zipfile
@@ -20,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from keras_dcgan import demo
-from keras_dcgan.decode import TOO_LARGE, Rejected
+from keras_dcgan.decode import PASSING, TOO_LARGE, Rejected
 
 EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
@@ -35,6 +36,8 @@ OTHER_EXTENSIONS = frozenset(
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
 # Pictures that would need another library: the extension says more than "not an image" would.
 UNSUPPORTED = frozenset(".heic .heif .jxl .jp2 .svg .psd .eps .pdf .cr2 .cr3 .nef .arw .raf .exr .hdr .mp4 .mov .avi .webm".split())
+
+CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")  # what data.py calls a folder of prepared images
 
 LARGEST_MEMBER = 1 << 29  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
 
@@ -110,6 +113,8 @@ def _folder(root: pathlib.Path) -> Source:
         names = {entry.name for entry in entries}
         if names >= {"config.json", "data.json"} and names & {".lock", "checkpoints"}:
             continue  # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
+        if CACHE_ENTRY.fullmatch(os.path.basename(folder)) and names & {"manifest.json", "images.npy", "rgba"}:
+            continue  # of data.py's cache
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}" if folder else entry.name
             try:
@@ -158,6 +163,8 @@ def _archive(path: pathlib.Path) -> Source:
         try:
             return io.BytesIO(archive.read(members[i][1]))
         except (OSError, RuntimeError, NotImplementedError) as error:  # the disk, a password, or a compression that Python lacks
+            if getattr(error, "errno", None) in PASSING:
+                raise
             raise Rejected(UNREADABLE) from error
         except Exception as error:
             raise Rejected("damaged in the archive") from error

@@ -210,3 +210,13 @@ def test_the_training_goes_on_when_nobody_reads_its_progress_any_more():
             progress.update(step)
             progress.tick(row(step))
             progress.note("")
+
+
+def test_what_a_checkpoint_vouches_for_is_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(callbacks.files, "sync", lambda path: synced.append(path.name))
+    grids = callbacks.SampleGrids(tmp_path / "samples", lambda z, training: tf.zeros((len(z), 4, 4, 3)), [np.zeros((2, 5))], 1)
+    board = callbacks.Board(tmp_path / "logs", 0, grids)
+    grids.draw(1.0)
+    board({"step": 1})
+    assert synced[0] == "000001kimg.png" and [name.startswith("events.out.tfevents.") for name in synced] == [False, True]

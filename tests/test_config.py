@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import pathlib
 
 import pytest
@@ -49,8 +50,9 @@ def test_run_is_named_after_the_data(data, run):
         (["--size", "15"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '15'"),
         (["--size", "64x"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x'"),
         (["--size", "64x64x3"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x64x3'"),
-        (["--kimg", "0"], "--kimg: expected a number above 0 (thousands of images), received '0'"),
-        (["--kimg", "nan"], "--kimg: expected a number above 0 (thousands of images), received 'nan'"),
+        (["--kimg", "0"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received '0'"),
+        (["--kimg", "nan"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received 'nan'"),
+        (["--kimg", "1e18"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received '1e18'"),
         (["--batch", "1"], "--batch: expected a whole number from 2 to 65536, received '1'"),
         (["--batch", "2.5"], "--batch: expected a whole number from 2 to 65536, received '2.5'"),
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
@@ -145,3 +147,6 @@ def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
     assert [config.default_run(data) for data in ("loop", 300 * "a")] == ["runs/loop", f"runs/{300 * 'a'}"]
     monkeypatch.setattr(pathlib.Path, "is_dir", lambda self: 1 / 0)  # as where a folder above may not be entered
     assert config.default_run("imgs.zip") == "runs/imgs"
+    assert config.default_run(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"  # not UTF-8, which TensorFlow takes
+    with pytest.raises(ValueError, match="^--run: expected a path in UTF-8"):
+        config.check_path("--run", pathlib.Path(os.fsdecode(b"M\xfcnchen")))

@@ -237,6 +237,74 @@ def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(tm
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_so_it_is_with_a_disk_that_holds_an_archive(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", PICTURE)
+
+    def away(*_):
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", away)
+    with pytest.raises(OSError, match="^--data: a.png cannot be read at the moment: Connection timed out"):
+        prepare(tmp_path / "a.zip", cache=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), OSError(errno.EIO, "Input/output error")])
+def test_what_a_disk_that_was_away_had_is_taken_when_it_is_back(tmp_path, monkeypatch, error):
+    folder_of(tmp_path / "in", a=two_halves(), b=noise())
+    is_away, opened = [True], []
+
+    def open_or_not(path, *args):
+        opened.append(path.name)
+        if is_away[0] and path.name == "b.png":
+            raise error
+        return open(path, *args)
+
+    monkeypatch.setattr(sources, "open", open_or_not, raising=False)
+    cache = str(tmp_path / "cache")
+    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1
+    opened.clear()
+    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1 and opened == ["b.png"]  # no more than a look
+    is_away[0] = False
+    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 2
+    opened.clear()
+    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 2 and not opened
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cache_among_the_images_is_none_of_them(tmp_path):
+    folder_of(tmp_path / "in", a=two_halves(), b=noise())
+    (tmp_path / "in" / ("0" * 32)).mkdir()  # a folder of the user's may be called so
+    noise().save(tmp_path / "in" / ("0" * 32) / "c.png")
+    cache = tmp_path / "in" / "cache"
+    for _ in range(2):
+        manifest = prepare(tmp_path / "in", cache=str(cache)).manifest
+        assert manifest["images"] == 3 and manifest["left_out"] == []
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_an_entry_that_was_half_removed_is_made_anew(tmp_path, monkeypatch):
+    folder_of(tmp_path / "in", a=two_halves())
+    prepare(tmp_path / "in", cache=str(tmp_path / "cache"))
+    (entry,) = (tmp_path / "cache").iterdir()
+    (entry / "manifest.json").unlink()
+    assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
+    removed = []
+    monkeypatch.setattr(data.shutil, "rmtree", lambda path, **_: removed.append(path.name))  # as a kill that comes then
+    monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache"), "--clear"])
+    data.main()
+    assert not entry.exists() and removed[0].startswith(f"{entry.name}.unfinished-")
+
+
+def test_a_disk_that_is_full_is_told_with_the_flag(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(data.files, "replace", full)
+    with pytest.raises(OSError, match="^--cache: expected to write into .*cache, received: No space left on device$"):
+        prepare(folder_of(tmp_path / "in", a=two_halves()), cache=str(tmp_path / "cache"))
+
+
 def test_one_large_image_at_a_time_whatever_it_is_stored_as(tmp_path, monkeypatch):
     large, held = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)), []
     large.save(tmp_path / "a.png")

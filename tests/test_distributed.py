@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import time
 
@@ -158,3 +159,62 @@ def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(process, fo
     rows = (run / "metrics.jsonl").read_text()
     assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(10, 51, 10))
     assert len(list((run / "checkpoints").iterdir())) <= 4
+
+
+def overflow(out: str):
+    """One step on two devices, of which the second alone has what its discriminator makes infinite."""
+    import keras
+    import tensorflow as tf
+
+    from keras_dcgan import devices
+    from keras_dcgan.gan import DCGAN
+    from keras_dcgan.losses import LOSSES
+    from keras_dcgan.models import discriminator, generator
+
+    cpu, split = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [split, split])
+    strategy = devices.strategy("mirrored")
+    with strategy.scope():
+        options = {"latent_dim": 6, "filters": 4}
+        networks = generator((16, 16), 3, **options), discriminator((16, 16), 3, filters=4, norm="none")
+        gan = DCGAN(*networks, generator((16, 16), 3, **options))
+        optimizers = [keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE)) for _ in range(2)]
+        gan.compile(*optimizers, LOSSES["bce"], 0, augment=(lambda images, _: tf.where(images > 0.999, np.inf, images),))
+    before = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
+    images = np.full((8, 16, 16, 3), 100, np.uint8)
+    images[4:] = 255
+    stream = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(images))
+    gan.fit(stream, steps_per_epoch=1, verbose=0, shuffle=False)
+    after = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
+    moved = [[not np.array_equal(a, b) for a, b in zip(*pair)] for pair in zip(before, after)]
+    sound = all(np.isfinite(weight).all() for network in after for weight in network)
+    np.savez(out, g_moved=moved[0], d_moved=moved[1], sound=sound, scales=[float(o.dynamic_scale.numpy()) for o in optimizers])
+
+
+def test_a_step_that_overflows_on_one_device_is_left_out_by_all(process, tmp_path):
+    one = process(target=overflow, args=(str(tmp_path / "out.npz"),))
+    one.start()
+    one.join(timeout=120)
+    found = np.load(tmp_path / "out.npz")
+    assert found["sound"] and not found["d_moved"].any() and found["g_moved"].all()
+    assert found["scales"].tolist() == [2**15, 2**14]  # halved for the discriminator
+
+
+def test_workers_with_other_images_are_told_so(process, folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    next(other.glob("*.png")).unlink()
+    logs = [tmp_path / "chief.txt", tmp_path / "other.txt"]
+    typed = f"--run {tmp_path / 'run'} --size 16 --filters 4 --batch 8 --kimg 0.08 --metrics none --strategy multiworker".split()
+    both = [
+        process(target=fit_into, args=(str(log), [*typed, "--data", str(data)], environment))
+        for log, data, environment in zip(logs, (folder, other), two_workers())
+    ]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(timeout=120)
+    for one, log, count in zip(both, logs, (40, 39)):
+        said = log.read_text()
+        assert one.exitcode == 2 and "Traceback" not in said
+        assert f"fit: --data: expected the same images for all workers, received {count} of fingerprint " in said

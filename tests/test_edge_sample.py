@@ -251,10 +251,23 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
     assert "received" in refusal(capsys, "--model", tmp_path / "nowhere", "--out", "grid.png")
     assert "expected a .tflite file, or a folder with" in refusal(capsys, "--model", tmp_path, "--out", "grid.png")
     assert "garbage.tflite" in refusal(capsys, "--model", tmp_path / "garbage.tflite", "--out", "grid.png")
-    assert "garbage.tflite" in refusal(capsys, "--model", folder, "--out", tmp_path / "garbage.tflite")
-    assert "--threads, --cols" in refusal(capsys, "--model", folder, "--out", "grid.png", "--cols", "0")
-    for seeds in ("5-3", "one", "4294967296", "1-2-3", "", "0-4294967295"):
-        assert "--seeds: expected" in refusal(capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds)
+    for out in ("garbage.tflite", "garbage.tflite/grid.png"):
+        assert "--out: expected what can be written, received" in refusal(capsys, "--model", folder, "--out", tmp_path / out)
+    for flag in ("--threads", "--cols"):
+        line = refusal(capsys, "--model", folder, "--out", "grid.png", flag, "0")
+        assert line == f"edge_sample: {flag}: expected a whole number from 1 on, received '0'"
+    for seeds in ("5-3", "one", "4294967296", "1-2-3", ""):
+        assert "--seeds: expected seeds from 0" in refusal(capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds)
+    assert "--seeds: expected at most a million" in refusal(capsys, "--model", folder, "--seeds", "0-1000000")
+    for amount in ("nan", "inf", "-1", "much"):
+        line = refusal(capsys, "--model", folder, "--out", "grid.png", f"--truncation={amount}")
+        assert line == f"edge_sample: --truncation: expected a number from 0 to 2, received '{amount}'"
+
+
+def test_a_name_that_the_terminal_cannot_show_is_shown_in_escapes():
+    model = os.fsdecode(b"caf\xe9.tflite")
+    done = subprocess.run([sys.executable, str(SCRIPT), "--model", model], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and r"caf\udce9.tflite" in done.stderr
 
 
 def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(folder, conditional_folder, tmp_path, capsys):
@@ -267,5 +280,9 @@ def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(fo
     (tmp_path / "z.npy").write_bytes(b"")
     assert "--latent: expected latents" in refusal(capsys, "--model", model, "--latent", tmp_path / "z.npy", "--out", "grid.png")
     np.save(tmp_path / "z.npy", np.zeros((1, LATENT_DIM), np.float32))
+    for z, received in ((np.zeros((0, LATENT_DIM)), "none"), (np.full((1, LATENT_DIM), np.nan), "others")):
+        np.save(tmp_path / "odd.npy", z)
+        line = refusal(capsys, "--model", model, "--latent", tmp_path / "odd.npy", "--out", tmp_path / "pictures")
+        assert line.endswith(f"--latent: expected finite numbers, received {tmp_path / 'odd.npy'} with {received}")
     line = refusal(capsys, "--model", conditional_folder, "--latent", tmp_path / "z.npy", "--out", "grid.png")
     assert "--class: expected the class of these latents" in line

@@ -233,6 +233,26 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == ["generator_fp32.tflite"]
 
 
+def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monkeypatch, capsys):
+    shutil.copytree(out, tmp_path / "export")
+    before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+    monkeypatch.setattr(convert, "to_tflite", lambda *_: (out / "generator_int8_full.tflite").read_bytes())  # 42 dB are too few
+    with pytest.raises(SystemExit) as stop:
+        main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,web"])
+    assert stop.value.code == 1 and "generator_fp32.tflite is not written" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()} == before
+
+
+def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):
+    typed = [sys.executable, "-m", "export", "--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
+    with subprocess.Popen(typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert sorted(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == [TFLITE[0], TFLITE[2]]
+
+
 def test_each_file_is_reported_before_the_next_is_made(model, out, tmp_path, monkeypatch):
     events = []
     files = {"float32": TFLITE[0], "int8": TFLITE[2]}
@@ -409,7 +429,9 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
         (["--run", run, "--formats", "saved_model,web"], "--formats: expected one of fp32,fp16,int8,int8_full beside web"),
         (["--run", tmp_path / "nowhere"], "--run: expected"),
         (["--run", tmp_path / "no_data"], "--run: expected the data.json of a run"),
-        (["--run", run, "--out", tmp_path / "file"], "--out: expected a folder"),
+        (["--run", run, "--out", tmp_path / "file"], "--out: expected a directory"),
+        (["--run", run, "--out", tmp_path / "file" / "x"], "--out: expected a directory, received the file "),
+        (["--run", tmp_path / "[old]"], "--run: expected a path without any of"),
         (["--run", run, "--out", tmp_path / "foreign"], "--out: expected a folder of an earlier export"),
         (["--run", run, "--out", tmp_path / "site"], "--out: expected a folder of an earlier export"),
         ([], "--run"),

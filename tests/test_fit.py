@@ -1,5 +1,6 @@
 """What a training does when something goes wrong: each cause is made to happen, and the run must name it and keep what is sound."""
 
+import errno
 import json
 import resource
 import shutil
@@ -287,7 +288,41 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
 def test_a_run_that_cannot_be_written_is_refused(folder, tmp_path, command):
     (tmp_path / "file").write_text("in the way")
     done = command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "file" / "run", *SMALL)
-    assert done.returncode == 2 and done.stderr.startswith("fit: ") and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and done.stdout == ""  # before images are prepared
+    assert done.stderr == f"fit: --run: expected a directory, received the file {tmp_path / 'file'}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            tf.errors.NotFoundError(None, None, "a.tfrecord; No such file"),
+            "a.tfrecord; No such file; there is no checkpoint yet. Look at --data",
+        ),
+        (tf.errors.PermissionDeniedError(None, None, "a.tfrecord"), "Look at --data"),
+        (
+            tf.errors.UnavailableError(None, None, "the bucket"),
+            "the bucket; there is no checkpoint yet. Type the same command again",
+        ),
+        (OSError("read-only"), "read-only; there is no checkpoint yet. Free some space"),
+    ],
+)
+def test_what_tensorflow_raises_is_a_line(folder, tmp_path, monkeypatch, capsys, error, says):
+    def raised(*_):
+        raise error
+
+    monkeypatch.setattr(module, "train_from", raised)
+    clean = runs.Run.remove_leftovers
+
+    def remove(run):
+        if (run.path / "data.json").exists():  # not at the start
+            raise OSError(errno.EROFS, "Read-only file system")
+        clean(run)
+
+    monkeypatch.setattr(runs.Run, "remove_leftovers", remove)
+    assert module.main(["--data", str(folder), "--run", str(tmp_path / "run"), "--kimg", "0.04", *SMALL]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fit: stopped: ") and says in line
 
 
 def test_a_spoilt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(go_on, tmp_path):

@@ -203,8 +203,8 @@ def test_other_settings_or_images_are_refused_by_name(saved):
     with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0004, received 0.1"):
         with runs.open_run(other, MANIFEST):
             pass
-    with pytest.raises(ValueError, match="--data: the run has images of fingerprint abc, received xyz"):
-        with runs.open_run(config, {**MANIFEST, "fingerprint": "xyz"}):
+    with pytest.raises(ValueError, match="--data: the run has 16 images of fingerprint abc, received 33 of xyz"):
+        with runs.open_run(config, {**MANIFEST, "images": 33, "fingerprint": "xyz"}):
             pass
     assert (runs.Path(config.run) / "config.json").read_text() == before
     with runs.open_run(settings(config.run, "--kimg", "9"), MANIFEST) as run:

@@ -19,7 +19,7 @@ from conftest import lively_generator
 from export import convert, parity, web
 from export.web.__main__ import Handler, main, server
 from keras_dcgan import images
-from keras_dcgan.latents import latents, slerp
+from keras_dcgan.latents import labels, latents, slerp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
@@ -93,7 +93,7 @@ def test_seed_7_is_the_picture_that_sample_draws(browser, address, model, size):
         page.fill("#seed", "7")
         page.press("#seed", "Enter")
         page.wait_for_selector("body[data-ready='7']")
-        (expected,) = images.draw(model, [latents([7], 12), np.array([0], np.int32)])
+        (expected,) = images.draw(model, [latents([7], 12), labels([7], None, CLASSES)])
         shown = picture(page)
         error = parity.psnr(images.from_uint8(expected), images.from_uint8(shown[..., :3]))
         assert error >= 40 and (shown[..., 3] == 255).all() and expected.std() > 10
@@ -107,6 +107,7 @@ def test_seed_7_is_the_picture_that_sample_draws(browser, address, model, size):
 def test_controls_change_the_picture_and_the_walk_walks(browser, address):
     with opened(browser, address, DESKTOP) as page:
         seen = [picture(page)]
+        assert saved(page) == "seed-0000.png"
 
         def differs_after(act):
             act()
@@ -116,6 +117,7 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
 
         differs_after(lambda: page.locator("#sliders input").first.fill("3"))
         differs_after(lambda: page.locator("#truncation").fill("0.2"))
+        assert saved(page) == "picture.png"  # no seed's any more
         differs_after(lambda: page.select_option("#class", "dog"))
         assert page.locator("#grid [aria-pressed=true]").get_attribute("data-seed") == "0"  # the new ones of another class as well
         differs_after(lambda: page.locator("#grid button").nth(3).click())
@@ -125,8 +127,6 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         page.click("#walk")
         assert page.get_attribute("#walk", "aria-pressed") == "false"
         differs_after(lambda: page.click("#new"))
-        with page.expect_download() as download:
-            page.click("#save")
         page.evaluate("document.getElementById('accelerator').append(new Option('none', 'none'))")
         before = picture(page)
         page.select_option("#accelerator", "none")
@@ -134,7 +134,26 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         assert (picture(page) == before).all() and "on the CPU" in page.text_content("#status")  # the old one goes on
         page.select_option("#accelerator", "wasm")
         page.wait_for_function("!document.getElementById('problem').textContent")
-        assert download.value.suggested_filename == f"seed-{page.input_value('#seed')}.png"
+
+
+def saved(page) -> str:
+    with page.expect_download() as download:
+        page.click("#save")
+    return download.value.suggested_filename
+
+
+def test_after_a_model_that_fails_another_can_be_chosen(browser, address):
+    page = browser.new_context().new_page()
+    page.route("**/generator_fp32.tflite", lambda route: route.abort())
+    page.goto(f"{address}/web/")
+    page.wait_for_selector("#problem:not(:empty)")
+    page.unroute("**/generator_fp32.tflite")
+    page.evaluate("document.getElementById('file').onchange()")
+    page.wait_for_selector("body[data-ready='0']", timeout=60_000)
+    assert page.text_content("#problem") == "" and page.locator("#grid canvas").count() == 8
+    page.click("#grid button:nth-child(4)")
+    page.wait_for_selector("body[data-ready='3']")
+    page.context.close()
 
 
 def wait_until_kept(page):
@@ -236,6 +255,16 @@ def test_with_the_runtime_from_elsewhere_it_draws_and_works_offline_too(browser,
     page.wait_for_selector("body[data-ready='0']", timeout=60_000)
     page.context.close()
     serving.shutdown()
+
+
+def test_a_page_that_is_closed_while_it_loads_is_no_error(address, out, capsys):
+    with server(out, 0) as serving:
+        for error, says in ((ConnectionResetError(), False), (ValueError("a mistake of ours"), True)):
+            try:
+                raise error
+            except (OSError, ValueError):
+                serving.handle_error(None, ("127.0.0.1", 1))
+            assert ("Traceback" in capsys.readouterr().err) == says
 
 
 def test_no_page_no_server(tmp_path, capsys):

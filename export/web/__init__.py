@@ -47,7 +47,8 @@ def fetch_runtime(folder: Path) -> bool:
     """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
     with tempfile.TemporaryDirectory() as scratch:
         for package, files in PACKAGES.items():
-            command = ["npm", "pack", "--silent", "--fetch-retries=0", package]  # into the folder where it is called
+            # Into the folder where it is called; without asking the network for what has been fetched before.
+            command = ["npm", "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
             try:
                 subprocess.run(command, cwd=scratch, capture_output=True, timeout=120, check=True)
                 (archive,) = Path(scratch).glob("*.tgz")

@@ -5,6 +5,7 @@ For everybody else put the whole export folder on any static host: the page need
 
 import functools
 import http.server
+import sys
 from pathlib import Path
 
 from keras_dcgan.cli import Parser, run, user_errors
@@ -30,13 +31,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # a page that was closed while it loaded
+            super().handle_error(request, client_address)
+
+
 def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no page, or the port is
     another's."""
     if not (folder / "web" / "index.html").is_file():
         raise FileNotFoundError(f"--run: expected an export with a page (python -m export), received {folder}")
     try:
-        return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+        return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
         raise OSError(f"--port: expected a free one, received {port} ({error.strerror})") from error
 

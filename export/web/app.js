@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const GRID = 8;
 const RUNTIME = window.LITERT_WASM ?? './litert/';  // index.html may point elsewhere
 
-let about, model, drawnBy, z, shown, walking = 0, queue = Promise.resolve();
+let about, model, drawnBy, seed, z, shown, walking = 0, queue = Promise.resolve();
 
 function problem(text) {
   $('problem').textContent = text;
@@ -22,9 +22,14 @@ function inTurn(work) {
   return queue;
 }
 
-async function draw(canvas, latents) {
+/** The class asked for, or else the seed's, as everywhere: the classes in turn. */
+function label(seed) {
+  return $('class').selectedIndex ? $('class').selectedIndex - 1 : seed % about.classes.length;
+}
+
+async function draw(canvas, latents, seed) {
   const inputs = {z: new Tensor(Float32Array.from(latents), [1, about.latent_dim])};
-  if (about.classes.length) inputs.label = new Tensor(Int32Array.of($('class').selectedIndex), [1]);
+  if (about.classes.length) inputs.label = new Tensor(Int32Array.of(label(seed)), [1]);
   try {
     const start = performance.now();
     const {pixels} = await model.run('sample_rgba', inputs);
@@ -54,9 +59,9 @@ function edited(start) {
 function show() {
   return (shown ??= inTurn(async () => {
     shown = null;
-    const milliseconds = await draw($('picture'), edited(z));
+    const milliseconds = await draw($('picture'), edited(z), seed);
     $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${drawnBy}`;
-    document.body.dataset.ready = $('seed').value;  // what is on the screen, for who looks from outside
+    document.body.dataset.ready = seed;  // what is on the screen, for who looks from outside
   }));
 }
 
@@ -69,9 +74,9 @@ function mark() {
   for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed === $('seed').value);
 }
 
-function choose(seed) {
+function choose(number) {
   stop();
-  $('seed').value = seed;
+  $('seed').value = seed = number;
   z = latent(seed, about.latent_dim);
   mark();
   return show();
@@ -84,8 +89,9 @@ function fill(first) {
     button.dataset.seed = (first + i) % 2 ** 32;
     button.setAttribute('aria-label', `seed ${button.dataset.seed}`);
     button.append(canvas);
-    button.onclick = () => choose(Number(button.dataset.seed));
-    inTurn(() => canvas.isConnected && draw(canvas, latent(Number(button.dataset.seed), about.latent_dim)));
+    button.onclick = () => choose(number);
+    const number = Number(button.dataset.seed);
+    inTurn(() => canvas.isConnected && draw(canvas, latent(number, about.latent_dim), number));
     return button;
   }));
   mark();
@@ -100,15 +106,15 @@ async function walk() {
   if (walking) return stop();
   $('walk').setAttribute('aria-pressed', true);
   const mine = (walking = Date.now());
-  let seed = Number($('seed').value);
   while (walking === mine) {
-    const [from, to] = [latent(seed, about.latent_dim), latent((seed + 1) % 2 ** 32, about.latent_dim)];
+    const next = (seed + (about.classes.length || 1)) % 2 ** 32;  // of the same class
+    const [from, to] = [latent(seed, about.latent_dim), latent(next, about.latent_dim)];
     for (let frame = 0; frame < 50 && walking === mine; frame++) {
       z = slerp(from, to, frame / 50);
       await show();
       await new Promise(requestAnimationFrame);
     }
-    if (walking === mine) $('seed').value = seed = (seed + 1) % 2 ** 32;
+    if (walking === mine) $('seed').value = seed = next;
   }
 }
 
@@ -119,7 +125,13 @@ async function loadModel() {
   const loaded = await loadAndCompile(`../${file}`, {accelerator: accelerator.value});
   model?.delete();  // only now: where that failed, the old one goes on
   model = loaded;
-  drawnBy = `${file} on the ${accelerator.selectedOptions[0].text}`;
+  const wholly = {wasm: 'CPU', webgpu: 'GPU'}[loaded.options.accelerator];  // LiteRT.js may have taken another than was asked for
+  drawnBy = `${file} on the ${wholly === 'GPU' && !loaded.isFullyAccelerated ? 'GPU and the CPU' : wholly}`;
+}
+
+/** Where it failed, another file or device can be chosen. */
+function load() {
+  return inTurn(loadModel).then(() => model && (z ? redraw() : begin()));
 }
 
 // Browsers share memory between threads only where the host sends two headers, as `python -m export.web` does, and start none
@@ -146,11 +158,17 @@ async function start() {
   $('class').append(...about.classes.map((name) => new Option(name)));
   if (!navigator.gpu) $('accelerator').remove(1);
 
-  await loadLiteRt(RUNTIME, {threads: await hasThreads()});
-  await loadModel();
+  $('file').onchange = $('accelerator').onchange = load;
+
+  await loadLiteRt(RUNTIME, {threads: await hasThreads()}).catch((error) => {
+    throw error instanceof Error ? error : new Error('LiteRT.js, which draws here, could not be fetched.');
+  });
+  await load();
+}
+
+async function begin() {
   fill(0);
   await choose(0);
-
   $('sliders').oninput = $('truncation').oninput = show;
   $('new').onclick = () => {
     const first = Math.floor(Math.random() * 2 ** 32);
@@ -160,13 +178,18 @@ async function start() {
   $('seed').onchange = () => choose(Math.min(2 ** 32 - 1, Math.max(0, Math.floor(Number($('seed').value) || 0))));
   $('walk').onclick = walk;
   $('class').onchange = redraw;
-  $('file').onchange = $('accelerator').onchange = () => inTurn(loadModel).then(redraw);
   $('save').onclick = () => $('picture').toBlob((blob) => {
-    const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob), download: `seed-${$('seed').value}.png`});
+    const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob), download: name()});
     link.click();
     URL.revokeObjectURL(link.href);
   });
   await keepForOffline().catch(() => {});  // a browser that forbids it still draws
+}
+
+/** As keras_dcgan.sample names a seed's picture; what was changed by hand is no seed's. */
+function name() {
+  const own = latent(seed, about.latent_dim), isOwn = edited(z).every((value, i) => value === own[i]);
+  return isOwn ? `seed-${String(seed).padStart(4, '0')}.png` : 'picture.png';
 }
 
 async function keepForOffline() {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.cli import quiet
+from keras_dcgan.cli import fail, quiet
 from keras_dcgan.config import number, side_lengths
 from tools.bench.timing import seconds
 
@@ -38,10 +38,15 @@ def measure(args) -> dict:
     tf.config.set_visible_devices([], "GPU")  # whose rounding is another, and the files run on the CPU
     tf.config.threading.set_intra_op_parallelism_threads(1)
     generator = models.generator(args.size, 3, LATENT, args.filters)
+    for layer in generator.layers:
+        layer.momentum = 0.0  # of batch norm: one batch settles it, as training does, and the files hold biases
+    generator(tf.random.stateless_normal((64, LATENT), [0, 0]), training=True)
     with tempfile.TemporaryDirectory() as scratch:
         with quiet():
             formats = [name for name in convert.FORMATS if name not in ("saved_model", "web")]
-            artefacts = convert.export(generator, formats, Path(scratch), "bench", [], report=lambda artefact: None)
+            artefacts = convert.export(generator, formats, Path(scratch), "bench")
+        if faults := [f"{artefact.variant.file}: {fault}" for artefact in artefacts for fault in artefact.parity.faults]:
+            fail("edge", f"--size, --filters: expected a generator whose files pass, received {faults[0]}")
         files = {artefact.variant.file.removesuffix(".tflite").removeprefix("generator_"): artefact for artefact in artefacts}
         contestants = {f"{name}_1_thread": tflite(Path(scratch) / art.variant.file, 1) for name, art in files.items()}
         contestants |= {f"{name}_2_threads": tflite(Path(scratch) / art.variant.file, 2) for name, art in files.items()}

@@ -62,10 +62,10 @@ def race(records: list[dict]) -> str:
         rows.append(
             [
                 f"{record['size']}x{record['size']}",
-                f"{rate(record[ours + '_img_per_s'])} images/s, {ours.removeprefix('ours_')}",
+                f"{rate(record[ours + '_img_per_s'])} images/s, {'bfloat16' if ours == 'ours_auto' else 'float32'}",
                 f"{rate(record['torch_img_per_s'])}, **{record[ours + '_times_torch']:.2f}x**",
                 f"**{record[best]:.2f}x** ({best.partition('(torch')[2][:-1].strip('_').replace('_', ' ') or 'as it is'})",
-                f"{rate(record['keras_as_usual_img_per_s'])}, **{record[ours + '_times_keras_as_usual']:.2f}x**",
+                f"{rate(record['keras_as_usual_img_per_s'])}, {record[ours + '_times_keras_as_usual']:.2f}x",
                 f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
@@ -97,12 +97,12 @@ def whole(records: list[dict]) -> str:
     rows = [
         [
             f"{rate(record['fit_img_per_s'])} images/s",
-            f"{record['fit_times_bare_step']:.0%}",
+            f"{record['fit_img_per_s'] / record['bare_step_img_per_s']:.0%} of {rate(record['bare_step_img_per_s'])}",
             f"{record['swd_share_of_a_tick']:.1%}",
         ]
         for record in records
     ]
-    header = ["`fit`, with its ticks, samples, metrics and checkpoints", "of the bare step", "the metrics take"]
+    header = ["`fit`, with its ticks, samples, metrics and checkpoints", "of the bare step's", "the metrics take"]
     return table(header, rows) + caption(records) if rows else ""
 
 
@@ -153,7 +153,7 @@ def edge(records: list[dict]) -> str:
         rows += [
             [name.removesuffix("_ms").replace("_", " "), "", f"{record[name]:.2f}", ""] for name in sorted(peers, key=record.get)
         ]
-        text = table(["drawing one image", "MB", "ms, 1 thread", "ms, 2 threads"], rows) + caption(records)
+        text = table(["drawing one image, 64x64, 64 filters", "MB", "ms, 1 thread", "ms, 2 threads"], rows) + caption(records)
     return text
 
 
