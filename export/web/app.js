@@ -59,9 +59,10 @@ function edited(start) {
 function show() {
   return (shown ??= inTurn(async () => {
     shown = null;
-    const milliseconds = await draw($('picture'), edited(z), seed);
+    const drawn = seed;  // by the time it is, another may have been chosen
+    const milliseconds = await draw($('picture'), edited(z), drawn);
     $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${drawnBy}`;
-    document.body.dataset.ready = seed;  // what is on the screen, for who looks from outside
+    document.body.dataset.ready = drawn;  // what is on the screen, for who looks from outside
   }));
 }
 
