@@ -86,7 +86,11 @@ class TrainConfig:
     )
     run: str = setting("Main", "", str, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
     preset: str = setting(
-        "Main", "auto", one_of("paper", "auto", "demo"), "the row of settings to start from: paper, auto, demo", resume=True
+        "Main",
+        "auto",
+        one_of("paper", "auto", "demo", "classic", "classic-demo"),
+        "the row of settings to start from: auto, demo and paper, or what auto and demo were up to 0.1: classic, classic-demo",
+        resume=True,
     )
     size: tuple = setting("Main", (64, 64), side_lengths, "image side in pixels, or height x width", placeholder="N|HxW")
     crop: str = setting("Main", "center", one_of("center", "none"), "cut the middle out of an image, or squash it to the size")
@@ -139,6 +143,19 @@ class TrainConfig:
         "Model", "batch", one_of("batch", "spectral", "none"), "normalisation in the discriminator; the generator keeps batch norm"
     )
 
+    d_stem: int = setting(
+        "Model",
+        0,
+        number(0, 1024, kind=int),
+        "channels of a 3x3 convolution before the discriminator's strided ones, against grain; 0: none",
+    )
+    minibatch_std: int = setting(
+        "Model",
+        0,
+        number(0, 64, kind=int),
+        "images in the groups whose spread the discriminator sees, so that it finds repetition; 0: none",
+    )
+
     batch: int = setting("Optimisation", 64, number(2, 65536, kind=int), "images per step, over all devices together")
     loss: str = setting(
         "Optimisation",
@@ -148,8 +165,13 @@ class TrainConfig:
     )
     r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images")
     r2: float = setting("Optimisation", 0.0, number(0), "the same at generated images")
+    penalty_every: int = setting(
+        "Optimisation", 8, number(1, 1000, kind=int), "steps between two penalties, which are that many times as strong"
+    )
     g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
     d_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator")
+    beta1: float = setting("Optimisation", 0.5, number(0, 0.9999), "how much Adam's mean of the gradients keeps at each step")
+    beta2: float = setting("Optimisation", 0.999, number(0, 0.9999), "the same for its mean of their squares")
     decay: float = setting(
         "Optimisation",
         0.0,
@@ -236,14 +258,34 @@ class TrainConfig:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
 
 
+# By measurement: see tools/RECIPE.md.
+AVERAGED = {"ema_kimg": 10.0, "precision": "auto", "batch": 32}
+CLASSIC = {**AVERAGED, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5}
+AUTO = {
+    **CLASSIC,
+    "g_lr": 8e-4,
+    "d_lr": 8e-4,
+    "beta1": 0.0,
+    "loss": "relativistic",
+    "d_norm": "none",
+    "d_stem": 16,
+    "minibatch_std": 4,
+    "r1": 3.0,
+    "r2": 3.0,
+    "penalty_every": 1,
+}
 PRESETS = {
     # Radford et al. 2015 as it stands in TrainConfig's defaults: no moving average, float32, batch 64 (the paper's 128 is a flag).
     "paper": {},
-    # By measurement: see tools/RECIPE.md.
-    "auto": {"ema_kimg": 10.0, "precision": "auto", "batch": 32, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5},
-    # For --data demo, where auto chooses it: recognisable faces within ten minutes on two CPU cores.
-    "demo": {"ema_kimg": 10.0, "precision": "auto", "filters": 32, "batch": 32, "kimg": 100.0, "tick_kimg": 4.0},
+    "auto": AUTO,
+    # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
+    "demo": {**AUTO, "filters": 32, "kimg": 60.0, "tick_kimg": 4.0},
+    # auto and demo as they were up to 0.1: batch norm in the discriminator too, cross-entropy, no penalties.
+    "classic": CLASSIC,
+    "classic-demo": {**AVERAGED, "filters": 32, "kimg": 100.0, "tick_kimg": 4.0},
 }
+BEFORE = {"auto": "classic", "demo": "classic-demo"}
+ADAPTIVE = ("auto", "classic")
 
 
 FEW = 5_000  # images
@@ -265,32 +307,41 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
     """The command line (sys.argv without arguments) -> settings. A mistake is one line on stderr and exit status 2. `images`: their
     number, once it is known; auto adapts to it."""
     typed = vars(parser().parse_args(arguments))
-    preset = typed.get("preset", "demo" if typed["data"] == "demo" else "auto")
-    settings = {"run": default_run(typed["data"]), **PRESETS[preset], **typed, "preset": preset}
-    if preset == "auto":
-        chosen = as_begun(settings["run"])
+    run = typed.get("run", default_run(typed["data"]))
+    begun = settings_of(run)
+    preset = as_begun(typed.get("preset", "demo" if typed["data"] == "demo" else "auto"), begun)
+    settings = {"run": run, **PRESETS[preset], **typed, "preset": preset}
+    if preset in ADAPTIVE:
+        # What was chosen at the beginning stays, also when a longer --kimg would choose otherwise.
+        chosen = begun.get("augment") if begun.get("preset") in ADAPTIVE else None
         if images and not chosen:
             chosen, _ = augmentation(images, settings.get("kimg", TrainConfig.kimg))
         settings = {"augment": chosen or TrainConfig.augment} | settings
     return TrainConfig(**settings)
 
 
-def as_begun(run: str) -> str | None:
-    """The augmentation that auto chose when the run began: it stays, also when a longer --kimg would choose otherwise."""
+def settings_of(run: str) -> dict:
+    """What config.json says, of whatever version; {} where there is no run yet, or not one of ours, as opening it will say."""
     try:
         settings = json.loads((Path(run) / "config.json").read_text())["settings"]
-        return settings["augment"] if settings["preset"] == "auto" else None
-    except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours, as will be said when it is opened
-        return None
+        return settings if isinstance(settings, dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def as_begun(preset: str, begun: dict) -> str:
+    """The row of PRESETS that a run goes on with: one of the last release began with what `preset` was then."""
+    is_older = begun and "penalty_every" not in begun and begun.get("preset") == preset
+    return BEFORE.get(preset, preset) if is_older or begun.get("preset") == BEFORE.get(preset) else preset
 
 
 def choices(config: TrainConfig, images: int) -> str:
-    """What auto settled on, as flags, and why."""
+    """What an adaptive preset settled on, as flags, and why."""
     augment, why = augmentation(images, config.kimg)
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take --augment {augment}"
-    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in [*PRESETS["auto"], "augment"]]
-    return f"--preset auto: {' '.join(chosen)} ({why})"
+    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in [*PRESETS[config.preset], "augment"]]
+    return f"--preset {config.preset}: {' '.join(chosen)} ({why})"
 
 
 def default_run(data: str) -> str:

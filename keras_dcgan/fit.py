@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_dcgan import cli
-from keras_dcgan.config import TrainConfig, check_run, choices, from_flags
+from keras_dcgan.config import ADAPTIVE, TrainConfig, check_run, choices, from_flags
 
 if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
     import numpy as np
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(data.report(prepared.manifest), flush=True)
     images = prepared.manifest["images"]
     config = from_flags(arguments, images)
-    if config.preset == "auto":
+    if config.preset in ADAPTIVE:
         print(choices(config, images), flush=True)
     with cli.quiet():
         from keras_dcgan import devices, feed, runs

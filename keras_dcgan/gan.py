@@ -18,10 +18,10 @@ import keras
 import tensorflow as tf
 
 from keras_dcgan import augment
-from keras_dcgan.losses import Loss, gradient_penalty
+from keras_dcgan.losses import Loss, classification, gradient_penalty
+from keras_dcgan.penalties import PiecewiseLinear, is_piecewise_linear
 
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
-LAZY = 8  # steps between two gradient penalties
 SETTLING, SETTLING_BATCH = 6, 64  # costs 1 % of a tick
 SETTLE = 0x736574  # keeps these random numbers apart from the others
 AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
@@ -76,17 +76,22 @@ class DCGAN(keras.Model):
         ema_kimg: float,
         r1: float = 0.0,
         r2: float = 0.0,
+        penalty_every: int = 8,
         augment: tuple[Callable, ...] = (),
         jit_compile: bool = False,
         steps_per_execution: int = 1,
     ):
         """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the generator at once.
-        `r1`, `r2`: weights of the gradient penalty on real and on generated images. `augment`: a row of augment.POLICIES."""
+        `r1`, `r2`: weights of the gradient penalty on real and on generated images; it is taken on every `penalty_every`-th step,
+        and is that many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a row of
+        augment.POLICIES."""
         super().compile(optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution)
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.objective = loss
         self.ema_kimg = ema_kimg
-        self.r1, self.r2, self.augment = r1, r2, augment
+        self.r1, self.r2, self.penalty_every, self.augment = r1, r2, penalty_every, augment
+        is_for_critic = penalty_every == 1 and bool(r1 or r2) and is_piecewise_linear(self.discriminator)
+        self.critic = PiecewiseLinear(self.discriminator) if is_for_critic else None
         pairs = zip(self.ema_generator.weights, self.generator.weights)
         # Without an average the weights are the generator's own, and so are the statistics.
         self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
@@ -145,27 +150,38 @@ class DCGAN(keras.Model):
         z = self._latents(tf.shape(images)[0], replica)
         draws = self._augment_draws(tf.shape(images)[0], replica)
 
-        def judge(pictures, purpose):
-            """-> logits, and how far D is from finding the class that the pictures are of."""
+        def varied(pictures, purpose):
             for change, uniform in zip(self.augment, draws[purpose]):
                 pictures = change(pictures, uniform)
+            return pictures
+
+        def judge(pictures, purpose):
+            """-> logits, and how far D is from finding the class that the pictures are of."""
+            pictures = varied(pictures, purpose)
             if not labels:
                 return self.discriminator(pictures, training=True), 0.0
             logits, guesses = self.discriminator([pictures, *labels], training=True)
-            return logits, tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels[0], guesses))
+            return logits, classification(labels[0], guesses)
 
         with tf.GradientTape() as g_tape:
             fakes = self.generator([z, *labels] if labels else z, training=True)
-            with tf.GradientTape() as d_tape:
-                # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
-                real_logits, class_loss = judge(real, 0)
-                fake_logits, _ = judge(tf.stop_gradient(fakes), 1)
-                d_loss = self.objective.discriminator(real_logits, fake_logits)
-                penalty = self._penalty(judge, real, tf.stop_gradient(fakes)) if self.r1 or self.r2 else 0.0
-                # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
-                d_scaled = self.d_optimizer.scale_loss((d_loss + class_loss + penalty) / replicas)
-            d_weights = self.discriminator.trainable_variables
-            self._apply(self.d_optimizer, d_tape.gradient(d_scaled, d_weights), d_weights, replica)
+            # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this division.
+            scale = self.d_optimizer.scale_loss(tf.constant(1 / replicas))
+            d_weights, still = self.discriminator.trainable_variables, tf.stop_gradient(fakes)
+            if self.critic:
+                seen = varied(real, 0), varied(still, 1)
+                step = self.critic.gradients(*seen, labels, self.objective, self.r1, self.r2, scale)
+                real_logits, fake_logits, d_loss, d_gradients = step.real_logits, step.fake_logits, step.loss, step.gradients
+            else:
+                with tf.GradientTape() as d_tape:
+                    # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015; ganhacks no. 4).
+                    real_logits, class_loss = judge(real, 0)
+                    fake_logits, _ = judge(still, 1)
+                    d_loss = self.objective.discriminator(real_logits, fake_logits)
+                    penalty = self._penalty(judge, real, still) if self.r1 or self.r2 else 0.0
+                    d_scaled = scale * (d_loss + class_loss + penalty)
+                d_gradients = d_tape.gradient(d_scaled, d_weights)
+            self._apply(self.d_optimizer, d_gradients, d_weights, replica)
             # The relativistic loss compares with the real images; the logits of before D's step serve, and cost nothing.
             fake_logits_now, class_loss = judge(fakes, 2)
             g_loss = self.objective.generator(tf.stop_gradient(real_logits), fake_logits_now)
@@ -175,8 +191,8 @@ class DCGAN(keras.Model):
 
         self.step.assign_add(1)
         self._update_average(tf.shape(images)[0] * replicas)
-        real_acc, fake_acc = (tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > 0, fake_logits < 0))
-        self.sums.assign_add(tf.stack([d_loss, g_loss, real_acc, fake_acc, 1.0]))
+        accuracies = self.objective.accuracies(real_logits, fake_logits)
+        self.sums.assign_add(tf.stack([d_loss, g_loss, *accuracies, 1.0]))
         sums = tf.convert_to_tensor(self.sums)
         logs = {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
         if isinstance(replica.strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -218,7 +234,7 @@ class DCGAN(keras.Model):
         return [flat[purpose * changes :][:changes] for purpose in range(PURPOSES)]
 
     def _penalty(self, judge, real, fakes):
-        """R1 and R2 on every LAZY-th step, LAZY times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020)."""
+        """R1 and R2 on every `penalty_every`-th step, through second derivatives."""
 
         def penalise():
             terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
@@ -227,9 +243,9 @@ class DCGAN(keras.Model):
                 for weight, purpose, pictures in terms
                 if weight
             ]
-            return LAZY * tf.add_n(penalties)
+            return self.penalty_every * tf.add_n(penalties)
 
-        return tf.cond(tf.convert_to_tensor(self.step) % LAZY == 0, penalise, lambda: tf.constant(0.0))
+        return tf.cond(tf.convert_to_tensor(self.step) % self.penalty_every == 0, penalise, lambda: tf.constant(0.0))
 
     def _update_average(self, batch):
         images = tf.cast(self.step, tf.float32) * tf.cast(batch, tf.float32)

@@ -16,6 +16,14 @@ import tensorflow as tf
 class Loss:
     discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    is_relative: bool = False  # only the difference between real and fake logits counts, and not where 0 lies
+
+    def accuracies(self, real_logits, fake_logits) -> tuple[tf.Tensor, tf.Tensor]:
+        """The shares of real and of fake images that are told rightly: by the side of 0 that their logits lie on, or of the middle
+        between the two means where logits are relative."""
+        middle = (tf.reduce_mean(real_logits) + tf.reduce_mean(fake_logits)) / 2 if self.is_relative else 0.0
+        real, fake = (tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > middle, fake_logits < middle))
+        return real, fake
 
 
 def bce_discriminator(real_logits, fake_logits):
@@ -76,10 +84,15 @@ def gradient_penalty(judge: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor)
     return tf.reduce_mean(tf.reduce_sum(tf.square(tape.gradient(total, images)), axis=[1, 2, 3])) / 2
 
 
+def classification(labels: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of int32 labels (N,) and logits (N, classes): AC-GAN (Odena et al., arXiv:1610.09585, 2017)."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, guesses))
+
+
 LOSSES = {
     "bce": Loss(bce_discriminator, bce_generator),
     "hinge": Loss(hinge_discriminator, hinge_generator),
     "least_squares": Loss(least_squares_discriminator, least_squares_generator),
     "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator),
-    "relativistic": Loss(relativistic_discriminator, relativistic_generator),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator, is_relative=True),
 }

@@ -3,6 +3,7 @@
     reference = SlicedWasserstein(real)            # of pixels, uint8 (N, height, width, C); the costly half, once
     reference.distance(fake)                       # {"swd": 21.4, "swd_64": 13.0, "swd_32": 18.2, "swd_16": 33.0}
     spread(fake) / spread(real)                    # near 1; near 0 when the generator answers one image
+    sharpness(fake, detail(real))                  # {"sharpness": 1.3, ...}: near 1; above it grainy, below it blurred
     ms_ssim(fake)                                  # near 1 then, and lower the more varied they are
 
     frechet_distance(Moments(a), Moments(b))       # of features (N, dim), from embeddings.py: FID
@@ -157,6 +158,25 @@ def spread(images: np.ndarray) -> float:
     at_once = max(1, CHUNK_BYTES // (8 * count))  # as float64
     columns = (pixels[:, start : start + at_once] for start in range(0, pixels.shape[1], at_once))
     return float(np.sqrt(2 * np.concatenate([column.astype(np.float64).var(axis=0, ddof=1) for column in columns]).mean()))
+
+
+def detail(images: np.ndarray) -> dict[int, float]:
+    """How much there is to see at each scale of uint8 (N, H, W, C): the mean absolute value of each level of a Laplacian pyramid
+    but the last, which holds no detail, by the level's shorter side in pixels."""
+    at_once = max(1, CHUNK_BYTES // (8 * images[0].size))
+    totals = collections.defaultdict(float)
+    for start in range(0, len(images), at_once):
+        levels = laplacian_pyramid(images[start : start + at_once])
+        for level in levels[:-1] or levels:
+            totals[min(level.shape[1:3])] += float(np.abs(level).mean(axis=(1, 2, 3)).sum(dtype=np.float64))
+    return {side: total / len(images) for side, total in totals.items()}
+
+
+def sharpness(fake: np.ndarray, real: dict[int, float]) -> dict[str, float]:
+    """The `detail` of uint8 images (N, H, W, C) over that of real ones, for each level, the finest as "sharpness": 1 is as sharp as
+    they are, more is grain, less is blur. 1 where real images have no detail and neither have these."""
+    ratios = {side: found / real[side] if real[side] else float(found == 0) or np.inf for side, found in detail(fake).items()}
+    return {"sharpness": ratios[max(ratios)], **{f"sharpness_{side}": ratio for side, ratio in ratios.items()}}
 
 
 def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:

@@ -11,8 +11,8 @@ class Adam(keras.optimizers.Adam):
     """The same numbers, slots and checkpoints; each variable's update is one fused operation in place of many, each of which
     reads and writes all of it anew (Keras 3.15): 1 to 2 % of a step, and fewer operations to trace."""
 
-    def __init__(self, learning_rate, beta_1: float = 0.9):
-        super().__init__(learning_rate, beta_1=beta_1)
+    def __init__(self, learning_rate, beta_1: float = 0.9, beta_2: float = 0.999):
+        super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """The zeros that the averages start from are made up for in the rate, once for all variables."""

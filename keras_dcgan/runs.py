@@ -27,13 +27,11 @@ import tensorflow as tf
 import keras_dcgan
 from keras_dcgan import cli, cpu_layers, devices, files
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
+from keras_dcgan.config import ADAPTIVE, SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
 from keras_dcgan.optimizers import Adam, Decay
-
-ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
 
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
@@ -64,9 +62,14 @@ def load_discriminator(path: str | Path) -> keras.Model:
     """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""
     config = load_config(path)
     channels, classes = of_data(path, "channels"), len(load_classes(path))
-    network = discriminator(config.size, channels, config.filters, classes, config.d_norm)
+    network = discriminator(config.size, channels, config.filters, classes, **judging(config))
     load_networks(path, discriminator=network)
     return plain(network)
+
+
+def judging(config: TrainConfig) -> dict:
+    """What the discriminator alone is built with."""
+    return {"norm": config.d_norm, "minibatch_std": config.minibatch_std, "stem": config.d_stem}
 
 
 def load_networks(path: str | Path, **networks: keras.Model):
@@ -93,7 +96,7 @@ def check_source(config: TrainConfig, manifest: dict):
         there = load_config(path).to_json() | {name: of_data(path, name) for name in ("channels", "classes")}
         _newest_checkpoint(path)
     here = config.to_json() | {name: manifest[name] for name in ("channels", "classes")}
-    names = ("size", "channels", "latent_dim", "filters", "upsample", "d_norm", "classes")
+    names = ("size", "channels", "latent_dim", "filters", "upsample", "d_norm", "d_stem", "minibatch_std", "classes")
     against = [f"{name} {as_text(there[name])}, here {as_text(here[name])}" for name in names if there[name] != here[name]]
     if against:
         raise ValueError(f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}")
@@ -115,12 +118,12 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     training = {"precision": precision, "synchronized": synchronized, "kinds": kinds}
     gan = DCGAN(
         generator(**pictures, **latents, **training),
-        discriminator(**pictures, norm=config.d_norm, **training),
+        discriminator(**pictures, **judging(config), **training),
         generator(**pictures, **latents),
         seed=config.seed,
     )
     rates = (Decay(rate, config.total_steps, config.decay) for rate in (config.g_lr, config.d_lr))
-    optimizers = [Adam(rate, beta_1=ADAM_BETA_1) for rate in rates]
+    optimizers = [Adam(rate, beta_1=config.beta1, beta_2=config.beta2) for rate in rates]
     if precision == "mixed_float16":
         optimizers = [keras.optimizers.LossScaleOptimizer(optimizer) for optimizer in optimizers]
     gan.compile(
@@ -129,6 +132,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         config.ema_kimg,
         r1=config.r1,
         r2=config.r2,
+        penalty_every=config.penalty_every,
         augment=POLICIES[config.augment],
         jit_compile=devices.compiles(config.jit),
         steps_per_execution=devices.steps_at_once(),
@@ -159,7 +163,7 @@ def open_run(config: TrainConfig, manifest: dict):
         versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
         versions = {"keras_dcgan": keras_dcgan.__version__, **versions}
         about = {"schema": SCHEMA, "settings": config.to_json(), "versions": versions}
-        if config.preset == "auto":
+        if config.preset in ADAPTIVE:
             about["chosen"] = choices(config, manifest["images"])
         reached = [int(place.name.removeprefix("step-")) for place in run.checkpoints()]
         if max(reached, default=0) < config.total_steps:  # else it is finished, and they tell how it was trained

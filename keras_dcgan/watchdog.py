@@ -36,10 +36,11 @@ class Quality:
     def __call__(self) -> dict[str, float]:
         if self.real is not None:  # not sooner: it takes a second, which would be one more until the first step
             self.reference = metrics.SlicedWasserstein(self.real, patches=32)
+            self.real_detail = metrics.detail(self.real)
             self.real_spread, self.real = metrics.spread(self.real), None
         fakes = np.stack(list(images.draw(self.generator, self.inputs)))
         spread = metrics.spread(fakes) / max(self.real_spread, 1e-6)
-        return {**self.reference.distance(fakes), "spread": spread}
+        return {**self.reference.distance(fakes), "spread": spread, **metrics.sharpness(fakes, self.real_detail)}
 
 
 def sample_count(tick_images: float) -> int:

@@ -57,7 +57,7 @@ def test_run_is_named_after_the_data(data, run):
         (["--batch", "2.5"], "--batch: expected a whole number from 2 to 65536, received '2.5'"),
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
         (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'"),
-        (["--preset", "fast"], "--preset: expected one of paper, auto, demo, received 'fast'"),
+        (["--preset", "fast"], "--preset: expected one of paper, auto, demo, classic, classic-demo, received 'fast'"),
         (["--siz", "64"], "unrecognized arguments: --siz 64"),
         (["--kimg"], "--kimg: expected one argument"),
     ],
@@ -104,7 +104,7 @@ def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
     with pytest.raises(ValueError) as error:
         check_run(from_flags([*flags, "--size", "32", "--g-lr", "1e-3", "--kimg", "7"]))
     assert str(error.value).partition(" (the run is ")[0] == (
-        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0004, received 0.001"
+        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0008, received 0.001"
     )
     with pytest.raises(ValueError, match="^--run: expected a path without any of "):
         check_run(dataclasses.replace(begun, run="a[1]"))
@@ -138,6 +138,25 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+@pytest.mark.parametrize(
+    "data, preset, rates", [("x", "auto", "classic"), ("demo", "demo", "classic-demo"), ("x", "paper", "paper")]
+)
+def test_a_run_of_the_last_release_goes_on_as_it_began(data, preset, rates, tmp_path):
+    """Its config.json knows nothing of what came later, and says auto or demo of what has another name now."""
+    flags = ["--data", data, "--run", str(tmp_path)]
+    old = from_flags([*flags, "--preset", rates]).to_json() | {"preset": preset, "kimg": 1.0}
+    later = ("d_stem", "minibatch_std", "penalty_every", "beta1", "beta2")
+    content = {"schema": 1, "settings": {name: value for name, value in old.items() if name not in later}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    typed = ["--preset", preset] if preset == "paper" else []
+    resumed = from_flags([*flags, *typed])
+    check_run(resumed)
+    assert resumed.preset == rates and from_flags([*flags, "--preset", preset]) == resumed
+    assert (resumed.loss, resumed.d_norm, resumed.r1, resumed.beta1, resumed.minibatch_std) == ("bce", "batch", 0, 0.5, 0)
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": resumed.to_json()}))  # as the resumed run has it
+    assert from_flags([*flags, *typed]) == resumed
 
 
 def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import discs
 
 from keras_dcgan.gan import DCGAN, settling_latents
-from keras_dcgan.losses import LOSSES
+from keras_dcgan.losses import LOSSES, gradient_penalty
 from keras_dcgan.models import discriminator, generator
 
 RATE = 0.1
@@ -157,7 +157,7 @@ def test_mixed_precision_trains_float32_weights_close_to_float32(exact, precisio
     mixed = train(small_gan(precision=precision), discs(8), 3)
     for a, b in zip(values(exact.generator), values(mixed.generator)):
         assert b.dtype == np.float32
-        np.testing.assert_allclose(a, b, atol=0.02)
+        np.testing.assert_allclose(a, b, atol=0.05)  # 0.031 where the processor has bfloat16
     assert any((a != b).any() for a, b in zip(values(exact.generator), values(mixed.generator)))
 
 
@@ -221,6 +221,45 @@ def test_penalty_comes_every_eighth_step_and_eight_times_as_strong(penalties):
     fallen = [a / b for a, b in zip(norms[1:], norms)]
     for step, ratio in enumerate(fallen):
         assert ratio == pytest.approx(1 - 0.01 * 8 * 0.5 if step % 8 == 0 else 1, abs=3e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_penalties_at_every_step_are_those_of_second_derivatives(precision):
+    """With all of what goes with them: augmentation, classes, loss scaling."""
+
+    def trained(is_shortened):
+        keras.utils.set_random_seed(1)
+        options = {"filters": 4, "classes": 2, "precision": precision}
+        gan = DCGAN(
+            generator((16, 16), 3, latent_dim=6, **options),
+            discriminator((16, 16), 3, norm="none", **options),
+            generator((16, 16), 3, latent_dim=6, filters=4, classes=2),
+        )
+        optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
+        if precision == "mixed_float16":
+            optimizers = [keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0) for optimizer in optimizers]
+        changes = (lambda images, draws: images * (0.5 + draws[:, :1, None, None]),)
+        gan.compile(*optimizers, LOSSES["relativistic"], 0, r1=2.0, r2=0.5, penalty_every=1, augment=changes)
+        assert gan.critic
+        if not is_shortened:
+            gan.critic = None
+            # There the penalty is on the image before the changes, here on what the discriminator sees.
+            gan._penalty = lambda judge, real, fakes: penalties_on_what_is_seen(gan, real, fakes)
+        labels = np.arange(8, dtype=np.int32) % 2
+        return values(train(gan, (discs(8), labels), 2).discriminator), float(gan.sums.numpy()[0])
+
+    def penalties_on_what_is_seen(gan, real, fakes):
+        labels = tf.constant([0, 1] * 4)
+        draws = gan._augment_draws(8, tf.distribute.get_replica_context())
+        seen = [gan.augment[0](images, draws[purpose][0]) for purpose, images in ((0, real), (1, fakes))]
+        judge = lambda images: gan.discriminator([images, labels], training=True)[0]  # noqa: E731
+        return 2.0 * gradient_penalty(judge, seen[0]) + 0.5 * gradient_penalty(judge, seen[1])
+
+    (ours, loss), (theirs, their_loss) = trained(True), trained(False)
+    tolerance = 1e-5 if precision == "float32" else 3e-3
+    assert loss == pytest.approx(their_loss, rel=tolerance)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance)
 
 
 def test_discriminator_sees_both_kinds_changed_and_the_generator_learns_through_the_changes():

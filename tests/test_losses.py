@@ -54,3 +54,9 @@ def test_gradient_penalty_is_the_closed_form():
     # D(x) = 3 |x|^2 has the gradient 6 x.
     found = gradient_penalty(lambda x: 3 * tf.reduce_sum(x**2, axis=[1, 2, 3])[:, None], images)
     assert float(found) == pytest.approx(np.mean(np.sum((6 * images.numpy()) ** 2, axis=(1, 2, 3))) / 2, rel=1e-5)
+
+
+def test_accuracies_are_told_by_the_sign_or_where_logits_are_relative_by_the_middle():
+    real, fake = tf.constant([[5.0], [7.0], [6.0], [2.0]]), tf.constant([[1.0], [3.0], [6.0], [2.0]])  # means 5 and 3
+    assert [float(share) for share in LOSSES["bce"].accuracies(real, fake)] == [1, 0]
+    assert [float(share) for share in LOSSES["relativistic"].accuracies(real, fake)] == [0.75, 0.75]

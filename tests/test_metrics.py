@@ -10,12 +10,14 @@ from keras_dcgan import metrics
 from keras_dcgan.metrics import (
     Moments,
     SlicedWasserstein,
+    detail,
     frechet_distance,
     kernel_distance,
     laplacian_pyramid,
     memorisation,
     nearest,
     neighbourhoods,
+    sharpness,
     spread,
 )
 
@@ -78,6 +80,20 @@ def test_spread_is_the_mean_distance_over_all_pairs():
     assert spread(np.repeat(images[:1], 5, 0).astype(np.uint8)) == 0
     with pytest.raises(ValueError, match="at least 2 images, received 1"):
         spread(images[:1])
+
+
+def test_sharpness_is_the_detail_of_each_level_over_that_of_real_images():
+    real = discs(8, size=64)
+    flat = (128 + (real.astype(int) - 128) // 2).astype(np.uint8)  # half the contrast
+    assert sharpness(real, detail(real)) == {"sharpness": 1, "sharpness_64": 1, "sharpness_32": 1}
+    assert sharpness(flat, detail(real))["sharpness"] == pytest.approx(0.5, abs=0.02)
+    rng = np.random.default_rng(0)
+    grainy = np.clip(real + rng.normal(0, 12, real.shape), 0, 255).astype(np.uint8)
+    found = sharpness(grainy, detail(real))
+    assert found["sharpness"] > found["sharpness_32"] > 1.2
+    blurred = (real[:, :-1, :-1] // 4 + real[:, 1:, :-1] // 4 + real[:, :-1, 1:] // 4 + real[:, 1:, 1:] // 4)[:, :62, :62]
+    assert sharpness(blurred, detail(real[:, :62, :62]))["sharpness"] < 0.75
+    assert sharpness(real, {64: 0.0, 32: 0.0})["sharpness"] == np.inf and set(detail(discs(2))) == {16}
 
 
 def test_memory_for_what_a_tick_measures_does_not_grow_with_the_images(monkeypatch):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_dcgan.models import SpectralNormalization, base_grid, discriminator, generator, widths
+from keras_dcgan.models import MinibatchStd, SpectralNormalization, base_grid, discriminator, generator, widths
 
 
 def test_at_64_pixels_they_are_the_papers():
@@ -135,3 +135,20 @@ def test_without_batch_norm_each_logit_is_its_own_image_s(norm):
 def test_unknown_norm_is_named():
     with pytest.raises(ValueError, match="spectral.*received norm='layer'"):
         discriminator((16, 16), 3, norm="layer")
+
+
+def test_spread_within_groups_is_a_channel_of_its_own():
+    """Worked out by hand: two groups of two, the first of equal images, the second of 1 and 3 in one of two channels."""
+    images = np.zeros((4, 1, 2, 2), np.float32)
+    images[1, ..., 0], images[3, ..., 0] = 1, 3  # groups are every other image: 0 and 2, 1 and 3
+    found = MinibatchStd(2)(images).numpy()
+    assert found.shape == (4, 1, 2, 1)
+    np.testing.assert_allclose(found[:, 0, 0, 0], [0, 0.5, 0, 0.5], atol=1e-4)
+    np.testing.assert_allclose(MinibatchStd(4)(images[:3]).numpy().ravel(), 6 * [np.sqrt(2) / 3 / 2], rtol=1e-3)  # three
+    np.testing.assert_allclose(MinibatchStd(4)(images[1:2]).numpy(), 1e-4)  # of one image
+
+
+def test_spread_of_a_batch_reaches_each_logit():
+    D = discriminator((16, 16), 3, filters=4, norm="none", minibatch_std=4)
+    pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    assert np.abs(D(pictures[:1]) - D(pictures)[:1]).max() > 1e-3

@@ -67,7 +67,8 @@ def test_quality_knows_one_image_from_many():
     table = tf.constant(pictures / 127.5 - 1, tf.float32)
     generator = lambda z, training: tf.gather(table, tf.cast(z[:, 0], tf.int32))  # noqa: E731
     every, one = (Quality(pictures, generator, [z]) for z in (np.arange(64.0).reshape(64, 1), np.zeros((64, 1))))
-    assert every() == {"swd": 0.0, "swd_16": 0.0, "spread": pytest.approx(1.0, abs=0.02)}
+    sharp = {"sharpness": 1, "sharpness_16": 1}
+    assert every() == {"swd": 0.0, "swd_16": 0.0, "spread": pytest.approx(1.0, abs=0.02), **sharp}
     assert one()["spread"] == 0 and one()["swd"] > 50
 
 
