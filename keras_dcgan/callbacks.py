@@ -33,6 +33,7 @@ SCALARS = {
     "img_per_s": "speed/images per second",
     "swd": "samples/sliced Wasserstein distance",
     "spread": "samples/spread against real",
+    "sharpness": "samples/sharpness against real",
 }
 
 

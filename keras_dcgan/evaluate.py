@@ -19,8 +19,8 @@ import numpy as np
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
 from keras_dcgan.config import load_config, number
 
-METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
-BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
+METRICS = ("swd", "sharpness", "fid", "kid", "prdc", "msssim", "memorisation")
+BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {"sharpness": "near 1", "memorised": "near 0.05"}
 PAIRS = 8  # of fakes and their nearest training images on the page
 FEW, FEWEST = 10_000, 16
 TRAINING = 50_000  # images among which copies are looked for, at most
@@ -180,6 +180,8 @@ def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     found = {}
     if "swd" in wanted:
         found["swd"] = metrics.SlicedWasserstein(real, keep=False).distance(fake)["swd"]
+    if "sharpness" in wanted:
+        found |= metrics.sharpness(fake, metrics.detail(real))
     if "msssim" in wanted:
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
     return found
@@ -216,10 +218,13 @@ def table(result: dict) -> str:
     fake, real, size = result["images"]["fake"], result["images"]["real"], "x".join(map(str, result["size"]))
     rows = [f"{fake:,} generated and {real:,} real images of {size}; features: {result['features']}"]
     for name, value in result["metrics"].items():
-        if name in ("kid_ci95", "msssim_real"):
+        if name in ("kid_ci95", "msssim_real") or name.startswith("sharpness_"):
             continue
         more = f"± {result['metrics']['kid_ci95']:.5f}" if name == "kid" else ""
         more = f"real images: {result['metrics']['msssim_real']:.4f}" if name == "msssim" else more
+        if name == "sharpness":
+            levels = [(label, ratio) for label, ratio in result["metrics"].items() if label.startswith("sharpness_")]
+            more = ", ".join(f"{label.rpartition('_')[2]} px: {ratio:.2f}" for label, ratio in levels)
         if name == "memorised" and result["images"]["memorised_fake"] > result["images"]["fake"]:
             more = f"of {result['images']['memorised_fake']:,} generated"
         rows.append(f"  {name:<12}{value:>12.4f}  {more:<24}{BEST.get(name, 'lower')}")

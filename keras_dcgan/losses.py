@@ -19,11 +19,10 @@ class Loss:
     is_relative: bool = False  # only the difference between real and fake logits counts, and not where 0 lies
 
     def accuracies(self, real_logits, fake_logits) -> tuple[tf.Tensor, tf.Tensor]:
-        """The shares of real and of fake images that are told rightly: by the side of 0 that their logits lie on, or of the middle
-        between the two means where logits are relative."""
-        middle = (tf.reduce_mean(real_logits) + tf.reduce_mean(fake_logits)) / 2 if self.is_relative else 0.0
-        real, fake = (tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > middle, fake_logits < middle))
-        return real, fake
+        """The shares of real and of fake images that are told rightly: by the side of 0 that their logits lie on or, where logits
+        are relative, by which of a pair has the higher one; both shares are the same then."""
+        real, fake = (fake_logits, real_logits) if self.is_relative else (0.0, 0.0)
+        return tuple(tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > real, fake_logits < fake))
 
 
 def bce_discriminator(real_logits, fake_logits):

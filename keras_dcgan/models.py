@@ -96,8 +96,8 @@ class MinibatchStd(layers.Layer):
     standard deviation's mean over places and channels (Karras et al., arXiv:1710.10196, 2018, section 3). So a generator that
     repeats itself is found out, also by a discriminator without batch norm. The groups divide N evenly."""
 
-    def __init__(self, group: int, **options):
-        super().__init__(dtype="float32", **options)
+    def __init__(self, group: int, dtype="float32", **options):
+        super().__init__(dtype=dtype, **options)
         self.group = group
 
     def call(self, features):

@@ -1,7 +1,7 @@
 """Is the training still worth its electricity? What a tick measures of the samples, and what the rows so far give rise to.
 
     quality = Quality(real, generator, inputs)     # once; then at each tick
-    quality()                                      # {"swd": 31.2, ..., "spread": 0.97}
+    quality()                                      # {"swd": 31.2, ..., "spread": 0.97, "sharpness": 1.1, ...}
     alarms(rows)                                   # {} or {"collapse": "the samples are 0.04 times as varied as ..."}
 
 `alarms` looks at the rows of metrics.jsonl and at nothing else, so a resumed run is warned of what an unbroken one would be.
@@ -18,6 +18,7 @@ COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 a
 IMPROVED = 0.999  # times the best distance so far: a generator that hardly moves drifts by less
 LOST = 2.0  # times the best distance so far
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
+GRAINY = 2.0  # times the real images' detail at the finest level; after their first ticks healthy runs of auto are at 1.1 to 1.6
 WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
 
 
@@ -28,7 +29,7 @@ class Diverged(ArithmeticError):
 
 
 class Quality:
-    """SWD and spread of what the averaged generator draws of always the same inputs, against the same real images."""
+    """SWD, spread and sharpness of what the averaged generator draws of always the same inputs, against the same real images."""
 
     def __init__(self, real: np.ndarray, generator: Callable, inputs: list[np.ndarray]):
         self.generator, self.inputs, self.real = generator, inputs, real
@@ -61,6 +62,8 @@ def alarms(rows: list[dict]) -> dict[str, str]:
         found["collapse"] = f"the samples are {recent[-1]['spread']:.2f} times as varied as the real images"
     if best is not None and all(row["swd"] > LOST * best for row in recent):
         found["quality lost"] = f"swd is {recent[-1]['swd']:.0f}, and was {best:.0f} at its best"
+    if all(row.get("sharpness", 1) > GRAINY for row in recent):
+        found["grain"] = f"the samples have {recent[-1]['sharpness']:.1f} times the fine detail of the real images"
     if all(max(abs(row["d_loss"]), abs(row["g_loss"])) > EXPLODED for row in recent):
         found["losses exploded"] = f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; lower --d-lr and --g-lr"
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):

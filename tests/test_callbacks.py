@@ -15,7 +15,7 @@ from keras_dcgan.callbacks import Board, MetricsFile, Progress, SampleGrids, dur
 
 def row(step, **more):
     means = {"d_loss": 0.5, "g_loss": 1.25, "real_acc": 0.75, "fake_acc": 1.0}
-    quality = {"swd": 30.0, "spread": 0.9}
+    quality = {"swd": 30.0, "spread": 0.9, "sharpness": 1.2}
     return {"tick": step, "step": step, "kimg": step * 1.0, "seconds": 2.0 * step, "img_per_s": 500.0, **means, **quality, **more}
 
 

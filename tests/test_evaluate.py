@@ -52,13 +52,14 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert done.returncode == 0, done.stderr
     result = json.loads((trained / "run" / "evaluation" / "random.json").read_text())
     assert set(result["metrics"]) == {
-        "swd", "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
+        "swd", "sharpness", "sharpness_16",
+        "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
     }  # fmt: skip
     assert result["features"] == "random-1" and result["generator"] == "best" and result["size"] == [16, 16, 3]
     assert done.stdout.startswith("60 generated and 60 real images of 16x16x3; features: random-1\n")
     assert result["images"] == {"real": 60, "fake": 60, "memorised_real": 80, "memorised_fake": 60}
     assert all(np.isfinite(value) for value in result["metrics"].values())
-    for name in ("swd", "fid", "kid", "precision", "coverage", "msssim", "memorised"):
+    for name in ("swd", "sharpness", "fid", "kid", "precision", "coverage", "msssim", "memorised"):
         assert f"  {name} " in done.stdout
     assert "note: fid of 60 images is too high by chance" in done.stdout
     page = (trained / "run" / "evaluation" / "random.html").read_text()
@@ -145,7 +146,7 @@ def test_copies_are_found(trained, tmp_path, command):
 @pytest.mark.parametrize(
     "more, complaint",
     [
-        (["--metrics", "swd,is"], "--metrics: expected some of swd,fid,kid,prdc,msssim,memorisation, received 'is'"),
+        (["--metrics", "swd,is"], "--metrics: expected some of swd,sharpness,fid,kid,prdc,msssim,memorisation, received 'is'"),
         (["--samples", "3"], "--samples: expected a whole number from 16 to 1000000, received '3'"),
         (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
         (["--data", "nowhere"], "--data: "),

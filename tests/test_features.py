@@ -51,13 +51,14 @@ def of_windows(layer, pool="max"):
 
 def test_vectors_are_all_layers_pooled_and_the_same_in_every_form(run, pictures, tmp_path, command):
     path, discriminator = run
-    inner = keras.Model(discriminator.input, [discriminator.get_layer(f"down_{level}_leaky").output for level in (0, 1)])
+    outputs = [discriminator.get_layer(f"{name}_leaky").output for name in ("stem", "down_0", "down_1")]
+    inner = keras.Model(discriminator.input, outputs)
     layers = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
     expected = np.concatenate([of_windows(layer.numpy().astype("float32")) for layer in layers], axis=1)
     for name in ("new/features.keras", "features.tflite", "saved_model"):
         done = command("keras_dcgan.features", "--run", path, "--out", tmp_path / name)
         assert done.returncode == 0 and done.stderr == ""
-        assert done.stdout == f"192 numbers an image, in {tmp_path / name}\n"  # 16 * (4 + 8)
+        assert done.stdout == f"448 numbers an image, in {tmp_path / name}\n"  # 16 * (16 + 4 + 8)
     loaded = keras.saving.load_model(tmp_path / "new" / "features.keras", safe_mode=True)
     assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}  # needs nothing of ours
     exact = loaded(pictures)
@@ -85,7 +86,7 @@ def test_mean_takes_the_mean_of_each_cell(run, pictures, tmp_path, command):
     path, discriminator = run
     done = command("keras_dcgan.features", "--run", path, "--out", tmp_path / "mean.keras", "--pool", "mean")
     assert done.returncode == 0, done.stderr
-    inner = keras.Model(discriminator.input, discriminator.get_layer("down_0_leaky").output)
+    inner = keras.Model(discriminator.input, discriminator.get_layer("stem_leaky").output)
     layer = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
     expected = of_windows(layer.numpy().astype("float32"), "mean")
     found = keras.saving.load_model(tmp_path / "mean.keras", safe_mode=True).predict(pictures, verbose=0)

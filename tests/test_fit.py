@@ -128,7 +128,7 @@ def test_nan_stops_at_its_step_says_where_and_what_to_try(fit, poison, tmp_path)
     poison(1)
     done = fit(0.16)
     assert done.returncode == 1
-    assert done.stderr.startswith("fit: stopped: after step 8 not a number: d_loss, g_loss, discriminator/down_0/kernel and ")
+    assert done.stderr.startswith("fit: stopped: after step 8 not a number: d_loss, g_loss, discriminator/stem/kernel and ")
     assert "step-000000005 is sound. Try a lower --g-lr and --d-lr" in done.stderr and done.stderr.count("\n") == 1
     assert [row["step"] for row in rows(tmp_path)] == [5]
     assert tf.reduce_all(tf.math.is_finite(runs.load_generator(tmp_path / "run")(tf.ones((1, 100)))))

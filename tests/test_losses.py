@@ -56,7 +56,7 @@ def test_gradient_penalty_is_the_closed_form():
     assert float(found) == pytest.approx(np.mean(np.sum((6 * images.numpy()) ** 2, axis=(1, 2, 3))) / 2, rel=1e-5)
 
 
-def test_accuracies_are_told_by_the_sign_or_where_logits_are_relative_by_the_middle():
-    real, fake = tf.constant([[5.0], [7.0], [6.0], [2.0]]), tf.constant([[1.0], [3.0], [6.0], [2.0]])  # means 5 and 3
+def test_accuracies_are_told_by_the_sign_or_where_logits_are_relative_by_pairs():
+    real, fake = tf.constant([[5.0], [7.0], [6.0], [2.0]]), tf.constant([[1.0], [8.0], [5.0], [1.0]])
     assert [float(share) for share in LOSSES["bce"].accuracies(real, fake)] == [1, 0]
     assert [float(share) for share in LOSSES["relativistic"].accuracies(real, fake)] == [0.75, 0.75]

@@ -79,7 +79,7 @@ def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; t
 def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
     with pytest.raises(ValueError, match="^--r2: expected 0, or --d-norm spectral or none, on several devices, received 0.5"):
-        runs.build(settings(tmp_path, "--r2", "0.5"), 3)
+        runs.build(settings(tmp_path, "--d-norm", "batch", "--r1", "0", "--r2", "0.5"), 3)
     with pytest.raises(ValueError, match="^--jit: expected auto or off on several devices, received on with 2"):
         devices.compiles("on")
     assert not devices.compiles("auto")
@@ -200,7 +200,7 @@ def test_other_settings_or_images_are_refused_by_name(saved):
     config, _ = saved
     before = (runs.Path(config.run) / "config.json").read_text()
     other = settings(config.run, "--d-lr", "0.1", "--seed", "5")
-    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0004, received 0.1"):
+    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0008, received 0.1"):
         with runs.open_run(other, MANIFEST):
             pass
     with pytest.raises(ValueError, match="--data: the run has 16 images of fingerprint abc, received 33 of xyz"):

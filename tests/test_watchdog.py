@@ -28,6 +28,8 @@ def rows(**columns):
         (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.2, 0.1, 0.01]), {"collapse"}),
         (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.9, 0.1, 0.01]), set()),  # two bad ticks are not three
         (rows(swd=[90, 80, 70, 60], spread=[0.1, 0.1, 0.1, 0.1]), set()),  # as at the start of healthy runs: it gets better
+        (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 2.2, 2.3]), {"grain"}),
+        (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 1.9, 2.3]), set()),
         (rows(swd=[30, 61, 62, 99]), {"quality lost"}),
         (rows(swd=[30, 61, 59, 99]), set()),
         (rows(swd=[50, 60, 60, 60], real_acc=[1.0] * 4, fake_acc=[1.0] * 4), {"discriminator won"}),

@@ -1,7 +1,7 @@
 """`python -m tools.bench quality`: variants of the recipe, each trained for the same minutes and measured at its end.
 
-Each --variant is a name and flags of fit; "paper" and "auto" are there already. Every one is timed first, so that it is told
-a --kimg that takes the minutes given. The figures are those of the last generator, not of the best.
+Each --variant is a name and flags of fit; "paper", "auto" and "classic" are there already. Every one is timed first, so that it is
+told a --kimg that takes the minutes given. The figures are those of the last generator, not of the best.
 """
 
 import itertools
@@ -14,9 +14,9 @@ import sys
 import tempfile
 
 from keras_dcgan import cli
-from keras_dcgan.config import augmentation, number
+from keras_dcgan.config import ADAPTIVE, augmentation, number
 
-PRESETS = {"paper": ["--preset", "paper"], "auto": ["--preset", "auto"]}
+PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "classic")}
 CALIBRATION = 8.0  # kimg
 METRICS = {"fid": ["fid"], "kid": ["kid"], "prdc": ["recall", "coverage"], "swd": ["swd"]}  # of evaluate, and what is told of each
 
@@ -74,7 +74,7 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
         config = json.loads((run / "config.json").read_text())["settings"]
         images = json.loads((run / "data.json").read_text())["images"]
         shutil.rmtree(run)
-        if config["preset"] != "auto" or "--augment" in flags:
+        if config["preset"] not in ADAPTIVE or "--augment" in flags:
             return flags, rate
         chosen = augmentation(images, rate * 60 * args.minutes / 1000)[0]
         flags = [*flags, "--augment", chosen]

@@ -102,7 +102,7 @@ def look(model, pictures: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]
     """uint8 (N, H, W, C) -> features (N, FEATURES) and, of each trait, the number of the likeliest word (N,)."""
     import keras
 
-    both = keras.Model(model.inputs, [model.get_layer("features").output, *(model.output[trait] for trait in TRAITS)])
+    both = keras.Model(model.inputs[0], [model.get_layer("features").output, *(model.output[trait] for trait in TRAITS)])
     chunks = [both(pictures[at : at + 250] / np.float32(127.5) - 1, training=False) for at in range(0, len(pictures), 250)]
     features, *answers = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*chunks))
     return features, {trait: answer.argmax(1) for trait, answer in zip(TRAITS, answers)}
@@ -144,8 +144,8 @@ class Reference:
         kinds = {}
         for trait in KINDS:
             for place, word in enumerate(words(trait)):
-                real = np.mean(self.answers[trait] == place)
-                kinds[trait, word] = float(np.mean(answers[trait] == place) / real)
+                if real := np.mean(self.answers[trait] == place):
+                    kinds[trait, word] = float(np.mean(answers[trait] == place) / real)
         distance = metrics.frechet_distance(self.moments, metrics.Moments(features))
         return {"distance": distance, "grain": grain(pictures) / self.grain, "kinds": kinds}
 
