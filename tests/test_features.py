@@ -116,7 +116,7 @@ def test_the_probe_finds_with_features_what_is_in_no_single_pixel(run, stripes, 
     assert header == "200 images in 2 classes, 40 of them held out (seed 0)"
     words = [line.split() for line in (pixels, untrained, trained)]
     assert [row[:-7] for row in words] == [["pixels"], ["random", "weights"], [str(path)]]
-    assert [row[-7] for row in words] == ["1,152", "192", "192"]  # 24 * 16 * 3 pixels
+    assert [row[-7] for row in words] == ["1,152", "448", "448"]  # 24 * 16 * 3 pixels
     shares = [float(row[-5]) for row in words]
     assert shares[0] < 75 and shares[1] > 90 and shares[2] > 90
 
