@@ -99,6 +99,8 @@ def _kind(head: bytes) -> str:
     for signature, name in OTHERS.items():
         if head.startswith(signature):
             raise Rejected(NOT_SUPPORTED.format(name))
+    if head.startswith(b"\xff\xd8\0"):  # junk before the first marker, which decoders skip
+        return "JPEG"
     for signature, name in SIGNATURES.items():
         if head.startswith(signature):
             return name

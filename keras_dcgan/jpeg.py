@@ -35,8 +35,8 @@ class Jpeg:
     def __init__(self, content: bytes):
         self._head, self._scans, self._frame, self._interval = [b"\xff\xd8"], [], None, 0
         self._read(content)
-        if not self._frame or not self._scans:
-            raise Rejected(DAMAGED)  # cut before the image begins, or no image at all
+        if not self._frame or not self._scans:  # cut before the image begins, or no image at all
+            raise Rejected(TRUNCATED if self._frame else DAMAGED)
         code, body = self._frame
         if code not in (*SEQUENTIAL, *PROGRESSIVE, *ARITHMETIC) or len(body) < 6 or body[0] != 8:
             raise Rejected(NOT_SUPPORTED.format("JPEG that is lossless, hierarchical or not of 8 bits"))
@@ -91,8 +91,9 @@ class Jpeg:
         for _, scan, data, interval in self._scans:
             numbers = [number[0] & 7 for number in RESTART.findall(data)]
             wanted = -(-self._blocks(scan[1 : 1 + 2 * scan[0] : 2]) // interval) - 1 if interval else 0
-            if numbers[:wanted] != [i % 8 for i in range(wanted)] or (numbers and not interval):
-                raise Rejected(DAMAGED)
+            in_order = [i % 8 for i in range(wanted)]
+            if numbers[:wanted] != in_order or (numbers and not interval):
+                raise Rejected(TRUNCATED if numbers == in_order[: len(numbers)] else DAMAGED)
 
     def _blocks(self, components: bytes) -> int:
         """Units that a scan of these components is counted in."""

@@ -14,6 +14,9 @@ from keras_dcgan.formats import DAMAGED, NOT_SUPPORTED, TOO_LARGE, TRUNCATED, Re
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PASSED_ON = (b"tRNS", b"eXIf")  # beside what is critical; of all else a wrong checksum costs only itself
+# In which the orientation may stand, as ImageMagick and Adobe write it; the size is far below what Pillow gives up at.
+TEXTS = (b"XML:com.adobe.xmp\0\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+LARGEST_TEXT = 1 << 19  # bytes, unpacked
 LARGEST_PROFILE = 1 << 24  # bytes, unpacked
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> channels
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]  # x, y, steps of x and y
@@ -37,19 +40,20 @@ def pixels_only(content: bytes, max_pixels: int) -> Png:
         body, end = view[position + 8 : position + 8 + length], position + 12 + length
         is_critical = not name[0] & 0x20
         if end > len(view):
-            if name == b"IDAT":
-                raise Rejected(TRUNCATED)
+            if name == b"IDAT":  # cut; the rest may still be all that is needed
+                stream.append(body)
+                kept.append(_chunk(name, body))
             break
         if name == b"IEND":
             break
-        if is_critical or name in (*PASSED_ON, b"iCCP"):
+        if is_critical or name in (*PASSED_ON, b"iCCP") or _is_short_text(name, body):
             if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
                 if is_critical or name == b"tRNS":  # which decides of pixels too
                     raise Rejected(DAMAGED)
             elif name == b"CgBI":
                 raise Rejected(NOT_SUPPORTED.format("Apple's own kind of PNG"))
             elif name == b"iCCP":
-                profile = profile or _unpacked_profile(bytes(body))
+                profile = profile or _unpacked(bytes(body).partition(b"\0")[2][1:], LARGEST_PROFILE)
             else:
                 if name == b"IHDR" and not header:
                     header = bytes(body)
@@ -66,17 +70,29 @@ def pixels_only(content: bytes, max_pixels: int) -> Png:
     if width * height > max_pixels:
         raise Rejected(TOO_LARGE)
     _check_stream(stream, _length_of_rows(width, height, header))
-    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
+    kept.append(_chunk(b"IEND", b""))
     return Png(b"".join(kept), profile, header[8], key)
 
 
-def _unpacked_profile(body: bytes) -> bytes | None:
-    name, _, rest = body.partition(b"\0")
-    with contextlib.suppress(zlib.error):  # a broken profile is no profile
+def _is_short_text(name: bytes, body: memoryview) -> bool:
+    if name not in (b"tEXt", b"zTXt", b"iTXt") or not bytes(body[:32]).startswith(TEXTS):
+        return False
+    if name == b"zTXt":
+        return _unpacked(bytes(body).partition(b"\0")[2][1:], LARGEST_TEXT) is not None
+    return len(body) <= LARGEST_TEXT
+
+
+def _unpacked(packed: bytes, most: int) -> bytes | None:
+    """None where it is broken, or more than that."""
+    with contextlib.suppress(zlib.error):
         unpacker = zlib.decompressobj()
-        profile = unpacker.decompress(rest[1:], LARGEST_PROFILE)
-        return profile if unpacker.eof else None
+        content = unpacker.decompress(packed, most)
+        return content if unpacker.eof else None
     return None
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + name + body + zlib.crc32(body, zlib.crc32(name)).to_bytes(4, "big")
 
 
 def _key(header: bytes, body: bytes) -> tuple[int, ...] | None:

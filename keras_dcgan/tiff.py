@@ -10,13 +10,14 @@ compared with it (Pillow 13.0).
 """
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImagePalette, TiffImagePlugin, UnidentifiedImageError
 
-from keras_dcgan.formats import DAMAGED, RAW_PHOTO, TIFF_NOT_SUPPORTED, Rejected
+from keras_dcgan.formats import DAMAGED, RAW_PHOTO, TIFF_NOT_SUPPORTED, TRUNCATED, Rejected
 
 II, MM = b"II", b"MM"
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -81,7 +82,7 @@ def opened(file: BinaryIO) -> tuple[Image.Image, Callable[[Image.Image], Image.I
         (photometric is None and image.mode != "1")  # Pillow takes white for 0, others the contrary
         or len(kinds) > 1
         or (photometric == CMYK and tags.get(INKS, 1) != 1)
-        or (photometric in (*grey, PALETTE) and samples > 1 and tags.get(PLANAR) == SEPARATE)
+        or (photometric in (*grey, PALETTE, YCBCR) and samples > 1 and tags.get(PLANAR) == SEPARATE)
     ):
         raise Rejected(TIFF_NOT_SUPPORTED)
     kind, bits = kinds.pop(), max(tags.get(BITS, (1,)))
@@ -124,12 +125,16 @@ def _why_not(file: BinaryIO) -> str:
     """Whether it is the flavour, or the file, that Pillow cannot make sense of."""
     try:
         file.seek(0)
-        head = file.read(16)
+        head = file.read(8)
+        head += file.read(8) if 43 in head[2:4] else b""  # BigTIFF
         tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        if tags.next >= file.seek(0, io.SEEK_END):
+            return TRUNCATED
         file.seek(tags.next)
         tags.load(file)
         is_whole = all(isinstance(tags.get(tag), int) for tag in NEEDED)
         is_raw = DNG_VERSION in tags
     except Exception:  # whatever its parser raises on damaged bytes
         return DAMAGED
+    is_whole = is_whole or head[:4] == b"MM\0+"  # which Pillow 13 reads as if its numbers had 4 bytes
     return RAW_PHOTO if is_raw else TIFF_NOT_SUPPORTED if is_whole else DAMAGED
