@@ -210,6 +210,7 @@ def _open_netpbm(file: BinaryIO, max_pixels: int) -> Opened:
 
 
 def _open_heic(file: BinaryIO, max_pixels: int) -> Opened:
+    heic.check_installed()
     _refuse_a_tail_of_zeros(file)
     return Opened(heic.decoded(_content(file), max_pixels))
 

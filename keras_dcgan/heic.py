@@ -25,9 +25,12 @@ BYTES_A_PIXEL, BYTES = 32, 2 << 30  # of memory, for the image and for everythin
 COMMAND = "from keras_dcgan import heic; raise SystemExit(heic.main())"
 
 
-def decoded(content: bytes, max_pixels: int) -> Image.Image:
+def check_installed():
     if importlib.util.find_spec("pillow_heif") is None:
         raise Rejected(MISSING)
+
+
+def decoded(content: bytes, max_pixels: int) -> Image.Image:
     place = [str(pathlib.Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place)}
     command = [sys.executable, "-c", COMMAND, str(max_pixels)]

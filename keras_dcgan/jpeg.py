@@ -9,6 +9,7 @@ marker there: it asks for more, and Pillow says "truncated".
 """
 
 import io
+import math
 import re
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # also the end 
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 # libjpeg reads this many bytes ahead of the last block; what stands behind the data it then skips.
 AHEAD = 8
+NOTHING = bytes(64)
 # Decoded only where data are missing. Of nothing but ones there is no code, so that they end nothing; the other is anything else.
 ONES, OTHERS = b"\xff\0" * AHEAD, b"\x5a\xa5\x3c\x66\xc3\x12\x9d\x71" * 2
 
@@ -55,10 +57,11 @@ class Jpeg:
             raise Rejected(DAMAGED)
 
     def _read(self, content: bytes):
-        position, profile = 2, {}
+        position, profile, has_end = 2, {}, False
         while found := MARKER.search(content, position):
             code, position = found[1][0], found.end()
             if code == EOI:
+                has_end = True
                 break
             length = int.from_bytes(content[position : position + 2], "big")
             if code in (SOI, 0x01) or length < 2:
@@ -83,6 +86,8 @@ class Jpeg:
                 data = content[position : end.start() if end else len(content)]
                 self._scans.append((b"".join([*self._head, segment]), body, data, self._interval))
                 self._head, position = [], position + len(data)
+        if not has_end and self._scans and self._scans[-1][2].endswith(NOTHING):
+            raise Rejected(TRUNCATED)  # in a file of its full size
         if profile:
             self.profile = b"".join(profile[number] for number in sorted(profile))
 
@@ -90,7 +95,7 @@ class Jpeg:
         """Where the data are in numbered pieces, none may be missing."""
         for _, scan, data, interval in self._scans:
             numbers = [number[0] & 7 for number in RESTART.findall(data)]
-            wanted = -(-self._blocks(scan[1 : 1 + 2 * scan[0] : 2]) // interval) - 1 if interval else 0
+            wanted = math.ceil(self._blocks(scan[1 : 1 + 2 * scan[0] : 2]) / interval) - 1 if interval else 0
             in_order = [i % 8 for i in range(wanted)]
             if numbers[:wanted] != in_order or (numbers and not interval):
                 raise Rejected(TRUNCATED if numbers == in_order[: len(numbers)] else DAMAGED)
@@ -103,8 +108,8 @@ class Jpeg:
         across, down = (max(max(factor[axis] for factor in factors.values()), 1) for axis in (0, 1))
         h, v = factors.get(components[0], (1, 1)) if len(components) == 1 else (1, 1)
         if len(components) == 1:
-            return -(-(-(-width * h // across)) // 8) * -(-(-(-height * v // down)) // 8)
-        return -(-width // (8 * across)) * -(-height // (8 * down))
+            return math.ceil(math.ceil(width * h / across) / 8) * math.ceil(math.ceil(height * v / down) / 8)
+        return math.ceil(width / (8 * across)) * math.ceil(height / (8 * down))
 
     def _check_that_all_was_sent(self):
         """Of a progressive JPEG that was cut, whole scans are missing."""
@@ -129,7 +134,8 @@ class Jpeg:
             head, _, data, _ = self._scans[0]
             return [InTwoParts(head + data + ONES, len(head) + max(0, len(data) - AHEAD))]
         # All scans are read before there is a pixel. If none needs what stands behind it, this can be anything.
-        return [io.BytesIO(b"".join(head + data + filling for head, _, data, _ in self._scans) + b"\xff\xd9") for filling in (ONES, OTHERS)]
+        fillings = (b"".join(head + data + filling for head, _, data, _ in self._scans) for filling in (ONES, OTHERS))
+        return [io.BytesIO(content + b"\xff\xd9") for content in fillings]
 
 
 class InTwoParts(io.BytesIO):

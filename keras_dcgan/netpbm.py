@@ -12,6 +12,7 @@ from PIL import Image
 from keras_dcgan.formats import DAMAGED, TOO_LARGE, TRUNCATED, Rejected
 
 NUMBER = re.compile(rb"(?:\s|#[^\r\n]*(?:[\r\n]|$))*(\d{1,10})")
+WIDEST, SLACK = 16, 1 << 16  # bytes that are looked at for each number, and for comments
 COMMENT = re.compile(rb"#[^\r\n]*")
 
 
@@ -33,11 +34,12 @@ def read(content: bytes, max_pixels: int) -> Image.Image | None:
     shape = (height, width, 3) if kind in b"36" else (height, width)
     count = width * height * (3 if kind in b"36" else 1)
     if kind in b"56":  # one white space ends the header
-        values = np.frombuffer(content[position + 1 :], np.uint8 if highest < 256 else ">u2")[:count]
+        body = memoryview(content)[position + 1 :][: count * (1 + (highest > 255))]
+        values = np.frombuffer(body[: len(body) & ~1] if highest > 255 else body, np.uint8 if highest < 256 else ">u2")
     elif kind == b"1":  # digits, with or without space between them
         values = np.frombuffer(b"".join(COMMENT.sub(b" ", content[position:]).split()), np.uint8)[:count] - 48
     else:
-        values = _numbers(COMMENT.sub(b" ", content[position:]), count)
+        values = _numbers(COMMENT.sub(b" ", content[position : position + WIDEST * count + SLACK]))[:count]
     if len(values) < count:
         raise Rejected(TRUNCATED)
     if kind not in b"56" and (values.max() > highest or values.min() < 0):
@@ -49,10 +51,11 @@ def read(content: bytes, max_pixels: int) -> Image.Image | None:
     return Image.fromarray(scale[values].reshape(shape))
 
 
-def _numbers(text: bytes, count: int) -> np.ndarray:
+def _numbers(text: bytes) -> np.ndarray:
+    """As many as there are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that something else stands there: seen by what is missing
         try:
-            return np.fromstring(text, np.int32, count, sep=" ")
+            return np.fromstring(text, np.int32, sep=" ")
         except ValueError:
             return np.empty(0, np.int32)

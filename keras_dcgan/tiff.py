@@ -126,7 +126,9 @@ def _why_not(file: BinaryIO) -> str:
     try:
         file.seek(0)
         head = file.read(8)
-        head += file.read(8) if 43 in head[2:4] else b""  # BigTIFF
+        if head[:4] == b"MM\0+":  # BigTIFF, which in this order Pillow 13 reads as if its numbers had 4 bytes
+            return TIFF_NOT_SUPPORTED
+        head += file.read(8) if head[2] == 43 else b""
         tags = TiffImagePlugin.ImageFileDirectory_v2(head)
         if tags.next >= file.seek(0, io.SEEK_END):
             return TRUNCATED
@@ -136,5 +138,4 @@ def _why_not(file: BinaryIO) -> str:
         is_raw = DNG_VERSION in tags
     except Exception:  # whatever its parser raises on damaged bytes
         return DAMAGED
-    is_whole = is_whole or head[:4] == b"MM\0+"  # which Pillow 13 reads as if its numbers had 4 bytes
     return RAW_PHOTO if is_raw else TIFF_NOT_SUPPORTED if is_whole else DAMAGED

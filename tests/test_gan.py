@@ -254,3 +254,24 @@ def test_every_change_of_every_picture_draws_numbers_of_its_own():
     drawn = np.stack(seen)  # of 2 steps real and fake for D, then fake for G; two changes each
     assert drawn.shape == (12, 8, 3) and np.unique(drawn).size == drawn.size
     assert 0 <= drawn.min() < 0.1 and 0.9 < drawn.max() < 1
+
+
+SCALES = [(1 / 127.5, -1, np.float32), (1 / 255, 0, np.float64), (2, 0, np.float32), (1, -128, np.int16)]
+
+
+@pytest.mark.parametrize("scale, shift, dtype", SCALES)
+@pytest.mark.parametrize("form", ["array", "dataset", "labelled"])
+def test_images_that_do_not_go_from_0_to_255_are_refused(form, scale, shift, dtype):
+    images = (discs(8) * scale + shift).astype(dtype)
+    images.flat[:2] = np.array([0, 255]) * scale + shift
+    data = {"array": images, "labelled": (images, np.zeros(8, np.int32))}.get(form)
+    if form != "array":
+        data = tf.data.Dataset.from_tensor_slices(images if data is None else data).batch(8)
+    gan = small_gan(classes=2 if form == "labelled" else 0)
+    with pytest.raises(ValueError, match="^images: expected uint8, or numbers from 0 to 255, received (float|int)"):
+        gan.fit(data, verbose=0)
+    assert gan.steps_taken == 0
+
+
+def test_floats_from_0_to_255_train_as_uint8_does(exact):
+    assert all(map(np.array_equal, values(train(small_gan(), discs(8).astype(np.float32), 3)), values(exact)))

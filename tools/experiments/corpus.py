@@ -1,4 +1,4 @@
-"""Any folder of files through `prepare_one`, and their pixels against another decoder: how a change to the reading of files is judged.
+"""Any folder of files through `prepare_one`, and their pixels against another decoder: so a change of what is read is judged.
 
     python -m tools.experiments.corpus ~/images --judge pyvips --json result.json
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--judge", choices=JUDGES, help="the other decoder [none: nothing is compared]")
     parser.add_argument("--processes", type=number(1, 256, kind=int), default=2, metavar="N", help="[2]")
     parser.add_argument("--seconds", type=number(0.1, 3600), default=20, metavar="S", help="that a file may take [20]")
-    parser.add_argument("--gigabytes", type=number(0.5, 1024), default=4, metavar="GB", help="of memory that a process may take [4]")
+    parser.add_argument("--gigabytes", type=number(0.5, 1024), default=4, metavar="GB", help="of memory for a process [4]")
     parser.add_argument("--json", metavar="FILE", help="what came of each file")
     parser.add_argument("--worker", choices=("ours", *JUDGES), help="(what the processes are started with)")
     args = parser.parse_args(arguments)
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json:
         Path(args.json).write_text(json.dumps({str(file.relative_to(root)): found for file, found in results.items()}, indent=1))
     print(summary(results, root, args.judge))
-    return 1 if any(not found["ours"]["ended"] is None or found["verdict"] == "differs" for found in results.values()) else 0
+    return 1 if any(found["ours"]["ended"] is not None or found["verdict"] == "differs" for found in results.values()) else 0
 
 
 # ---------------------------------------------------------------------------------------------------- the processes, watched
