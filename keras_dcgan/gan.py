@@ -45,7 +45,7 @@ def settling_latents(seed: int, latent_dim: int) -> list[tf.Tensor]:
 def check_range(batch):
     """images, or (images, labels): arrays or tensors. Raises ValueError unless the images go from 0 to 255, as uint8 does."""
     images = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
-    if not hasattr(images, "dtype") or images.dtype == "uint8" or 0 in images.shape:
+    if not hasattr(images, "dtype") or tf.as_dtype(images.dtype) == tf.uint8 or 0 in images.shape:
         return
     low, high = (float(reduce(tf.cast(images, tf.float64))) for reduce in (tf.reduce_min, tf.reduce_max))
     if not (0 <= low and high <= 255) or 0 < high <= 1:

@@ -184,10 +184,10 @@ def work(kind: str, gigabytes: float) -> int:
                     np.save(file, pixels)
                 answer["pixels"] = file.name
         except Exception as error:  # of any decoder, for the report
-            text = str(error)
-            answer["reason"] = text.rpartition(" (")[2].removesuffix(")") if kind == "ours" and isinstance(error, ValueError) else text
-            if kind == "ours" and not isinstance(error, ValueError):
-                answer["reason"] = f"TRACEBACK {type(error).__name__}: {text}"
+            answer["reason"] = str(error)
+            if kind == "ours":  # of which ValueError is the one that is meant, "... (the reason)"
+                is_meant = isinstance(error, ValueError)
+                answer["reason"] = str(error).rpartition(" (")[2][:-1] if is_meant else f"TRACEBACK {type(error).__name__}: {error}"
         answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(json.dumps(answer), file=answers, flush=True)
     return 0
