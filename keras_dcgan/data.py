@@ -33,7 +33,7 @@ from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
 from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
 
-VERSION = 1  # part of every cache key; raise it when the same files would now give other pixels
+VERSION = 2  # part of every cache key; raise it when the same files would now give other pixels
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
 CHUNK = 16 << 20  # bytes of rows handled at once
 ABANDONED = 3600  # seconds
@@ -108,9 +108,9 @@ def prepare_one(
     """One image file as `prepare` would have it, uint8 (height, width, channels), and the (height, width) of the original.
 
     Raises OSError where it cannot be read, ValueError where it is no image."""
-    with open(file, "rb") as stream, pillow_for_threads():
+    with open(file, "rb") as stream, pillow_for_threads(max_pixels):
         try:
-            rgba, original_size = decode(stream, size, crop, max_pixels)
+            rgba, original_size = decode(stream, size, crop, max_pixels, file)
         except Rejected as error:
             raise ValueError(f"expected an image that can be read, received {file} ({error})") from error
     return _with_channels(rgba[np.newaxis], channels, _colour(background))[0], original_size
@@ -272,7 +272,7 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
                 pixels, original_size = np.asarray(resized(image, size, crop).convert("RGBA")), item.shape[:2]
             else:
                 with item as file:
-                    pixels, original_size = decode(file, size, crop, max_pixels)
+                    pixels, original_size = decode(file, size, crop, max_pixels, found.names[i])
         except Rejected as error:
             return str(error)
         except FileNotFoundError:
@@ -287,7 +287,7 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
 
     kept, facts, left_out = [], [], list(found.left_out)
     start = time.monotonic()
-    with open(rows, "wb") as file, pillow_for_threads() as screen:
+    with open(rows, "wb") as file, pillow_for_threads(settings["max_pixels"]) as screen:
         for i, result in enumerate(_in_order(work, len(found.names), screen)):
             if isinstance(result, str):
                 left_out.append({"file": found.names[i], "reason": result})

@@ -42,6 +42,17 @@ def settling_latents(seed: int, latent_dim: int) -> list[tf.Tensor]:
     return tf.unstack(tf.concat([batches, -batches], axis=1))
 
 
+def check_range(batch):
+    """images, or (images, labels): arrays or tensors. Raises ValueError unless the images go from 0 to 255, as uint8 does."""
+    images = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
+    if not hasattr(images, "dtype") or tf.as_dtype(images.dtype) == tf.uint8 or 0 in images.shape:
+        return
+    low, high = (float(reduce(tf.cast(images, tf.float64))) for reduce in (tf.reduce_min, tf.reduce_max))
+    if not (0 <= low and high <= 255) or 0 < high <= 1:
+        kind = tf.as_dtype(images.dtype).name
+        raise ValueError(f"images: expected uint8, or numbers from 0 to 255, received {kind} from {low:g} to {high:g}")
+
+
 class DCGAN(keras.Model):
     """Trains `generator` (z -> images in [-1, 1]) against `discriminator` (images -> logits). Conditional ones take a label too,
     and the discriminator guesses it: D learns the classes of real images, G to be taken for the class that was asked for.
@@ -134,6 +145,14 @@ class DCGAN(keras.Model):
         model.trainable = False
         for norm, momentum in zip(norms, usual):
             norm.momentum = momentum
+
+    def fit(self, x=None, *args, **kwargs):
+        """keras.Model.fit. Raises ValueError where images are floats in [-1, 1] or [0, 1], which would be trained on as black."""
+        if isinstance(x, tf.data.Dataset):
+            check_range(next(iter(x.take(1)), None))
+        elif x is not None and not callable(getattr(x, "__next__", None)):
+            check_range(x)
+        return super().fit(x, *args, **kwargs)
 
     def sampler(self) -> Callable:
         """The averaged generator as images.draw takes it, compiled: a quarter faster than Keras' own call."""

@@ -34,8 +34,7 @@ OTHER_EXTENSIONS = frozenset(
     ".txt .json .jsonl .csv .tsv .xml .yaml .yml .toml .md .html .htm .ini .cfg .log .db .py .ipynb .sh .md5 .sha256".split()
 )
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
-# Pictures that would need another library: the extension says more than "not an image" would.
-UNSUPPORTED = frozenset(".heic .heif .jxl .jp2 .svg .psd .eps .pdf .cr2 .cr3 .nef .arw .raf .exr .hdr .mp4 .mov .avi .webm".split())
+VIDEOS = frozenset(".mp4 .mov .avi .webm .mkv .m4v".split())  # of gigabytes, perhaps: not worth a look
 
 CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")  # what data.py calls a folder of prepared images
 
@@ -222,6 +221,6 @@ def _reason_by_sight(name: str, length: int, is_regular: bool) -> str | None:
     extension = os.path.splitext(name)[1].lower()
     if not is_regular:
         return NOT_A_FILE  # never opened: reading a pipe would wait for ever
-    if extension in UNSUPPORTED:
+    if extension in VIDEOS:
         return f"{extension} is not supported"
     return None if length else EMPTY

@@ -9,12 +9,13 @@ import time
 import warnings
 import zipfile
 import zlib
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from keras_dcgan import data, decode, demo, feed, sources
+from keras_dcgan import data, decode, demo, feed, heic, sources
 
 RED, BLUE = (220, 30, 20), (10, 20, 200)
 
@@ -134,7 +135,7 @@ NASTY = {
     "zeros.jpg": (lambda: bytes(1000), decode.NOT_AN_IMAGE),
     "web-page.jpg": (lambda: b"<!DOCTYPE html><title>404</title>", decode.NOT_AN_IMAGE),
     "script.eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", ".eps is not supported"),
-    "photo.HEIC": (lambda: b"\0\0\0\x18ftypheic", ".heic is not supported"),
+    "photo.HEIC": (lambda: b"\0\0\0\x18ftypheic", decode.DAMAGED if find_spec("pillow_heif") else heic.MISSING),
     "postscript-in-truth.png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", decode.NOT_AN_IMAGE),
     "empty.png": (lambda: b"", "zero bytes"),
     "bomb.png": (bomb, decode.TOO_LARGE),

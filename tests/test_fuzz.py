@@ -121,7 +121,7 @@ def test_damaged_bytes_give_a_picture_or_a_reason(kind):
     one, other = (output.splitlines() for output, _ in ends)
     assert one == other and len(one) == COUNT
     reasons = {"truncated", "damaged", "not an image", "too large to decode safely"}
-    pictures = [line for line in one if line not in reasons]
+    pictures = [line for line in one if line not in reasons and not line.endswith(" is not supported")]
     assert all(len(line) == 64 for line in pictures)
     assert 0 < len(pictures) < COUNT  # the corruption is neither harmless nor hopeless
 

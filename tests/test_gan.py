@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import discs
 
-from keras_dcgan.gan import DCGAN, settling_latents
+from keras_dcgan.gan import DCGAN, check_range, settling_latents
 from keras_dcgan.losses import LOSSES, gradient_penalty
 from keras_dcgan.models import discriminator, generator
 
@@ -293,3 +293,29 @@ def test_every_change_of_every_picture_draws_numbers_of_its_own():
     drawn = np.stack(seen)  # of 2 steps real and fake for D, then fake for G; two changes each
     assert drawn.shape == (12, 8, 3) and np.unique(drawn).size == drawn.size
     assert 0 <= drawn.min() < 0.1 and 0.9 < drawn.max() < 1
+
+
+@pytest.mark.parametrize(
+    "low, high, dtype", [(-1, 1, np.float32), (0, 1, np.float64), (0, 510, np.float16), (-128, 127, np.int8), (0, np.nan, np.float32)]
+)
+def test_images_that_do_not_go_from_0_to_255_are_refused(low, high, dtype):
+    images = np.full((2, 4, 4, 3), low, dtype)
+    images[1] = high
+    message = f"^images: expected uint8, or numbers from 0 to 255, received {np.dtype(dtype).name} from "
+    for batch in (images, (images, np.zeros(2, np.int32)), tf.constant(images)):
+        with pytest.raises(ValueError, match=message):
+            check_range(batch)
+
+
+def test_numbers_of_any_type_from_0_to_255_are_not():
+    for dtype in (np.uint8, np.float32, np.float16, np.int32):
+        check_range(discs(2).astype(dtype))
+    check_range(np.zeros((0, 4, 4, 3), np.float32))
+
+
+def test_fit_looks_at_them_before_it_takes_a_step(exact):
+    images, steps = discs(8) / np.float32(127.5) - 1, exact.steps_taken
+    for data in (images, tf.data.Dataset.from_tensor_slices(images).batch(8), tf.data.Dataset.from_tensors((images, np.zeros(8)))):
+        with pytest.raises(ValueError, match="^images: expected uint8, or numbers from 0 to 255, received float32 from -1 to "):
+            exact.fit(data, verbose=0)
+    assert exact.steps_taken == steps
