@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import cli, files, images, watchdog
-from keras_dcgan.config import TrainConfig
+from keras_dcgan.config import TrainConfig, read_rows
 
 SCALARS = {
     "d_loss": "loss/discriminator",
@@ -206,8 +206,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, step: int):
         self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        self.rows = [row for row in map(_row_or_none, lines) if row and row["step"] <= step]
+        self.rows = [row for row in read_rows(path) if row["step"] <= step]
         files.write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def __call__(self, row: dict):
@@ -215,13 +214,6 @@ class MetricsFile:
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
         files.sync(self.path)  # before the checkpoint, which vouches for it
-
-
-def _row_or_none(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except ValueError:  # torn by a kill in the middle of the line
-        return None
 
 
 class SampleGrids:

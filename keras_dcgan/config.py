@@ -8,6 +8,7 @@ what the user types wins over both.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -353,8 +354,34 @@ def check_run(config: TrainConfig):
         ]
         if against:
             raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
+        check_nothing_is_lost(path)
     elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
         raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
+
+
+def check_nothing_is_lost(path: Path):
+    """Raises FileNotFoundError where a run has been trained and its checkpoints are gone: their disk may be away, and to begin anew
+    would replace all that is left. What a run killed before its first checkpoint has written is nothing to lose."""
+    if any((path / "checkpoints").glob("step-*")):
+        return
+    rows = [row for row in read_rows(path / "metrics.jsonl") if row["step"] > 0]
+    names = [name for name in ("generator.keras", "generator_last.keras") if (path / name).exists()]
+    if rows or names:
+        left = f"{rows[-1]['kimg']:g} kimg in metrics.jsonl" if rows else names[0]
+        raise FileNotFoundError(
+            f"--run: expected checkpoints to resume from, received {path} with {left} and nothing in {path / 'checkpoints'}: "
+            "put them back, or give another --run to start anew"
+        )
+
+
+def read_rows(file: Path) -> list[dict]:
+    """The rows of a metrics.jsonl; [] where there is none. A row that a kill has torn is left out."""
+    rows = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            rows += [row] if isinstance(row, dict) and {"step", "kimg"} <= row.keys() else []
+    return rows
 
 
 def parser() -> cli.Parser:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
-from keras_dcgan.config import load_config, number
+from keras_dcgan.config import load_config, number, read_rows
 
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
@@ -256,9 +256,7 @@ def figure(title: str, picture: np.ndarray) -> str:
 
 def curve(file: Path, name: str) -> str:
     """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
-    lines = file.read_text().splitlines() if file.is_file() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]  # one may be torn by a kill
-    points = [(row["kimg"], row[name]) for row in rows if name in row]
+    points = [(row["kimg"], row[name]) for row in read_rows(file) if name in row]
     if len(points) < 2:
         return ""
     x, y = np.array(points).T

@@ -216,6 +216,8 @@ def observe(session: Session, step: int):
 
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
+    if config.ticks(step) and not metrics.rows:
+        print(f"warning: {metrics.path} has no row up to here: the next tick's generator counts as the best", file=sys.stderr)
     sampler = gan.sampler()
     grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every)
     reals = feed.preview(session.prepared, GRID) if step == 0 else None

@@ -146,7 +146,9 @@ def open_run(config: TrainConfig, manifest: dict):
     path = Path(config.run)
     check_run(config)
     names = "images", "fingerprint"
-    before = [of_data(path, name) for name in names] if (path / "data.json").is_file() else [manifest[name] for name in names]
+    # A run with checkpoints has a data.json: without it nobody can tell whether these are its images.
+    has_begun = (path / "data.json").is_file() or Run(path).checkpoints()
+    before = [of_data(path, name) for name in names] if has_begun else [manifest[name] for name in names]
     if before[1] != manifest["fingerprint"]:
         raise ValueError(
             f"--data: the run has {before[0]:,} images of fingerprint {before[1]}, received {manifest['images']:,} of "
@@ -192,23 +194,33 @@ class Run:
         """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
         step reads. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
-        last = self.path / "generator_last.keras"
-        self._write(last.name, gan.ema_generator.save)
-        if best_step in (None, step):
-            self._write("generator.keras", lambda file: shutil.copyfile(last, file))
         place = self.path / "checkpoints" / f"step-{step:09d}"
-        if not (place.exists() and _is_sound(place)):
-            beside = place.with_name(f".{place.name}.part")
-            beside.mkdir(parents=True, exist_ok=True)
-            tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
-            sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
-            (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
-            shutil.rmtree(place, ignore_errors=True)  # a spoilt one
-            files.replace(beside, place)  # on the disk, before older ones are removed
+        work = [lambda: self._save_generators(gan, best_step in (None, step)), lambda: self._save_checkpoint(gan, place)]
+        if not self.checkpoints():
+            work.reverse()  # so that a generator without any checkpoint is a run that has lost them: see config.check_run
+        for save in work:
+            save()
         reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
         for old in reached[: -self.keep]:
             if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
+
+    def _save_generators(self, gan: DCGAN, is_best: bool):
+        last = self.path / "generator_last.keras"
+        self._write(last.name, gan.ema_generator.save)
+        if is_best or not (self.path / "generator.keras").exists():
+            self._write("generator.keras", lambda file: shutil.copyfile(last, file))
+
+    def _save_checkpoint(self, gan: DCGAN, place: Path):
+        if place.exists() and _is_sound(place):
+            return
+        beside = place.with_name(f".{place.name}.part")
+        beside.mkdir(parents=True, exist_ok=True)
+        tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
+        sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
+        (beside / "sha256.json").write_text(json.dumps({"step": gan.steps_taken, "sha256": sums}))
+        shutil.rmtree(place, ignore_errors=True)  # a spoilt one
+        files.replace(beside, place)  # on the disk, before older ones are removed
 
     def _write(self, name: str, write: Callable[[Path], object]):
         beside = self.path / ".generator.part"

@@ -339,3 +339,54 @@ def test_two_trainings_of_one_run_are_one_too_many(go_on, tmp_path):
         done = go_on(0.16)
     assert done.returncode == 2 and "expected a run that nobody trains at the moment" in done.stderr
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+@pytest.mark.parametrize("what_is_left", ["generator.keras", "generator_last.keras", "metrics.jsonl"])
+def test_lost_checkpoints_are_no_beginning(go_on, tmp_path, what_is_left):
+    run = tmp_path / "run"
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()  # the place where a disk was
+    for name in {"generator.keras", "generator_last.keras", "metrics.jsonl"} - {what_is_left}:
+        (run / name).unlink()
+    before = contents(run)
+    done = go_on(0.16)
+    left = "0.12 kimg in metrics.jsonl" if what_is_left == "metrics.jsonl" else what_is_left
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"fit: --run: expected checkpoints to resume from, received {run} with {left} and nothing in ")
+    assert done.stderr.count("\n") == 1 and contents(run) == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts(fit, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_sha256", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit(0.12)
+    assert not list(run.glob("generator*.keras")) and (run / "metrics.jsonl").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "_write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit(0.12)
+    assert [place.name for place in (run / "checkpoints").glob("step-*")] == ["step-000000000"]
+    assert fit(0.04).returncode == 0 and [row["step"] for row in rows(tmp_path)] == [5]
+
+
+def test_other_things_that_are_gone_are_no_beginning_either(go_on, tmp_path):
+    run = tmp_path / "run"
+    (run / "data.json").unlink()
+    done = go_on(0.16)
+    assert done.returncode == 2 and "fit: --run: expected the data.json of a run, received " in done.stderr
+    assert done.stderr.count("\n") == 1 and not (run / "data.json").exists()
+
+
+def test_a_generator_or_rows_that_are_gone_are_told_or_written_again(go_on, tmp_path):
+    run = tmp_path / "run"
+    (run / "metrics.jsonl").unlink()
+    (run / "generator.keras").unlink()
+    done = go_on(0.16)
+    assert done.returncode == 0 and (run / "generator.keras").exists()
+    assert done.stderr == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator counts as the best\n"
