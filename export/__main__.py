@@ -13,7 +13,7 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, fail, nobody_reads, quiet, run, user_errors
+from keras_dcgan.cli import Expected, Parser, fail, nobody_reads, place, quiet, run, user_errors
 
 VERB = "export"
 
@@ -46,9 +46,10 @@ def main(argv: list[str] | None = None):
 def read_flags(argv):
     parser = Parser(VERB, __doc__)
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
+    add("--run", type=place, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
     add("--formats", type=formats, default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
-    add("--out", type=Path, metavar="DIR", help="where to [export in the run]; it then holds what this export made, no earlier one")
+    about = "where to [export in the run]; it then holds what this export made, no earlier one"
+    add("--out", type=place, metavar="DIR", help=about)
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
     add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
     return parser.parse_args(argv)

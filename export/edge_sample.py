@@ -159,6 +159,13 @@ def seeds(text: str) -> list[int]:
     return [seed for end in ends for seed in range(end[0], end[-1] + 1)]
 
 
+def place(text: str) -> Path:
+    """A path of this machine, with a leading ~ expanded: gs://bucket would otherwise be made here."""
+    if text in ("", "-") or re.match(r"[\w.@+-]{2,}:/", text):
+        raise argparse.ArgumentTypeError(f"expected a path of this machine, received {text!r}")
+    return Path(os.path.expanduser(text))
+
+
 def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, received {text!r}")
@@ -175,12 +182,12 @@ def truncation(text: str) -> float:
 def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
     parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
+    parser.add_argument("--model", type=place, required=True, metavar="DIR_OR_FILE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
-    which.add_argument("--latent", type=Path, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
+    which.add_argument("--latent", type=place, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
     parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
+        "--out", type=place, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
     )
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
     parser.add_argument("--truncation", type=truncation, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")

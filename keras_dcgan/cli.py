@@ -9,9 +9,11 @@ import argparse
 import contextlib
 import gc
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 
@@ -111,6 +113,43 @@ def quiet():
 
 class Expected(argparse.ArgumentTypeError, ValueError):
     """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
+
+
+ELSEWHERE = re.compile(r"[\w.@+-]{2,}:/")  # gs://bucket, https://host, host:/folder; written as a path it would be made here
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def path(text: str) -> str:
+    """A path of this machine, with a leading ~ expanded. What means something elsewhere is refused: it would be made here."""
+    expected = f"expected a path of this machine, received {text!r}"
+    if text in ("", "-"):
+        raise Expected(expected)
+    if ELSEWHERE.match(text) or (DRIVE.match(text) and os.name != "nt"):
+        raise Expected(f"{expected}, which lies elsewhere")
+    found = os.path.expanduser(text)
+    if text[0] == "~" and found == text and not os.path.exists(text):
+        raise Expected(f"{expected} (no such home)")
+    return found
+
+
+def place(text: str) -> Path:
+    return Path(path(text))
+
+
+def path_or(*words: str) -> Callable[[str], str]:
+    """A reader of paths that takes these words as they are."""
+
+    def read(text):
+        return text if text in words else path(text)
+
+    read.__name__ = "|".join([*words, "PATH"])
+    return read
+
+
+def source(text: str) -> str:
+    """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as well."""
+    is_bucket = text.endswith(".tfrecord") and "://" in text
+    return text if is_bucket or text == "demo" else path(text)
 
 
 def seeds(text: str) -> list[int]:

@@ -80,12 +80,12 @@ class TrainConfig:
     data: str = setting(
         "Main",
         dataclasses.MISSING,
-        str,
+        cli.source,
         "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in pictures",
         placeholder="PATH",
         resume=True,  # images that have moved; whether they are the same, their fingerprint says
     )
-    run: str = setting("Main", "", str, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
+    run: str = setting("Main", "", cli.path, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
     preset: str = setting(
         "Main", "auto", one_of("paper", "auto", "demo"), "the row of settings to start from: paper, auto, demo", resume=True
     )
@@ -106,7 +106,7 @@ class TrainConfig:
     cache: str = setting(
         "Main",
         "",
-        str,
+        cli.path,
         "where prepared images are kept [$KERAS_DCGAN_CACHE, else the user's cache]",
         placeholder="DIR",
         resume=True,
@@ -121,7 +121,7 @@ class TrainConfig:
     init_from: str = setting(
         "Main",
         "",
-        str,
+        cli.path,
         "start from another run's networks, of the same sizes and classes, in place of random ones",
         placeholder="DIR",
     )
@@ -318,7 +318,9 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def check_path(flag: str, path: Path):
-    """Raises ValueError where TensorFlow (2.21) could write and not read, or neither."""
+    """Raises ValueError where `path` is none of this machine, and where TensorFlow (2.21) could write and not read, or neither."""
+    if cli.ELSEWHERE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
+        raise ValueError(f"{flag}: expected a path of this machine, received {path}")
     try:
         path.as_posix().encode()
     except UnicodeEncodeError as error:

@@ -135,12 +135,11 @@ def report(manifest: dict) -> str:
 def cache_folder(cache: str | None = None) -> pathlib.Path:
     """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's caches."""
     place = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}.get(sys.platform, "~/.cache")
-    usual = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or place) / "keras_dcgan"
-    chosen = cache or os.environ.get("KERAS_DCGAN_CACHE") or usual
+    usual = os.path.join(os.environ.get("XDG_CACHE_HOME") or place, "keras_dcgan")
     try:
-        return pathlib.Path(chosen).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"--cache: expected a folder, received {chosen}: {error}") from error
+        return pathlib.Path(cli.path(cache or os.environ.get("KERAS_DCGAN_CACHE") or usual))
+    except ValueError as error:
+        raise ValueError(f"--cache: {error}") from error
 
 
 # -------------------------------------------------------------------------------------------------- from files to an array
@@ -429,7 +428,7 @@ def _printable(name: str) -> str:
 
 def main():
     parser = cli.Parser("keras_dcgan.data", "Lists the prepared images in the cache.")
-    parser.add_argument("--cache", metavar="DIR", help="the cache [$KERAS_DCGAN_CACHE, else the user's cache folder]")
+    parser.add_argument("--cache", type=cli.path, metavar="DIR", help="[$KERAS_DCGAN_CACHE, else the user's cache folder]")
     parser.add_argument("--clear", action="store_true", help="remove them all")
     args = parser.parse_args()
     with cli.user_errors(parser.verb):

@@ -46,11 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.features", "Makes a feature extractor of a run's discriminator, and measures it.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--out", metavar="PATH", help="NAME.keras, NAME.tflite, or a new folder for a SavedModel")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--out", type=cli.path, metavar="PATH", help="NAME.keras, NAME.tflite, or a new folder for a SavedModel")
     about = "of each cell of the grid the largest or the mean; mean where labels are many [max]"
     result.add_argument("--pool", type=one_of("max", "mean"), default="max", metavar="max|mean", help=about)
-    result.add_argument("--linear-probe", metavar="DATA", help="folders that are classes: measure a linear classifier on them")
+    about = "folders that are classes: measure a linear classifier on them"
+    result.add_argument("--linear-probe", type=cli.source, metavar="DATA", help=about)
     return result
 
 

@@ -1,6 +1,7 @@
 """What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
 
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from conftest import SMALL
 from PIL import Image
 
 from keras_dcgan import cli
+from keras_dcgan.config import check_path, from_flags
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
 
@@ -306,3 +308,54 @@ def test_no_data_is_not_the_folder_where_one_stands(folder, monkeypatch, command
     done = command("keras_dcgan.fit", "--data", "")
     assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected ") and done.stderr.endswith(", received ''\n")
     assert not (folder / "runs").exists()
+
+
+PATHS = {
+    "keras_dcgan.fit": (["--data", "demo"], ["--data", "--run", "--cache", "--init-from"]),
+    "keras_dcgan.sample": (["--run", "r"], ["--run", "--latent", "--out"]),
+    "keras_dcgan.explore": (["--run", "r", "--out", "a.png"], ["--run", "--out"]),
+    "keras_dcgan.edit": (
+        ["--run", "r", "--image", "i", "--task", "project", "--out", "o.png"], ["--run", "--image", "--mask", "--out"]
+    ),
+    "keras_dcgan.evaluate": (
+        ["--run", "r"], ["--run", "--data", "--held-out", "--features", "--inception-weights", "--out"]
+    ),
+    "keras_dcgan.features": (["--run", "r", "--out", "o"], ["--run", "--out", "--linear-probe"]),
+    "keras_dcgan.data": ([], ["--cache"]),
+    "keras_dcgan.demo": ([], ["folder"]),
+    "export.__main__": (["--run", "r"], ["--run", "--out"]),
+    "export.web.__main__": (["--run", "r"], ["--run"]),
+    "export.edge_sample": (["--model", "m"], ["--model", "--latent", "--out"]),
+    "tools.pack": (["--data", "demo", "--out", "o"], ["--data", "--out", "--cache"]),
+    "tools.arm": (["--export", "e"], ["--export", "--work"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module, flag", [(module, flag) for module, (_, flags) in PATHS.items() for flag in flags])
+@pytest.mark.parametrize("elsewhere", ["gs://bucket/x", "host:/x", ""])
+def test_a_path_that_means_something_elsewhere_is_made_nowhere(module, flag, elsewhere, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = [*PATHS[module][0], *([flag] if flag.startswith("-") else []), elsewhere]
+    monkeypatch.setattr(sys, "argv", [module, *typed])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(module).main()
+    line = capsys.readouterr().err
+    verb = module.removesuffix(".__main__").rpartition(".")[2]
+    assert stop.value.code == 2 and line.count("\n") == 1 and os.listdir() == []
+    assert line.startswith(f"{verb}: {flag}: expected a path of this machine, received {elsewhere!r}")
+
+
+def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = from_flags(["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"])
+    assert (config.data, config.run, config.init_from) == (f"{tmp_path}/imgs", f"{tmp_path}/runs/a", str(tmp_path))
+    assert config.cache == "./~/b"
+    with pytest.raises(cli.Expected, match="received '~nobody-of-that-name/x' .no such home"):
+        cli.path("~nobody-of-that-name/x")
+
+
+def test_words_and_buckets_of_shards_are_taken_as_they_are():
+    assert cli.source("demo") == "demo" and cli.source("gs://bucket/*.tfrecord") == "gs://bucket/*.tfrecord"
+    assert cli.path_or("random")("random") == "random"
+    with pytest.raises(ValueError, match="^--run: expected a path of this machine, received gs:/bucket/x"):
+        check_path("--run", Path("gs://bucket/x"))

@@ -13,12 +13,12 @@ import time
 import numpy as np
 from PIL import Image
 
-from keras_dcgan import data
+from keras_dcgan import cli, data
 from tools.bench.timing import alternating, seconds
 
 
 def arguments(parser):
-    parser.add_argument("--scratch", metavar="DIR", help="where temporary files go [the system's place for them]")
+    parser.add_argument("--scratch", type=cli.path, metavar="DIR", help="where temporary files go [the system's place for them]")
     parser.add_argument("--step-ms", type=float, default=50, help="length of the stand-in for a training step [%(default)s]")
 
 

@@ -22,15 +22,15 @@ METRICS = {"fid": ["fid"], "kid": ["kid"], "prdc": ["recall", "coverage"], "swd"
 
 
 def arguments(parser):
-    parser.add_argument("--data", required=True, metavar="PATH", help="what to train on")
+    parser.add_argument("--data", type=cli.source, required=True, metavar="PATH", help="what to train on")
     parser.add_argument("--size", default="32", metavar="N|HxW", help="[32]")
     parser.add_argument("--minutes", type=number(0, above=True), default=20, metavar="M", help="of each training [20]")
     parser.add_argument("--seeds", type=number(1, kind=int), default=3, metavar="N", help="trainings of each [3]")
     parser.add_argument("--samples", default="10000", metavar="N", help="images measured [10000]")
     parser.add_argument("--variant", action="append", metavar="'NAME: FLAGS'", help="another contestant")
     parser.add_argument("--only", metavar="A,B", help="of the names, these [all]")
-    parser.add_argument("--features", action="append", metavar="random|FILE", help="once or more [random]")
-    parser.add_argument("--keep", metavar="DIR", help="keep the runs there [they are removed]")
+    parser.add_argument("--features", type=cli.path_or("random"), action="append", metavar="random|FILE", help="or more [random]")
+    parser.add_argument("--keep", type=cli.path, metavar="DIR", help="keep the runs there [they are removed]")
 
 
 def measure(args) -> dict:
