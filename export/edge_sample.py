@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None):
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
-        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text() if MEMORY.exists() else "")
+        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text(encoding="utf-8") if MEMORY.exists() else "")
         memory = f", {int(peak[0]) / 1000:.0f} MB of memory at most" if peak else ""
         print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{memory}")
 

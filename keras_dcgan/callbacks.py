@@ -211,7 +211,7 @@ class MetricsFile:
 
     def __call__(self, row: dict):
         self.rows.append(row)
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         files.sync(self.path)  # before the checkpoint, which vouches for it
 

@@ -6,6 +6,7 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 """
 
 import argparse
+import codecs
 import contextlib
 import gc
 import os
@@ -34,6 +35,18 @@ class Parser(argparse.ArgumentParser):
         fail(self.verb, message.removeprefix("argument "))
 
 
+SPELT = {"━": "=", "─": "-", "±": "+-"}
+
+
+def spell(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What a terminal or a log cannot show, in ASCII: a bar, or what a file name may hold."""
+    unknown = error.object[error.start : error.end]
+    return "".join(SPELT.get(sign) or ascii(sign)[1:-1] for sign in unknown), error.end
+
+
+codecs.register_error("spell", spell)
+
+
 def fail(verb: str, message: str):
     """One line on stderr, exit status 2."""
     print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
@@ -43,7 +56,7 @@ def fail(verb: str, message: str):
 def run(main: Callable[[], int | None]) -> int | None:
     """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
+        stream.reconfigure(errors="spell")
     try:
         return main()
     except KeyboardInterrupt:

@@ -279,7 +279,7 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
 def as_begun(run: str) -> str | None:
     """The augmentation that auto chose when the run began: it stays, also when a longer --kimg would choose otherwise."""
     try:
-        settings = json.loads((Path(run) / "config.json").read_text())["settings"]
+        settings = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))["settings"]
         return settings["augment"] if settings["preset"] == "auto" else None
     except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours, as will be said when it is opened
         return None
@@ -308,7 +308,7 @@ def load_config(path: str | Path) -> TrainConfig:
     if not file.is_file():
         raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         schema, settings = content["schema"], content["settings"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
@@ -321,10 +321,9 @@ def check_path(flag: str, path: Path):
     """Raises ValueError where `path` is none of this machine, and where TensorFlow (2.21) could write and not read, or neither."""
     if cli.ELSEWHERE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
         raise ValueError(f"{flag}: expected a path of this machine, received {path}")
-    try:
-        path.as_posix().encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{flag}: expected a path in UTF-8, received {path}") from error
+    name = str(path)
+    if name.encode(errors="replace") != os.fsencode(name):  # TensorFlow writes names in UTF-8, Python in the locale's encoding
+        raise ValueError(f"{flag}: expected a path in UTF-8, or a locale of UTF-8 (LC_ALL=C.UTF-8), received {path}")
     if set(PATTERN) & set(path.as_posix()):
         raise ValueError(
             f"{flag}: expected a path without any of {' '.join(PATTERN)}, which TensorFlow cannot read, received {path}"

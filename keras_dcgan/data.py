@@ -155,7 +155,7 @@ class Facts:
 
 
 def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
-    manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
+    manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8")) | {"source": source}
     # In place too a map of its own: of the other, which has been read through, every page counts as this process's memory.
     images = np.load(found.array.filename if manifest["in_place"] else entry / "images.npy", mmap_mode="r")
     images = images[..., np.newaxis] if images.ndim == 3 else images
@@ -194,7 +194,7 @@ def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show:
         raise OSError(f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}") from error
     try:
         manifest = _prepare(unfinished, source, found, settings, show)
-        (unfinished / "manifest.json").write_text(json.dumps(manifest))
+        (unfinished / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         if entry.exists() and not (entry / "manifest.json").exists():  # half removed, by hand or by an older version
             _remove(entry)
         files.replace(unfinished, entry)
@@ -447,7 +447,7 @@ def main():
 
 def _contents(entry: pathlib.Path) -> str:
     try:
-        manifest = json.loads((entry / "manifest.json").read_text())
+        manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return "unfinished: being prepared now, or cut short"
     except ValueError:

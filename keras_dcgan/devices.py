@@ -121,7 +121,7 @@ def steps_at_once() -> int:
 
 def _cpu_flags() -> set[str]:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next((set(line.split()) for line in file if line.startswith("flags")), set())
     except OSError:  # not Linux: float32 is right everywhere
         return set()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, images, metrics
-from keras_dcgan.config import load_config, one_of
+from keras_dcgan.config import check_path, load_config, one_of
 
 GRID = 4
 BATCH = 256
@@ -60,6 +60,8 @@ def check(flags):
         raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
     if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
+    if flags.out and not flags.out.endswith(".keras"):  # TensorFlow writes it
+        check_path("--out", Path(flags.out))
 
 
 def extractor(discriminator, pool: str = "max"):

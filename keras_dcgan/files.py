@@ -12,7 +12,7 @@ from pathlib import Path
 
 def write(path: Path, text: str):
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
+    beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may hold what is no UTF-8
     replace(beside, path)
 
 

@@ -55,7 +55,7 @@ def load_classes(path: str | Path) -> list[str]:
 def of_data(path: str | Path, name: str):
     """What data.json says of the images that the run was begun with."""
     try:
-        return json.loads((Path(path) / "data.json").read_text())[name]
+        return json.loads((Path(path) / "data.json").read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
 
@@ -218,7 +218,7 @@ class Run:
         beside.mkdir(parents=True, exist_ok=True)
         tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
         sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
-        (beside / "sha256.json").write_text(json.dumps({"step": gan.steps_taken, "sha256": sums}))
+        (beside / "sha256.json").write_text(json.dumps({"step": gan.steps_taken, "sha256": sums}), encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)  # a spoilt one
         files.replace(beside, place)  # on the disk, before older ones are removed
 
@@ -276,7 +276,7 @@ def _loss_scales(gan: DCGAN) -> dict:
 
 def _is_sound(place: Path) -> bool:
     try:
-        sums = json.loads((place / "sha256.json").read_text())["sha256"]
+        sums = json.loads((place / "sha256.json").read_text(encoding="utf-8"))["sha256"]
         return bool(sums) and all(_sha256(place / name) == value for name, value in sums.items())
     except (OSError, ValueError, KeyError):
         return False
@@ -290,7 +290,7 @@ def _sha256(file: Path) -> str:
 @contextlib.contextmanager
 def _locked(path: Path):
     """One process at a time. The system drops the lock with the process, however that ends."""
-    with open(path / ".lock", "w") as file:
+    with open(path / ".lock", "wb") as file:
         try:
             _lock(file)
         except OSError as error:

@@ -110,7 +110,7 @@ def emulated(root: Path, processor: str) -> list[str]:
     """The command that starts the arm64 Python."""
     # LiteRT reads this to choose its kernels; without it it would read this machine's, and crash.
     (root / "proc").mkdir(exist_ok=True)
-    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(PROCESSORS[processor]))
+    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(PROCESSORS[processor]), encoding="utf-8")
     environment = ["-E", f"PYTHONHOME={root / 'usr'}", "-E", f"PYTHONPATH={root / 'site'}"]
     qemu = root / "usr" / "bin" / "qemu-aarch64-static"
     return [str(qemu), "-cpu", processor, "-L", str(root), *environment, str(python_of(root))]

@@ -57,7 +57,7 @@ def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards
 
 def _is_an_index(file: pathlib.Path) -> bool:
     try:
-        return "shards" in json.loads(file.read_text())
+        return "shards" in json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, TypeError):
         return False
 

@@ -65,6 +65,8 @@ def fetch_runtime(folder: Path) -> bool:
 
 
 def point_at_cdn(index: Path):
-    text = index.read_text().replace("./litert/index.js", f"{CDN}/+esm").replace("./litert/wasm-utils.js", f"{CDN}/+esm")
+    text = index.read_text(encoding="utf-8")
+    for module in ("index.js", "wasm-utils.js"):
+        text = text.replace(f"./litert/{module}", f"{CDN}/+esm")
     runtime = f'<script>window.LITERT_WASM = "{CDN}/wasm/"</script>\n<script type="importmap">'
-    index.write_text(text.replace('<script type="importmap">', runtime))
+    index.write_text(text.replace('<script type="importmap">', runtime), encoding="utf-8")

@@ -33,7 +33,7 @@ def main():
     for name, value in figures.items():
         print(f"{name:60} {value:,.3f}" if isinstance(value, float) else f"{name:60} {value}")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def memory(scratch: pathlib.Path, gigabytes: float = 4, batch: int = 64) -> dict
 import numpy as np
 from keras_dcgan import data
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+    return int(open("/proc/self/statm", "rb").read().split()[1]) * 4096 / 1e6
 images = np.load({str(path)!r}, mmap_mode="r")
 manifest = dict(size=[64, 64], channels=3, classes=[])
 stream = iter(data.batches(data.ImageSet(images, None, manifest), {batch}, 0))
