@@ -14,14 +14,19 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import timeit
 import zipfile
 from pathlib import Path
 
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+IS_INTERRUPTIBLE = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if IS_INTERRUPTIBLE:  # Ctrl-C is one line also while the next ones import
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"interrupted\n"), os._exit(130)))
+
+import numpy as np  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+from PIL import Image  # noqa: E402
 
 FILES = [f"generator_{name}.tflite" for name in ("fp32", "fp16", "int8", "int8_full")]  # the most exact first
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
@@ -232,8 +237,18 @@ def main(argv: list[str] | None = None):
 
 
 if __name__ == "__main__":
-    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there.
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    main()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        if stream is None:  # closed (`>&-`): the next file to be opened would take its number
+            os.dup2(nowhere, number)
+    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there. "backslashreplace", since a
+    # file name may hold what this terminal cannot show.
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2))
+    os.dup2(nowhere, 2)
+    if IS_INTERRUPTIBLE:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,13 +115,19 @@ class Ticks(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def signals(self):
-        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`."""
+        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`. Not where Python has no say in them: off the main
+        thread. One that the parent process has switched off (nohup, a shell's &) stays off."""
 
         def note(number, frame):
             self.received = number
             signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+        for number in before:
+            signal.signal(number, note)
         try:
             yield
         finally:

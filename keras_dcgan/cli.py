@@ -8,14 +8,17 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 import argparse
 import codecs
 import contextlib
+import functools
 import gc
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +38,7 @@ class Parser(argparse.ArgumentParser):
         fail(self.verb, message.removeprefix("argument "))
 
 
+SWALLOWED = 0.2  # seconds after which a KeyboardInterrupt that is nowhere to be seen is raised again
 SPELT = {"━": "=", "─": "-", "±": "+-"}
 
 
@@ -47,24 +51,111 @@ def spell(error: UnicodeEncodeError) -> tuple[str, int]:
 codecs.register_error("spell", spell)
 
 
+screen = 2  # the file descriptor of what the user sees as stderr; `quiet` puts another file in its place for a while
+interrupted = False  # by Ctrl-C: whatever is raised from then on comes of it
+
+
 def fail(verb: str, message: str):
     """One line on stderr, exit status 2."""
+    if interrupted:
+        raise KeyboardInterrupt
     print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def run(main: Callable[[], int | None]) -> int | None:
     """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
+    global interrupted
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="spell")
+        if hasattr(stream, "reconfigure"):  # not in a notebook
+            stream.reconfigure(errors="spell")
     try:
-        return main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        with ctrl_c():
+            code = main()
+            sys.stdout.flush()
+            if not interrupted:
+                return code
     except BrokenPipeError:
         nobody_reads(sys.stdout)
         return 141
+    except BaseException as error:
+        no_alarm()
+        if not (interrupted or isinstance(error, KeyboardInterrupt)):
+            raise
+    if screen != 2:  # it came in the middle of `quiet`
+        os.dup2(screen, 2)
+    exec("")  # Python 3.11 would else end as killed where the KeyboardInterrupt has passed another exec of a string
+    interrupted = False
+    print("interrupted", file=sys.stderr)
+    return 130
+
+
+at_end = contextlib.ExitStack()  # knows how to undo what a verb has changed for the whole process
+
+
+def tidy(main: Callable) -> Callable:
+    """A verb that undoes this when it ends: it may be called in a notebook, from where others go on."""
+
+    @functools.wraps(main)
+    def call(arguments=None):
+        with at_end:
+            return main(arguments)
+
+    return call
+
+
+def open_streams():
+    """Closed ones (`>&-`) lead to nowhere: the next file to be opened would take their number, and what C++ prints with it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+
+
+@contextlib.contextmanager
+def ctrl_c():
+    """Meanwhile Ctrl-C raises KeyboardInterrupt wherever the main thread is, and again where somebody has swallowed it: TensorFlow
+    calls Python from C++, and makes something else of it there, or nothing. A second one ends the process at once."""
+    global interrupted
+    interrupted = False
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
+        return
+
+    def interrupt(number, frame):
+        global interrupted
+        if interrupted:
+            with contextlib.suppress(OSError):
+                os.write(screen, b"interrupted\n")
+            os._exit(130)
+        interrupted = True
+        if hasattr(signal, "setitimer"):  # not on Windows
+            signal.signal(signal.SIGALRM, raise_again)
+            signal.setitimer(signal.ITIMER_REAL, SWALLOWED, SWALLOWED)
+        raise KeyboardInterrupt
+
+    def raise_again(number, frame):
+        if sys.exception() is None:  # else it is on its way up, through everybody's `finally`
+            raise KeyboardInterrupt
+
+    def unraisable(about):
+        if not interrupted:
+            sys.__unraisablehook__(about)
+
+    before, sys.unraisablehook = signal.signal(signal.SIGINT, interrupt), unraisable
+    try:
+        yield
+    finally:
+        no_alarm()
+        signal.signal(signal.SIGINT, before)
+
+
+def no_alarm():
+    if interrupted and hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def nobody_reads(stream: TextIO):
@@ -100,28 +191,40 @@ def quiet():
     (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU). The first
     time without garbage collection, which would look at all that is being imported, again and again: a seventh of the time.
     """
+    global screen
     hurried = gc.isenabled() and "tensorflow" not in sys.modules
     if hurried:
         gc.disable()
+    open_streams()
     sys.stderr.flush()
     screen = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
+    with unnamed_file() as noise:
         os.dup2(noise.fileno(), 2)
         try:
             yield
         except (KeyboardInterrupt, OSError):  # a full disk needs no more words
             raise
         except BaseException:
-            noise.seek(0)
-            os.write(screen, noise.read())
+            if not interrupted:
+                noise.seek(0)
+                os.write(screen, noise.read())
             raise
         finally:
             sys.stderr.flush()
             os.dup2(screen, 2)
             os.close(screen)
+            screen = 2
             if hurried:
                 gc.freeze()  # modules stay: nobody need look at them again
                 gc.enable()
+
+
+def unnamed_file() -> BinaryIO:
+    """For a while; where the system has no place for temporary files, what is written is lost."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")
 
 
 class Expected(argparse.ArgumentTypeError, ValueError):

@@ -23,6 +23,7 @@ FRAMES_A_LEG = 25  # of a walk, from one picture to the next: a second
 WHITE = 12  # of a mask, from here on: a pixel that the hole reaches into, if only a little, is no longer known
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     flags = parser().parse_args(arguments)

@@ -26,6 +26,7 @@ FEW, FEWEST = 10_000, 16
 TRAINING = 50_000  # images among which copies are looked for, at most
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("evaluate"):

@@ -12,6 +12,7 @@ from keras_dcgan import cli, images, latents
 from keras_dcgan.config import number
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("explore"):

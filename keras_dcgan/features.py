@@ -23,6 +23,7 @@ SEED = 0  # of the split, and of the weights that have learned nothing
 FEWEST = 20  # images, of which a fifth is held out
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("features"):

@@ -25,6 +25,7 @@ GRID = GRID_SIDE**2
 ROLLBACKS = 3
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
@@ -37,10 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments, images)
     if config.preset == "auto":
         print(choices(config, images), flush=True)
-    with cli.quiet():
+    with cli.user_errors("fit"), cli.quiet():
         from keras_dcgan import devices, feed, runs
 
-        devices.start(config.threads, config.deterministic)
+        warning = devices.start(config.threads, config.deterministic)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     with cli.user_errors("fit"):
         strategy = devices.strategy(config.strategy)
         devices.check_batch(config.batch, strategy)

@@ -36,6 +36,7 @@ from keras_dcgan.optimizers import Adam, Decay
 ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
 
+@devices.keras_defaults()
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
     file = Path(path) / ("generator_last.keras" if last else "generator.keras")
@@ -60,6 +61,7 @@ def of_data(path: str | Path, name: str):
         raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
 
 
+@devices.keras_defaults()
 def load_discriminator(path: str | Path) -> keras.Model:
     """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""
     config = load_config(path)
@@ -99,6 +101,7 @@ def check_source(config: TrainConfig, manifest: dict):
         raise ValueError(f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}")
 
 
+@devices.keras_defaults()
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains. Raises ValueError for what cannot
     be done on several devices."""

@@ -20,6 +20,7 @@ FRAMES_PER_SECOND = 25
 BLOCK = 16 * images.CHUNK  # seeds whose latents are in memory at once
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("sample"):

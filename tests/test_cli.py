@@ -1,5 +1,6 @@
 """What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
 
+import contextlib
 import gc
 import importlib
 import json
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -20,6 +22,8 @@ from keras_dcgan import cli
 from keras_dcgan.config import check_path, from_flags
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
+
+ROOT = Path(__file__).parent.parent
 
 
 def python(module, *arguments):
@@ -100,15 +104,92 @@ def test_ctrl_c_saves_and_ends_with_128_and_its_number(copy, folder):
     assert f"{int(newest[5:]) * 8 / 1000:.1f} kimg, saved" in out
 
 
-def test_ctrl_c_is_one_line_and_130(capfd):
-    def interrupted():
-        raise KeyboardInterrupt
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
 
-    assert cli.run(interrupted) == 130 and capfd.readouterr().err == "interrupted\n"
-    assert cli.run(lambda: 7) == 7
-    with pytest.raises(KeyboardInterrupt), cli.quiet():
+
+def other_error():
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        raise RuntimeError("in user code") from None
+
+
+def mistake():
+    with cli.user_errors("fit"):
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            raise ValueError("--run: expected what can be loaded") from None
+
+
+def noise():
+    with cli.quiet():
         os.write(2, b"TensorFlow's noise")
-        interrupted()
+        other_error()
+
+
+class Unraisable:
+    def __del__(self):
+        interrupt()
+
+
+def unraisable():
+    Unraisable()
+    time.sleep(5)
+
+
+def swallowed():
+    with contextlib.suppress(KeyboardInterrupt):
+        interrupt()
+    time.sleep(5)
+
+
+@pytest.mark.parametrize("hit", [interrupt, other_error, mistake, noise, unraisable, swallowed])
+def test_ctrl_c_is_one_line_and_130_whatever_others_make_of_it(hit, capfd):
+    before = signal.getsignal(signal.SIGINT)
+    assert cli.run(hit) == 130 and capfd.readouterr() == ("", "interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not cli.interrupted and cli.run(lambda: 7) == 7
+
+
+def test_ctrl_c_that_the_parent_has_switched_off_stays_off(monkeypatch, capfd):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert cli.run(interrupt) is None and capfd.readouterr().err == ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("program", [
+    "import sys; sys.argv = ['-m']; import keras_dcgan, time, signal; signal.raise_signal(signal.SIGINT); time.sleep(5)",
+    "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: exec('import signal; signal.raise_signal(signal.SIGINT)')))",
+])  # fmt: skip
+def test_ctrl_c_is_130_to_the_parent_also_while_a_verb_is_imported(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_closed_streams_lead_to_nowhere_and_not_into_the_next_file(closed, tmp_path):
+    program = """import sys; from keras_dcgan import cli
+def main():
+    with open(sys.argv[1], "w") as file, cli.quiet():
+        print("out"), print("err", file=sys.stderr)
+        file.write(str(file.fileno() > 2))
+raise SystemExit(cli.run(main))"""
+    command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, program, tmp_path / "file"]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
+
+
+def test_no_place_for_temporary_files_is_no_reason_to_stop(monkeypatch, capfd):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryFile", nowhere)
+    with cli.quiet():
+        os.write(2, b"TensorFlow's noise")
     assert capfd.readouterr().err == ""
 
 

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "keras_dcgan.latents": NOTHING,
     "keras_dcgan.models": NOTHING,
     "keras_dcgan.losses": NOTHING,
-    "keras_dcgan.devices": NOTHING,
+    "keras_dcgan.devices": {"cli"},
     "keras_dcgan.decode": NOTHING,
     "keras_dcgan.feed": NOTHING,
     "keras_dcgan.files": NOTHING,
