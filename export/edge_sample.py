@@ -87,9 +87,9 @@ def compiled(file: Path, device: str, signature: str = "sample_rgb"):
         from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
 
         model = compiled_model.CompiledModel.from_file(str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device])
-    except (ImportError, RuntimeError) as error:
+        (name, details), *_ = model.get_output_tensor_details(signature).items()
+    except (ImportError, AttributeError, TypeError, RuntimeError) as error:  # before LiteRT 2.1.5 it is another
         raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
-    (name, details), *_ = model.get_output_tensor_details(signature).items()
 
     def run(**inputs):
         buffers = {key: model.create_input_buffer_by_name(signature, key) for key in inputs}

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_dcgan import cli
+from keras_dcgan import cli, versions
 
 SCHEMA = 1  # of config.json; a run directory of a later schema is refused
 PATTERN = "[]\\"  # in a path; TensorFlow takes what it reads for a pattern of these
@@ -314,7 +314,20 @@ def load_config(path: str | Path) -> TrainConfig:
         raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
     if schema != SCHEMA:
         raise ValueError(f"--run: expected a run directory of schema {SCHEMA}, received schema {schema} in {file}")
-    return TrainConfig.from_json(settings)
+    try:
+        return TrainConfig.from_json(settings)
+    except ValueError as error:
+        why = versions.why_not(error, versions.newer(written_with(path)))
+        raise ValueError(f"--run: expected a run that this version can read, received {file} ({why})") from error
+
+
+def written_with(path: str | Path) -> dict[str, str]:
+    """{package: version} of what a run was last trained with and is read with; {} where it does not tell."""
+    try:
+        there = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))["versions"]
+        return {name: there[name] for name in ("keras_dcgan", "tensorflow", "keras") if name in there}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def check_path(flag: str, path: Path):

@@ -34,14 +34,16 @@ KERAS_DEFAULTS = {
 @contextlib.contextmanager
 def keras_defaults() -> Iterator[None]:
     """Around what builds, loads or trains networks: the same bits whatever Keras has been told. Can decorate a function."""
-    before = {name: getattr(keras.config, name)() for name in KERAS_DEFAULTS if hasattr(keras.config, name)}
-    for name in before:
-        getattr(keras.config, f"set_{name}")(KERAS_DEFAULTS[name])
-    try:
+    with contextlib.ExitStack() as undo:
+        _set_keras_defaults(undo)
         yield
-    finally:
-        for name, value in before.items():
-            getattr(keras.config, f"set_{name}")(value)
+
+
+def _set_keras_defaults(undo: contextlib.ExitStack):
+    for name, default in KERAS_DEFAULTS.items():
+        if hasattr(keras.config, name):  # the limits are younger than the others
+            undo.callback(getattr(keras.config, f"set_{name}"), getattr(keras.config, name)())
+            getattr(keras.config, f"set_{name}")(default)
 
 
 def settle_keras():
@@ -50,7 +52,7 @@ def settle_keras():
     if keras.config.backend() != "tensorflow":
         received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
         raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
-    cli.at_end.enter_context(keras_defaults())
+    _set_keras_defaults(cli.at_end)
     cli.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
     cli.at_end.callback(np.random.set_state, np.random.get_state())
 

@@ -25,9 +25,9 @@ import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import cli, cpu_layers, devices, files
+from keras_dcgan import cli, cpu_layers, devices, files, versions
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
+from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config, written_with
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
@@ -45,7 +45,10 @@ def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its zip and HDF5 readers raise
-        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({error})") from error
+        of_file = versions.of_keras_file(file)  # {} of a damaged one, which no version can read
+        needed = versions.newer(of_file) or (versions.newer(written_with(path)) if of_file else "")
+        why = versions.why_not(error, needed)
+        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({why})") from error
 
 
 def load_classes(path: str | Path) -> list[str]:
@@ -73,9 +76,17 @@ def load_discriminator(path: str | Path) -> keras.Model:
 
 def load_networks(path: str | Path, **networks: keras.Model):
     """The weights of the run's newest sound checkpoint -> its generator, discriminator or ema_generator, built anew."""
-    status = tf.train.Checkpoint(**networks).read(str(_newest_checkpoint(path) / "state"))
-    status.assert_existing_objects_matched()
-    status.expect_partial()  # nothing else is wanted
+    _read(_newest_checkpoint(path), networks, written_with(path))
+
+
+def _read(checkpoint: Path, objects: dict, written: dict[str, str]):
+    """Its content into all of the objects. Raises ValueError where it does not fit them."""
+    try:
+        # "Partial": a checkpoint may hold more than is wanted, of which TensorFlow would complain in a line for each variable.
+        tf.train.Checkpoint(**objects).read(str(checkpoint / "state")).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        why = versions.why_not(error, versions.newer(written))
+        raise ValueError(f"--run: expected a checkpoint of these networks, received {checkpoint} ({why})") from error
 
 
 def _newest_checkpoint(path: str | Path) -> Path:
@@ -159,11 +170,11 @@ def open_run(config: TrainConfig, manifest: dict):
         )
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        run = Run(path, keep=config.keep)
+        run = Run(path, config.keep, written_with(path))
         run.remove_leftovers()
-        versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
-        versions = {"keras_dcgan": keras_dcgan.__version__, **versions}
-        about = {"schema": SCHEMA, "settings": config.to_json(), "versions": versions}
+        here = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+        here = {"keras_dcgan": keras_dcgan.__version__, **here}
+        about = {"schema": SCHEMA, "settings": config.to_json(), "versions": here}
         if config.preset == "auto":
             about["chosen"] = choices(config, manifest["images"])
         reached = [int(place.name.removeprefix("step-")) for place in run.checkpoints()]
@@ -176,9 +187,10 @@ def open_run(config: TrainConfig, manifest: dict):
 class Run:
     """What is written into one run directory."""
 
-    def __init__(self, path: Path, keep: int = 1):
+    def __init__(self, path: Path, keep: int = 1, written: dict[str, str] | None = None):
         self.path = path
         self.keep = keep
+        self.written = written or {}  # with what, when it was opened
 
     def write_json(self, name: str, content: dict):
         files.write(self.path / name, json.dumps(content, indent=1) + "\n")
@@ -249,7 +261,7 @@ class Run:
         place, spoilt = self.newest()
         if place is None:
             return 0, []
-        tf.train.Checkpoint(**_state(gan)).read(str(place / "state")).assert_existing_objects_matched()
+        _read(place, _state(gan), self.written)
         tf.train.Checkpoint(**_loss_scales(gan)).read(str(place / "state")).expect_partial()
         return gan.steps_taken, spoilt
 

@@ -1,4 +1,5 @@
 import ast
+import errno
 import os
 import subprocess
 import sys
@@ -48,6 +49,30 @@ def test_so_is_all_of_a_folder(tmp_path, done):
     files.replace(tmp_path / "part", tmp_path / "whole")
     assert sorted(done[:2]) == ["one", "two"] and done[2:] == ["part", "-> whole", tmp_path.name]
     assert (tmp_path / "whole" / "two").read_text() == "two"
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
+def test_a_file_system_that_syncs_no_folders_is_written_to_all_the_same(tmp_path, monkeypatch, call, number):
+    function = getattr(os, call)
+
+    def refuse(what, *more):
+        if os.path.isdir(what if call == "open" else f"/proc/self/fd/{what}"):
+            raise OSError(number, os.strerror(number))
+        return function(what, *more)
+
+    monkeypatch.setattr(os, call, refuse)
+    files.write(tmp_path / "a.json", "new")
+    assert (tmp_path / "a.json").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_that_fails_is_no_such_file_system(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.write(tmp_path / "a.json", "new")
 
 
 ROOT = Path(__file__).parent.parent
