@@ -11,7 +11,6 @@ whole, so there is never a row without its picture; a cache entry is written bes
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -32,6 +31,7 @@ from keras_dcgan import cli, files
 from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
 from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
+from keras_dcgan.threads import Threads
 
 VERSION = 1  # part of every cache key; raise it when the same files would now give other pixels
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
@@ -303,7 +303,7 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
     """work(0), work(1) ... from a thread a core, with few results waiting; shows progress if `screen` is a terminal."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     start = shown = time.monotonic()
-    pool, waiting = concurrent.futures.ThreadPoolExecutor(threads), collections.deque()
+    pool, waiting = Threads(threads), collections.deque()
     tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
     done = 0
     try:

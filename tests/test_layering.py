@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 NOTHING = set()
 MAY_IMPORT = {
     "keras_dcgan.cli": NOTHING,
-    "keras_dcgan.images": NOTHING,
+    "keras_dcgan.threads": NOTHING,
+    "keras_dcgan.images": {"threads"},
     "keras_dcgan.latents": NOTHING,
     "keras_dcgan.models": NOTHING,
     "keras_dcgan.losses": NOTHING,
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "keras_dcgan.metrics": NOTHING,
     "keras_dcgan.embeddings": {"versions"},
     "keras_dcgan.sources": {"decode", "demo"},
-    "keras_dcgan.data": {"cli", "decode", "feed", "files", "sources"},
+    "keras_dcgan.data": {"cli", "decode", "feed", "files", "sources", "threads"},
     "keras_dcgan.augment": NOTHING,
     "keras_dcgan.cpu_layers": NOTHING,
     "keras_dcgan.optimizers": NOTHING,
