@@ -38,6 +38,7 @@ class Parser(argparse.ArgumentParser):
         fail(self.verb, message.removeprefix("argument "))
 
 
+SHARED_MEMORY = "/dev/shm"  # of Linux
 SWALLOWED = 0.2  # seconds after which a KeyboardInterrupt that is nowhere to be seen is raised again
 SPELT = {"━": "=", "─": "-", "±": "+-"}
 
@@ -220,7 +221,13 @@ def quiet():
 
 
 def unnamed_file() -> BinaryIO:
-    """For a while; where the system has no place for temporary files, what is written is lost."""
+    """For a while; where the system has no place for temporary files, what is written is lost. The import of TensorFlow and a
+    .keras file want such a place as well: memory will do, where a container has everything else read-only."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        if os.access(SHARED_MEMORY, os.W_OK):
+            tempfile.tempdir = SHARED_MEMORY
     try:
         return tempfile.TemporaryFile()
     except OSError:

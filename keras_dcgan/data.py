@@ -139,7 +139,7 @@ def cache_folder(cache: str | None = None) -> pathlib.Path:
     try:
         return pathlib.Path(cli.path(cache or os.environ.get("KERAS_DCGAN_CACHE") or usual))
     except ValueError as error:
-        raise ValueError(f"--cache: {error}") from error
+        raise ValueError(f"--cache: {error}; $KERAS_DCGAN_CACHE can name one as well") from error
 
 
 # -------------------------------------------------------------------------------------------------- from files to an array

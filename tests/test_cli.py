@@ -183,14 +183,18 @@ raise SystemExit(cli.run(main))"""
     assert (tmp_path / "file").read_text() == "True"
 
 
-def test_no_place_for_temporary_files_is_no_reason_to_stop(monkeypatch, capfd):
+def test_no_place_for_temporary_files_is_no_reason_to_stop(tmp_path, monkeypatch, capfd):
     def nowhere():
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(cli.tempfile, "TemporaryFile", nowhere)
-    with cli.quiet():
-        os.write(2, b"TensorFlow's noise")
-    assert capfd.readouterr().err == ""
+    with monkeypatch.context() as patch:
+        for name, value in {"TemporaryFile": nowhere, "gettempdir": nowhere, "tempdir": None}.items():
+            patch.setattr(cli.tempfile, name, value)
+        patch.setattr(cli, "SHARED_MEMORY", str(tmp_path))
+        with cli.quiet():
+            os.write(2, b"TensorFlow's noise")
+        found = cli.tempfile.tempdir
+    assert capfd.readouterr().err == "" and found == str(tmp_path)
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):

@@ -45,7 +45,7 @@ def install(out: Path) -> bool:
 
 def fetch_runtime(folder: Path) -> bool:
     """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         for package, files in PACKAGES.items():
             # Into the folder where it is called; without asking the network for what has been fetched before.
             command = ["npm", "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
