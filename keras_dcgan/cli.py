@@ -8,6 +8,7 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 import argparse
 import codecs
 import contextlib
+import errno
 import functools
 import gc
 import os
@@ -82,6 +83,11 @@ def run(main: Callable[[], int | None]) -> int | None:
         return 141
     except BaseException as error:
         no_alarm()
+        if not interrupted and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            nobody_reads(sys.stdout)  # its disk is full, or its terminal gone
+            with contextlib.suppress(OSError):
+                print(f"stopped: {error}", file=sys.stderr, flush=True)
+            return 1
         if not (interrupted or isinstance(error, KeyboardInterrupt)):
             raise
     if screen != 2:  # it came in the middle of `quiet`
@@ -100,6 +106,7 @@ def tidy(main: Callable) -> Callable:
 
     @functools.wraps(main)
     def call(arguments=None):
+        open_streams()
         with at_end:
             return main(arguments)
 

@@ -183,6 +183,14 @@ raise SystemExit(cli.run(main))"""
     assert (tmp_path / "file").read_text() == "True"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_log_on_a_full_disk_is_a_line_and_no_traceback():
+    program = "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: print('out', flush=True)))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, b"stopped: [Errno 28] No space left on device\n")
+
+
 def test_no_place_for_temporary_files_is_no_reason_to_stop(tmp_path, monkeypatch, capfd):
     def nowhere():
         raise FileNotFoundError("No usable temporary directory found")
