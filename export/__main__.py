@@ -13,11 +13,12 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, fail, nobody_reads, quiet, run, user_errors
+from keras_dcgan.cli import Expected, Parser, at_end, fail, nobody_reads, place, quiet, run, tidy, user_errors
 
 VERB = "export"
 
 
+@tidy
 def main(argv: list[str] | None = None):
     flags = read_flags(argv)
     out = flags.out or flags.run / "export"
@@ -46,9 +47,10 @@ def main(argv: list[str] | None = None):
 def read_flags(argv):
     parser = Parser(VERB, __doc__)
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
+    add("--run", type=place, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
     add("--formats", type=formats, default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
-    add("--out", type=Path, metavar="DIR", help="where to [export in the run]; it then holds what this export made, no earlier one")
+    about = "where to [export in the run]; it then holds what this export made, no earlier one"
+    add("--out", type=place, metavar="DIR", help=about)
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
     add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
     return parser.parse_args(argv)
@@ -68,9 +70,17 @@ def load(run: Path):
     with quiet():
         import tensorflow as tf
 
-        from keras_dcgan import runs
+        from keras_dcgan import devices, runs
 
-        tf.config.set_visible_devices([], "GPU")  # a GPU's own rounding (TF32) would count against files that are exact
+        devices.settle_keras()
+        try:
+            tf.config.set_visible_devices([], "GPU")  # a GPU's own rounding (TF32) would count against files that are exact
+        except RuntimeError:  # a notebook has used it before
+            at_end.callback(
+                tf.config.experimental.enable_tensor_float_32_execution,
+                tf.config.experimental.tensor_float_32_execution_enabled(),
+            )
+            tf.config.experimental.enable_tensor_float_32_execution(False)
     return runs.load_generator(run), runs.load_classes(run)
 
 

@@ -75,7 +75,7 @@ def check_place(out: Path, flag: str = "--out"):
 
 def is_ours(description: Path) -> bool:
     try:
-        return json.loads(description.read_text())["made_by"].startswith("keras_dcgan ")
+        return json.loads(description.read_text(encoding="utf-8"))["made_by"].startswith("keras_dcgan ")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -103,7 +103,7 @@ def export(
         artefacts = make(generator, formats, workshop, description, report)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
         description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
-        (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n")
+        (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         if passed:
             put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
         return artefacts

@@ -14,14 +14,19 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import timeit
 import zipfile
 from pathlib import Path
 
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+IS_INTERRUPTIBLE = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if IS_INTERRUPTIBLE:  # Ctrl-C is one line also while the next ones import
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"interrupted\n"), os._exit(130)))
+
+import numpy as np  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+from PIL import Image  # noqa: E402
 
 FILES = [f"generator_{name}.tflite" for name in ("fp32", "fp16", "int8", "int8_full")]  # the most exact first
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
@@ -82,9 +87,9 @@ def compiled(file: Path, device: str, signature: str = "sample_rgb"):
         from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
 
         model = compiled_model.CompiledModel.from_file(str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device])
-    except (ImportError, RuntimeError) as error:
+        (name, details), *_ = model.get_output_tensor_details(signature).items()
+    except (ImportError, AttributeError, TypeError, RuntimeError) as error:  # before LiteRT 2.1.5 it is another
         raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
-    (name, details), *_ = model.get_output_tensor_details(signature).items()
 
     def run(**inputs):
         buffers = {key: model.create_input_buffer_by_name(signature, key) for key in inputs}
@@ -159,6 +164,13 @@ def seeds(text: str) -> list[int]:
     return [seed for end in ends for seed in range(end[0], end[-1] + 1)]
 
 
+def place(text: str) -> Path:
+    """A path of this machine, with a leading ~ expanded: gs://bucket would otherwise be made here."""
+    if text in ("", "-") or re.match(r"[\w.@+-]{2,}:/", text):
+        raise argparse.ArgumentTypeError(f"expected a path of this machine, received {text!r}")
+    return Path(os.path.expanduser(text))
+
+
 def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, received {text!r}")
@@ -175,12 +187,12 @@ def truncation(text: str) -> float:
 def main(argv: list[str] | None = None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
     parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR_OR_FILE")
+    parser.add_argument("--model", type=place, required=True, metavar="DIR_OR_FILE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
-    which.add_argument("--latent", type=Path, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
+    which.add_argument("--latent", type=place, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
     parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
+        "--out", type=place, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
     )
     parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
     parser.add_argument("--truncation", type=truncation, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
@@ -219,14 +231,24 @@ def main(argv: list[str] | None = None):
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
-        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text() if MEMORY.exists() else "")
+        peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text(encoding="utf-8") if MEMORY.exists() else "")
         memory = f", {int(peak[0]) / 1000:.0f} MB of memory at most" if peak else ""
         print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{memory}")
 
 
 if __name__ == "__main__":
-    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there.
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    main()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        if stream is None:  # closed (`>&-`): the next file to be opened would take its number
+            os.dup2(nowhere, number)
+    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there. "backslashreplace", since a
+    # file name may hold what this terminal cannot show.
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2))
+    os.dup2(nowhere, 2)
+    if IS_INTERRUPTIBLE:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

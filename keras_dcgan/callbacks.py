@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import cli, files, images, watchdog
-from keras_dcgan.config import TrainConfig
+from keras_dcgan.config import TrainConfig, read_rows
 
 SCALARS = {
     "d_loss": "loss/discriminator",
@@ -115,13 +116,19 @@ class Ticks(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def signals(self):
-        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`."""
+        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`. Not where Python has no say in them: off the main
+        thread. One that the parent process has switched off (nohup, a shell's &) stays off."""
 
         def note(number, frame):
             self.received = number
             signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+        for number in before:
+            signal.signal(number, note)
         try:
             yield
         finally:
@@ -207,22 +214,14 @@ class MetricsFile:
 
     def __init__(self, path: Path, step: int):
         self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        self.rows = [row for row in map(_row_or_none, lines) if row and row["step"] <= step]
+        self.rows = [row for row in read_rows(path) if row["step"] <= step]
         files.write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def __call__(self, row: dict):
         self.rows.append(row)
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         files.sync(self.path)  # before the checkpoint, which vouches for it
-
-
-def _row_or_none(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except ValueError:  # torn by a kill in the middle of the line
-        return None
 
 
 class SampleGrids:

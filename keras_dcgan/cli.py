@@ -6,13 +6,20 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 """
 
 import argparse
+import codecs
 import contextlib
+import errno
+import functools
 import gc
 import os
+import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
-from typing import TextIO
+from pathlib import Path
+from typing import BinaryIO, TextIO
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,24 +39,131 @@ class Parser(argparse.ArgumentParser):
         fail(self.verb, message.removeprefix("argument "))
 
 
+SHARED_MEMORY = "/dev/shm"  # of Linux
+SWALLOWED = 0.2  # seconds after which a KeyboardInterrupt that is nowhere to be seen is raised again
+SPELT = {"━": "=", "─": "-", "±": "+-"}
+
+
+def spell(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What a terminal or a log cannot show, in ASCII: a bar, or what a file name may hold."""
+    unknown = error.object[error.start : error.end]
+    return "".join(SPELT.get(sign) or ascii(sign)[1:-1] for sign in unknown), error.end
+
+
+codecs.register_error("spell", spell)
+
+
+screen = 2  # the file descriptor of what the user sees as stderr; `quiet` puts another file in its place for a while
+interrupted = False  # by Ctrl-C: whatever is raised from then on comes of it
+
+
 def fail(verb: str, message: str):
     """One line on stderr, exit status 2."""
+    if interrupted:
+        raise KeyboardInterrupt
     print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def run(main: Callable[[], int | None]) -> int | None:
     """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
+    global interrupted
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot show
+        if hasattr(stream, "reconfigure"):  # not in a notebook
+            stream.reconfigure(errors="spell")
     try:
-        return main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        with ctrl_c():
+            code = main()
+            sys.stdout.flush()
+            if not interrupted:
+                return code
     except BrokenPipeError:
         nobody_reads(sys.stdout)
         return 141
+    except BaseException as error:
+        no_alarm()
+        if not interrupted and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            nobody_reads(sys.stdout)  # its disk is full, or its terminal gone
+            with contextlib.suppress(OSError):
+                print(f"stopped: {error}", file=sys.stderr, flush=True)
+            return 1
+        if not (interrupted or isinstance(error, KeyboardInterrupt)):
+            raise
+    if screen != 2:  # it came in the middle of `quiet`
+        os.dup2(screen, 2)
+    exec("")  # Python 3.11 would else end as killed where the KeyboardInterrupt has passed another exec of a string
+    interrupted = False
+    print("interrupted", file=sys.stderr)
+    return 130
+
+
+at_end = contextlib.ExitStack()  # knows how to undo what a verb has changed for the whole process
+
+
+def tidy(main: Callable) -> Callable:
+    """A verb that undoes this when it ends: it may be called in a notebook, from where others go on."""
+
+    @functools.wraps(main)
+    def call(arguments=None):
+        open_streams()
+        with at_end:
+            return main(arguments)
+
+    return call
+
+
+def open_streams():
+    """Closed ones (`>&-`) lead to nowhere: the next file to be opened would take their number, and what C++ prints with it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+
+
+@contextlib.contextmanager
+def ctrl_c():
+    """Meanwhile Ctrl-C raises KeyboardInterrupt wherever the main thread is, and again where somebody has swallowed it: TensorFlow
+    calls Python from C++, and makes something else of it there, or nothing. A second one ends the process at once."""
+    global interrupted
+    interrupted = False
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
+        return
+
+    def interrupt(number, frame):
+        global interrupted
+        if interrupted:
+            with contextlib.suppress(OSError):
+                os.write(screen, b"interrupted\n")
+            os._exit(130)
+        interrupted = True
+        if hasattr(signal, "setitimer"):  # not on Windows
+            signal.signal(signal.SIGALRM, raise_again)
+            signal.setitimer(signal.ITIMER_REAL, SWALLOWED, SWALLOWED)
+        raise KeyboardInterrupt
+
+    def raise_again(number, frame):
+        if sys.exception() is None:  # else it is on its way up, through everybody's `finally`
+            raise KeyboardInterrupt
+
+    def unraisable(about):
+        if not interrupted:
+            sys.__unraisablehook__(about)
+
+    before, sys.unraisablehook = signal.signal(signal.SIGINT, interrupt), unraisable
+    try:
+        yield
+    finally:
+        no_alarm()
+        signal.signal(signal.SIGINT, before)
+
+
+def no_alarm():
+    if interrupted and hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def nobody_reads(stream: TextIO):
@@ -85,32 +199,87 @@ def quiet():
     (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU). The first
     time without garbage collection, which would look at all that is being imported, again and again: a seventh of the time.
     """
+    global screen
     hurried = gc.isenabled() and "tensorflow" not in sys.modules
     if hurried:
         gc.disable()
+    open_streams()
     sys.stderr.flush()
     screen = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
+    with unnamed_file() as noise:
         os.dup2(noise.fileno(), 2)
         try:
             yield
         except (KeyboardInterrupt, OSError):  # a full disk needs no more words
             raise
         except BaseException:
-            noise.seek(0)
-            os.write(screen, noise.read())
+            if not interrupted:
+                noise.seek(0)
+                os.write(screen, noise.read())
             raise
         finally:
             sys.stderr.flush()
             os.dup2(screen, 2)
             os.close(screen)
+            screen = 2
             if hurried:
                 gc.freeze()  # modules stay: nobody need look at them again
                 gc.enable()
 
 
+def unnamed_file() -> BinaryIO:
+    """For a while; where the system has no place for temporary files, what is written is lost. The import of TensorFlow and a
+    .keras file want such a place as well: memory will do, where a container has everything else read-only."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        if os.access(SHARED_MEMORY, os.W_OK):
+            tempfile.tempdir = SHARED_MEMORY
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")
+
+
 class Expected(argparse.ArgumentTypeError, ValueError):
     """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
+
+
+ELSEWHERE = re.compile(r"[\w.@+-]{2,}:/")  # gs://bucket, https://host, host:/folder; written as a path it would be made here
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def path(text: str) -> str:
+    """A path of this machine, with a leading ~ expanded. What means something elsewhere is refused: it would be made here."""
+    expected = f"expected a path of this machine, received {text!r}"
+    if text in ("", "-"):
+        raise Expected(expected)
+    if ELSEWHERE.match(text) or (DRIVE.match(text) and os.name != "nt"):
+        raise Expected(f"{expected}, which lies elsewhere")
+    found = os.path.expanduser(text)
+    if text[0] == "~" and found == text and not os.path.exists(text):
+        raise Expected(f"{expected} (no such home)")
+    return found
+
+
+def place(text: str) -> Path:
+    return Path(path(text))
+
+
+def path_or(*words: str) -> Callable[[str], str]:
+    """A reader of paths that takes these words as they are."""
+
+    def read(text):
+        return text if text in words else path(text)
+
+    read.__name__ = "|".join([*words, "PATH"])
+    return read
+
+
+def source(text: str) -> str:
+    """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as well."""
+    is_bucket = text.endswith(".tfrecord") and "://" in text
+    return text if is_bucket or text == "demo" else path(text)
 
 
 def seeds(text: str) -> list[int]:

@@ -8,6 +8,7 @@ what the user types wins over both.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -15,7 +16,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_dcgan import cli
+from keras_dcgan import cli, versions
 
 SCHEMA = 1  # of config.json; a run directory of a later schema is refused
 PATTERN = "[]\\"  # in a path; TensorFlow takes what it reads for a pattern of these
@@ -79,12 +80,12 @@ class TrainConfig:
     data: str = setting(
         "Main",
         dataclasses.MISSING,
-        str,
+        cli.source,
         "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in pictures",
         placeholder="PATH",
         resume=True,  # images that have moved; whether they are the same, their fingerprint says
     )
-    run: str = setting("Main", "", str, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
+    run: str = setting("Main", "", cli.path, "the run directory [runs/NAME-OF-THE-DATA]", placeholder="DIR", resume=True)
     preset: str = setting(
         "Main",
         "auto",
@@ -109,7 +110,7 @@ class TrainConfig:
     cache: str = setting(
         "Main",
         "",
-        str,
+        cli.path,
         "where prepared images are kept [$KERAS_DCGAN_CACHE, else the user's cache]",
         placeholder="DIR",
         resume=True,
@@ -124,7 +125,7 @@ class TrainConfig:
     init_from: str = setting(
         "Main",
         "",
-        str,
+        cli.path,
         "start from another run's networks, of the same sizes and classes, in place of random ones",
         placeholder="DIR",
     )
@@ -323,7 +324,7 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
 def settings_of(run: str) -> dict:
     """What config.json says, of whatever version; {} where there is no run yet, or not one of ours, as opening it will say."""
     try:
-        settings = json.loads((Path(run) / "config.json").read_text())["settings"]
+        settings = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))["settings"]
         return settings if isinstance(settings, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -358,21 +359,35 @@ def load_config(path: str | Path) -> TrainConfig:
     if not file.is_file():
         raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         schema, settings = content["schema"], content["settings"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--run: expected the config.json of a run, received {file} ({error!r})") from error
     if schema != SCHEMA:
         raise ValueError(f"--run: expected a run directory of schema {SCHEMA}, received schema {schema} in {file}")
-    return TrainConfig.from_json(settings)
+    try:
+        return TrainConfig.from_json(settings)
+    except ValueError as error:
+        why = versions.why_not(error, versions.newer(written_with(path)))
+        raise ValueError(f"--run: expected a run that this version can read, received {file} ({why})") from error
+
+
+def written_with(path: str | Path) -> dict[str, str]:
+    """{package: version} of what a run was last trained with and is read with; {} where it does not tell."""
+    try:
+        there = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))["versions"]
+        return {name: there[name] for name in ("keras_dcgan", "tensorflow", "keras") if name in there}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def check_path(flag: str, path: Path):
-    """Raises ValueError where TensorFlow (2.21) could write and not read, or neither."""
-    try:
-        path.as_posix().encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{flag}: expected a path in UTF-8, received {path}") from error
+    """Raises ValueError where `path` is none of this machine, and where TensorFlow (2.21) could write and not read, or neither."""
+    if cli.ELSEWHERE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
+        raise ValueError(f"{flag}: expected a path of this machine, received {path}")
+    name = str(path)
+    if name.encode(errors="replace") != os.fsencode(name):  # TensorFlow writes names in UTF-8, Python in the locale's encoding
+        raise ValueError(f"{flag}: expected a path in UTF-8, or a locale of UTF-8 (LC_ALL=C.UTF-8), received {path}")
     if set(PATTERN) & set(path.as_posix()):
         raise ValueError(
             f"{flag}: expected a path without any of {' '.join(PATTERN)}, which TensorFlow cannot read, received {path}"
@@ -404,8 +419,34 @@ def check_run(config: TrainConfig):
         ]
         if against:
             raise ValueError(f"{'; '.join(against)} (the run is {path}; give another --run to start anew)")
+        check_nothing_is_lost(path)
     elif path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):  # a kill may have left a lock
         raise FileExistsError(f"--run: expected a new or empty directory, or a run of this program, received {path}")
+
+
+def check_nothing_is_lost(path: Path):
+    """Raises FileNotFoundError where a run has been trained and its checkpoints are gone: their disk may be away, and to begin anew
+    would replace all that is left. What a run killed before its first checkpoint has written is nothing to lose."""
+    if any((path / "checkpoints").glob("step-*")):
+        return
+    rows = [row for row in read_rows(path / "metrics.jsonl") if row["step"] > 0]
+    names = [name for name in ("generator.keras", "generator_last.keras") if (path / name).exists()]
+    if rows or names:
+        left = f"{rows[-1]['kimg']:g} kimg in metrics.jsonl" if rows else names[0]
+        raise FileNotFoundError(
+            f"--run: expected checkpoints to resume from, received {path} with {left} and nothing in {path / 'checkpoints'}: "
+            "put them back, or give another --run to start anew"
+        )
+
+
+def read_rows(file: Path) -> list[dict]:
+    """The rows of a metrics.jsonl; [] where there is none. A row that a kill has torn is left out."""
+    rows = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            rows += [row] if isinstance(row, dict) and {"step", "kimg"} <= row.keys() else []
+    return rows
 
 
 def parser() -> cli.Parser:

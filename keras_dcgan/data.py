@@ -11,7 +11,6 @@ whole, so there is never a row without its picture; a cache entry is written bes
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -32,6 +31,7 @@ from keras_dcgan import cli, files
 from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
 from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
+from keras_dcgan.threads import Threads
 
 VERSION = 2  # part of every cache key; raise it when the same files would now give other pixels
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, --channels auto keeps the alpha channel
@@ -135,12 +135,11 @@ def report(manifest: dict) -> str:
 def cache_folder(cache: str | None = None) -> pathlib.Path:
     """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's caches."""
     place = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}.get(sys.platform, "~/.cache")
-    usual = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or place) / "keras_dcgan"
-    chosen = cache or os.environ.get("KERAS_DCGAN_CACHE") or usual
+    usual = os.path.join(os.environ.get("XDG_CACHE_HOME") or place, "keras_dcgan")
     try:
-        return pathlib.Path(chosen).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"--cache: expected a folder, received {chosen}: {error}") from error
+        return pathlib.Path(cli.path(cache or os.environ.get("KERAS_DCGAN_CACHE") or usual))
+    except ValueError as error:
+        raise ValueError(f"--cache: {error}; $KERAS_DCGAN_CACHE can name one as well") from error
 
 
 # -------------------------------------------------------------------------------------------------- from files to an array
@@ -156,7 +155,7 @@ class Facts:
 
 
 def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
-    manifest = json.loads((entry / "manifest.json").read_text()) | {"source": source}
+    manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8")) | {"source": source}
     # In place too a map of its own: of the other, which has been read through, every page counts as this process's memory.
     images = np.load(found.array.filename if manifest["in_place"] else entry / "images.npy", mmap_mode="r")
     images = images[..., np.newaxis] if images.ndim == 3 else images
@@ -195,7 +194,7 @@ def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show:
         raise OSError(f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}") from error
     try:
         manifest = _prepare(unfinished, source, found, settings, show)
-        (unfinished / "manifest.json").write_text(json.dumps(manifest))
+        (unfinished / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         if entry.exists() and not (entry / "manifest.json").exists():  # half removed, by hand or by an older version
             _remove(entry)
         files.replace(unfinished, entry)
@@ -304,7 +303,7 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
     """work(0), work(1) ... from a thread a core, with few results waiting; shows progress if `screen` is a terminal."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     start = shown = time.monotonic()
-    pool, waiting = concurrent.futures.ThreadPoolExecutor(threads), collections.deque()
+    pool, waiting = Threads(threads), collections.deque()
     tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
     done = 0
     try:
@@ -429,7 +428,7 @@ def _printable(name: str) -> str:
 
 def main():
     parser = cli.Parser("keras_dcgan.data", "Lists the prepared images in the cache.")
-    parser.add_argument("--cache", metavar="DIR", help="the cache [$KERAS_DCGAN_CACHE, else the user's cache folder]")
+    parser.add_argument("--cache", type=cli.path, metavar="DIR", help="[$KERAS_DCGAN_CACHE, else the user's cache folder]")
     parser.add_argument("--clear", action="store_true", help="remove them all")
     args = parser.parse_args()
     with cli.user_errors(parser.verb):
@@ -448,7 +447,7 @@ def main():
 
 def _contents(entry: pathlib.Path) -> str:
     try:
-        manifest = json.loads((entry / "manifest.json").read_text())
+        manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return "unfinished: being prepared now, or cut short"
     except ValueError:

@@ -269,7 +269,7 @@ def pictures(count: int = COUNT, seed: int = 0, size: int = 64) -> np.ndarray:
 
 def main():
     parser = cli.Parser("keras_dcgan.demo", "Draws cartoon portraits into a folder, to have something to train on.")
-    parser.add_argument("folder", help="where face-0000.png ... go; made if missing")
+    parser.add_argument("folder", type=cli.path, help="where face-0000.png ... go; made if missing")
     parser.add_argument("--count", type=number(1, 10**6, kind=int), default=COUNT, help="how many pictures [%(default)s]")
     parser.add_argument("--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]")
     parser.add_argument("--seed", type=number(0, 2**32 - 1, kind=int), default=0, help="another seed, other faces [%(default)s]")

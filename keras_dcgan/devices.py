@@ -8,25 +8,76 @@ devices.precision("auto")                          # -> "mixed_bfloat16" on a CP
 import contextlib
 import json
 import os
+import random
+from collections.abc import Iterator
 
+import keras
+import numpy as np
 import tensorflow as tf
+
+from keras_dcgan import cli
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # Keras' names
 
 
-def start(threads: int = 0, deterministic: bool = False):
-    """Settles what TensorFlow can only be told before it starts its devices. `threads` 0: as many as there are cores."""
+# Settings of Keras that ~/.keras/keras.json, the environment, or whoever used this process before may have changed.
+KERAS_DEFAULTS = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "dtype_policy": "float32",
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
+
+
+@contextlib.contextmanager
+def keras_defaults() -> Iterator[None]:
+    """Around what builds, loads or trains networks: the same bits whatever Keras has been told. Can decorate a function."""
+    with contextlib.ExitStack() as undo:
+        _set_keras_defaults(undo)
+        yield
+
+
+def _set_keras_defaults(undo: contextlib.ExitStack):
+    for name, default in KERAS_DEFAULTS.items():
+        if hasattr(keras.config, name):  # the limits are younger than the others
+            undo.callback(getattr(keras.config, f"set_{name}"), getattr(keras.config, name)())
+            getattr(keras.config, f"set_{name}")(default)
+
+
+def settle_keras():
+    """keras_defaults, and a seed of its own, for as long as the verb takes (cli.tidy). Raises ValueError where Keras has been
+    imported with another backend."""
+    if keras.config.backend() != "tensorflow":
+        received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
+        raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
+    _set_keras_defaults(cli.at_end)
+    cli.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
+    cli.at_end.callback(np.random.set_state, np.random.get_state())
+
+
+def start(threads: int = 0, deterministic: bool = False) -> str | None:
+    """Settles what TensorFlow can only be told before it starts its devices, and Keras. `threads` 0: as many as there are cores.
+    -> what the user is to be warned of."""
+    settle_keras()
+    warning = None
     if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        except RuntimeError:  # a notebook has used it before: then it keeps its ways
+            there = tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
+            warning = f"--threads: TensorFlow has begun before, and keeps to {there}"
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # a notebook has used it before: then it keeps its ways
+        with contextlib.suppress(RuntimeError):  # as above
             tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
     if not gpus:
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})
     if deterministic and gpus:  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
         tf.config.experimental.enable_op_determinism()
+    return warning
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
@@ -43,8 +94,9 @@ def strategy(name: str) -> tf.distribute.Strategy:
             raise ValueError(f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}") from error
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except tf.errors.OpError as error:  # its port is taken
-            raise ValueError(f"--strategy: expected TF_CONFIG of a cluster that can be joined: {error.message}") from error
+        except (tf.errors.OpError, RuntimeError) as error:  # its port is taken; or TensorFlow has begun before
+            why = getattr(error, "message", str(error))
+            raise ValueError(f"--strategy: expected TF_CONFIG of a cluster that can be joined: {why}") from error
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")  # CPU devices can be split in two, to try this without GPUs
@@ -121,7 +173,7 @@ def steps_at_once() -> int:
 
 def _cpu_flags() -> set[str]:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next((set(line.split()) for line in file if line.startswith("flags")), set())
     except OSError:  # not Linux: float32 is right everywhere
         return set()

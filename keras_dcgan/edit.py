@@ -23,6 +23,7 @@ FRAMES_A_LEG = 25  # of a walk, from one picture to the next: a second
 WHITE = 12  # of a mask, from here on: a pixel that the hole reaches into, if only a little, is no longer known
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     flags = parser().parse_args(arguments)
@@ -65,11 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.edit", "Restores or joins pictures with the generator of a run.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--image", required=True, nargs="+", metavar="FILE", help="the picture; to interpolate, two or more")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
+    about = "the picture; to interpolate, two or more"
+    result.add_argument("--image", type=cli.path, required=True, nargs="+", metavar="FILE", help=about)
     result.add_argument("--task", required=True, type=one_of(*NEEDS), metavar="WHAT", help=f"one of {', '.join(NEEDS)}")
-    result.add_argument("--out", required=True, metavar="O.png", help="the result; of interpolate a walk, NAME.gif, .webp or .mp4")
-    result.add_argument("--mask", metavar="M.png", help="inpaint: a picture of the same size, white where it is to be filled in")
+    about = "the result; of interpolate a walk, NAME.gif, .webp or .mp4"
+    result.add_argument("--out", type=cli.path, required=True, metavar="O.png", help=about)
+    about = "inpaint: a picture of the same size, white where it is to be filled in"
+    result.add_argument("--mask", type=cli.path, metavar="M.png", help=about)
     about = "superres: by how much the picture is smaller than the run's"
     result.add_argument("--factor", type=one_of("2", "4", "8"), metavar="2|4|8", help=about)
     sigma = number(0, 255, above=True)

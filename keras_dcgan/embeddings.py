@@ -6,6 +6,7 @@
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_dcgan import versions
+
+KERAS_HOME = os.environ.get("KERAS_HOME", "~/.keras")  # Keras' own cache
 CHUNK = 100  # images at once
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 INCEPTION_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{INCEPTION_FILE}"
@@ -77,7 +81,7 @@ def random_network(side: int = 32, widths: Iterable[int] = (32, 64, 128, 256), s
 def inception(weights: str | None) -> Embedding:
     """Keras' InceptionV3 up to its average pooling: 2,048 numbers. These weights are Keras' own, so figures are near those of the
     papers, which took another port, but not comparable with them."""
-    file = Path(weights).expanduser() if weights else Path.home() / ".keras" / "models" / INCEPTION_FILE
+    file = Path(weights or os.path.expanduser(os.path.join(KERAS_HOME, "models", INCEPTION_FILE)))
     if not file.is_file():
         flag = "--inception-weights" if weights else "--features"
         raise FileNotFoundError(f"{flag}: expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there")
@@ -85,7 +89,8 @@ def inception(weights: str | None) -> Embedding:
     try:
         model.load_weights(file)
     except Exception as error:  # Keras raises whatever its HDF5 reader raises
-        raise ValueError(f"--inception-weights: expected Inception's weights, received {file} ({error})") from error
+        why = versions.why_not(error, "")
+        raise ValueError(f"--inception-weights: expected Inception's weights, received {file} ({why})") from error
     return Embedding(f"inception-{_digest(file)}", model)
 
 
@@ -95,7 +100,8 @@ def from_file(path: str) -> Embedding:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise ValueError(f"--features: expected a model that Keras can load, received {path} ({error})") from error
+        why = versions.why_not(error, versions.newer(versions.of_keras_file(Path(path))))
+        raise ValueError(f"--features: expected a model that Keras can load, received {path} ({why})") from error
     shapes = model.input_shape, model.output_shape
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
         raise ValueError(f"--features: expected a model from images (N, H, W, 3) to (N, dim), received {shapes[0]} to {shapes[1]}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
-from keras_dcgan.config import load_config, number
+from keras_dcgan.config import load_config, number, read_rows
 
 METRICS = ("swd", "sharpness", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {"sharpness": "near 1", "memorised": "near 0.05"}
@@ -26,6 +26,7 @@ FEW, FEWEST = 10_000, 16
 TRAINING = 50_000  # images among which copies are looked for, at most
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("evaluate"):
@@ -96,19 +97,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.evaluate", "Measures the generator of a run against real images.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--data", metavar="PATH", help="the real images [those of the training]")
-    result.add_argument("--held-out", metavar="PATH", help="real images that were not trained on, for the check for copies")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--data", type=cli.source, metavar="PATH", help="the real images [those of the training]")
+    about = "real images that were not trained on, for the check for copies"
+    result.add_argument("--held-out", type=cli.source, metavar="PATH", help=about)
     result.add_argument("--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]")
     count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
-    result.add_argument(
-        "--features", default="random", metavar="random|inception|FILE", help="what to compare by; FILE.keras: any model [random]"
-    )
-    result.add_argument("--inception-weights", metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]")
+    features, about = cli.path_or("random", "inception"), "what to compare by; FILE.keras: any model [random]"
+    result.add_argument("--features", type=features, default="random", metavar="random|inception|FILE", help=about)
+    result.add_argument("--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]")
     result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]")
-    result.add_argument("--out", metavar="F.json", help="the figures; the page goes beside it [DIR/evaluation/FEATURES.json]")
+    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json]"
+    result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result
 
 
@@ -261,9 +263,7 @@ def figure(title: str, picture: np.ndarray) -> str:
 
 def curve(file: Path, name: str) -> str:
     """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
-    lines = file.read_text().splitlines() if file.is_file() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]  # one may be torn by a kill
-    points = [(row["kimg"], row[name]) for row in rows if name in row]
+    points = [(row["kimg"], row[name]) for row in read_rows(file) if name in row]
     if len(points) < 2:
         return ""
     x, y = np.array(points).T

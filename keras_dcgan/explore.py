@@ -12,6 +12,7 @@ from keras_dcgan import cli, images, latents
 from keras_dcgan.config import number
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("explore"):
@@ -45,8 +46,8 @@ def odd(text: str) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.explore", "Draws what becomes of pictures along the directions that a generator feels most.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--out", required=True, metavar="NAME.png", help="the sheet: a strip a row")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--out", type=cli.path, required=True, metavar="NAME.png", help="the sheet: a strip a row")
     result.add_argument("--seeds", type=cli.seeds, default=[0], metavar="0-3", help="whose strips [0]")
     result.add_argument(
         "--class", dest="wanted_class", metavar="A,B", help="of a conditional run: seed by seed, in turn [its number says which]"

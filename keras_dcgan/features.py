@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, images, metrics
-from keras_dcgan.config import load_config, one_of
+from keras_dcgan.config import check_path, load_config, one_of
 
 GRID = 4
 BATCH = 256
@@ -23,6 +23,7 @@ SEED = 0  # of the split, and of the weights that have learned nothing
 FEWEST = 20  # images, of which a fifth is held out
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("features"):
@@ -46,11 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.features", "Makes a feature extractor of a run's discriminator, and measures it.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--out", metavar="PATH", help="NAME.keras, NAME.tflite, or a new folder for a SavedModel")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--out", type=cli.path, metavar="PATH", help="NAME.keras, NAME.tflite, or a new folder for a SavedModel")
     about = "of each cell of the grid the largest or the mean; mean where labels are many [max]"
     result.add_argument("--pool", type=one_of("max", "mean"), default="max", metavar="max|mean", help=about)
-    result.add_argument("--linear-probe", metavar="DATA", help="folders that are classes: measure a linear classifier on them")
+    about = "folders that are classes: measure a linear classifier on them"
+    result.add_argument("--linear-probe", type=cli.source, metavar="DATA", help=about)
     return result
 
 
@@ -59,6 +61,8 @@ def check(flags):
         raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
     if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
+    if flags.out and not flags.out.endswith(".keras"):  # TensorFlow writes it
+        check_path("--out", Path(flags.out))
 
 
 def extractor(discriminator, pool: str = "max"):

@@ -6,13 +6,17 @@
 They are written beside their place, made sure of, and renamed into it: a kill or a power cut leaves the old one or the new one.
 """
 
+import errno
 import os
 from pathlib import Path
+
+# What a file system says that knows no fsync, or none of folders: network mounts, FUSE, WSL. A real fault is EIO, ENOSPC or EDQUOT.
+UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EISDIR)
 
 
 def write(path: Path, text: str):
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
+    beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may hold what is no UTF-8
     replace(beside, path)
 
 
@@ -25,11 +29,16 @@ def replace(beside: Path, place: Path):
 
 
 def sync(path: Path):
-    """Returns when the file's content, or the folder's names, are on the disk and not in some memory."""
+    """Returns when the file's content, or the folder's names, are on the disk and not in some memory; at once where the file system
+    cannot tell: what has been renamed is then whole after a kill, if not after a power cut."""
     if os.name == "nt":  # opens no folders, and syncs nothing that is open for reading only
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise

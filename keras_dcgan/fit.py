@@ -25,6 +25,7 @@ GRID = GRID_SIDE**2
 ROLLBACKS = 3
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
@@ -37,10 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments, images)
     if config.preset in ADAPTIVE:
         print(choices(config, images), flush=True)
-    with cli.quiet():
+    with cli.user_errors("fit"), cli.quiet():
         from keras_dcgan import devices, feed, runs
 
-        devices.start(config.threads, config.deterministic)
+        warning = devices.start(config.threads, config.deterministic)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     with cli.user_errors("fit"):
         strategy = devices.strategy(config.strategy)
         devices.check_batch(config.batch, strategy)
@@ -216,6 +219,8 @@ def observe(session: Session, step: int):
 
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
+    if config.ticks(step) and not metrics.rows:
+        print(f"warning: {metrics.path} has no row up to here: the next tick's generator counts as the best", file=sys.stderr)
     sampler = gan.sampler()
     grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every)
     reals = feed.preview(session.prepared, GRID) if step == 0 else None

@@ -11,11 +11,12 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from keras_dcgan.threads import Threads
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
 CHUNK = 64  # pictures drawn at once: more would need more memory than training did
@@ -67,7 +68,7 @@ def save(image: np.ndarray, path: str | Path):
 
 def save_all(images: Iterable[np.ndarray], paths: Iterable[str | Path]):
     """`save` for many, in threads, while the next images are being drawn."""
-    with ThreadPoolExecutor() as pool:
+    with Threads(min(32, 4 + (os.cpu_count() or 1))) as pool:
         waiting = collections.deque()
         for image, path in zip(images, paths):
             waiting.append(pool.submit(save, image, path))

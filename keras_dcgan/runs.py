@@ -25,15 +25,26 @@ import keras
 import tensorflow as tf
 
 import keras_dcgan
-from keras_dcgan import cli, cpu_layers, devices, files
+from keras_dcgan import cli, cpu_layers, devices, files, versions
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import ADAPTIVE, SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
+from keras_dcgan.config import (
+    ADAPTIVE,
+    SCHEMA,
+    TrainConfig,
+    as_text,
+    check_path,
+    check_run,
+    choices,
+    load_config,
+    written_with,
+)
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
 from keras_dcgan.optimizers import Adam, Decay
 
 
+@devices.keras_defaults()
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
     file = Path(path) / ("generator_last.keras" if last else "generator.keras")
@@ -42,7 +53,10 @@ def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its zip and HDF5 readers raise
-        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({error})") from error
+        of_file = versions.of_keras_file(file)  # {} of a damaged one, which no version can read
+        needed = versions.newer(of_file) or (versions.newer(written_with(path)) if of_file else "")
+        why = versions.why_not(error, needed)
+        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({why})") from error
 
 
 def load_classes(path: str | Path) -> list[str]:
@@ -53,11 +67,12 @@ def load_classes(path: str | Path) -> list[str]:
 def of_data(path: str | Path, name: str):
     """What data.json says of the images that the run was begun with."""
     try:
-        return json.loads((Path(path) / "data.json").read_text())[name]
+        return json.loads((Path(path) / "data.json").read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
 
 
+@devices.keras_defaults()
 def load_discriminator(path: str | Path) -> keras.Model:
     """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""
     config = load_config(path)
@@ -74,9 +89,17 @@ def judging(config: TrainConfig) -> dict:
 
 def load_networks(path: str | Path, **networks: keras.Model):
     """The weights of the run's newest sound checkpoint -> its generator, discriminator or ema_generator, built anew."""
-    status = tf.train.Checkpoint(**networks).read(str(_newest_checkpoint(path) / "state"))
-    status.assert_existing_objects_matched()
-    status.expect_partial()  # nothing else is wanted
+    _read(_newest_checkpoint(path), networks, written_with(path))
+
+
+def _read(checkpoint: Path, objects: dict, written: dict[str, str]):
+    """Its content into all of the objects. Raises ValueError where it does not fit them."""
+    try:
+        # "Partial": a checkpoint may hold more than is wanted, of which TensorFlow would complain in a line for each variable.
+        tf.train.Checkpoint(**objects).read(str(checkpoint / "state")).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        why = versions.why_not(error, versions.newer(written))
+        raise ValueError(f"--run: expected a checkpoint of these networks, received {checkpoint} ({why})") from error
 
 
 def _newest_checkpoint(path: str | Path) -> Path:
@@ -102,6 +125,7 @@ def check_source(config: TrainConfig, manifest: dict):
         raise ValueError(f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}")
 
 
+@devices.keras_defaults()
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains. Raises ValueError for what cannot
     be done on several devices."""
@@ -150,7 +174,9 @@ def open_run(config: TrainConfig, manifest: dict):
     path = Path(config.run)
     check_run(config)
     names = "images", "fingerprint"
-    before = [of_data(path, name) for name in names] if (path / "data.json").is_file() else [manifest[name] for name in names]
+    # A run with checkpoints has a data.json: without it nobody can tell whether these are its images.
+    has_begun = (path / "data.json").is_file() or Run(path).checkpoints()
+    before = [of_data(path, name) for name in names] if has_begun else [manifest[name] for name in names]
     if before[1] != manifest["fingerprint"]:
         raise ValueError(
             f"--data: the run has {before[0]:,} images of fingerprint {before[1]}, received {manifest['images']:,} of "
@@ -158,11 +184,11 @@ def open_run(config: TrainConfig, manifest: dict):
         )
     path.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        run = Run(path, keep=config.keep)
+        run = Run(path, config.keep, written_with(path))
         run.remove_leftovers()
-        versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
-        versions = {"keras_dcgan": keras_dcgan.__version__, **versions}
-        about = {"schema": SCHEMA, "settings": config.to_json(), "versions": versions}
+        here = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+        here = {"keras_dcgan": keras_dcgan.__version__, **here}
+        about = {"schema": SCHEMA, "settings": config.to_json(), "versions": here}
         if config.preset in ADAPTIVE:
             about["chosen"] = choices(config, manifest["images"])
         reached = [int(place.name.removeprefix("step-")) for place in run.checkpoints()]
@@ -175,9 +201,10 @@ def open_run(config: TrainConfig, manifest: dict):
 class Run:
     """What is written into one run directory."""
 
-    def __init__(self, path: Path, keep: int = 1):
+    def __init__(self, path: Path, keep: int = 1, written: dict[str, str] | None = None):
         self.path = path
         self.keep = keep
+        self.written = written or {}  # with what, when it was opened
 
     def write_json(self, name: str, content: dict):
         files.write(self.path / name, json.dumps(content, indent=1) + "\n")
@@ -196,23 +223,33 @@ class Run:
         """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
         step reads. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
-        last = self.path / "generator_last.keras"
-        self._write(last.name, gan.ema_generator.save)
-        if best_step in (None, step):
-            self._write("generator.keras", lambda file: shutil.copyfile(last, file))
         place = self.path / "checkpoints" / f"step-{step:09d}"
-        if not (place.exists() and _is_sound(place)):
-            beside = place.with_name(f".{place.name}.part")
-            beside.mkdir(parents=True, exist_ok=True)
-            tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
-            sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
-            (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
-            shutil.rmtree(place, ignore_errors=True)  # a spoilt one
-            files.replace(beside, place)  # on the disk, before older ones are removed
+        work = [lambda: self._save_generators(gan, best_step in (None, step)), lambda: self._save_checkpoint(gan, place)]
+        if not self.checkpoints():
+            work.reverse()  # so that a generator without any checkpoint is a run that has lost them: see config.check_run
+        for save in work:
+            save()
         reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
         for old in reached[: -self.keep]:
             if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
+
+    def _save_generators(self, gan: DCGAN, is_best: bool):
+        last = self.path / "generator_last.keras"
+        self._write(last.name, gan.ema_generator.save)
+        if is_best or not (self.path / "generator.keras").exists():
+            self._write("generator.keras", lambda file: shutil.copyfile(last, file))
+
+    def _save_checkpoint(self, gan: DCGAN, place: Path):
+        if place.exists() and _is_sound(place):
+            return
+        beside = place.with_name(f".{place.name}.part")
+        beside.mkdir(parents=True, exist_ok=True)
+        tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
+        sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
+        (beside / "sha256.json").write_text(json.dumps({"step": gan.steps_taken, "sha256": sums}), encoding="utf-8")
+        shutil.rmtree(place, ignore_errors=True)  # a spoilt one
+        files.replace(beside, place)  # on the disk, before older ones are removed
 
     def _write(self, name: str, write: Callable[[Path], object]):
         beside = self.path / ".generator.part"
@@ -238,7 +275,7 @@ class Run:
         place, spoilt = self.newest()
         if place is None:
             return 0, []
-        tf.train.Checkpoint(**_state(gan)).read(str(place / "state")).assert_existing_objects_matched()
+        _read(place, _state(gan), self.written)
         tf.train.Checkpoint(**_loss_scales(gan)).read(str(place / "state")).expect_partial()
         return gan.steps_taken, spoilt
 
@@ -268,7 +305,7 @@ def _loss_scales(gan: DCGAN) -> dict:
 
 def _is_sound(place: Path) -> bool:
     try:
-        sums = json.loads((place / "sha256.json").read_text())["sha256"]
+        sums = json.loads((place / "sha256.json").read_text(encoding="utf-8"))["sha256"]
         return bool(sums) and all(_sha256(place / name) == value for name, value in sums.items())
     except (OSError, ValueError, KeyError):
         return False
@@ -282,7 +319,7 @@ def _sha256(file: Path) -> str:
 @contextlib.contextmanager
 def _locked(path: Path):
     """One process at a time. The system drops the lock with the process, however that ends."""
-    with open(path / ".lock", "w") as file:
+    with open(path / ".lock", "wb") as file:
         try:
             _lock(file)
         except OSError as error:

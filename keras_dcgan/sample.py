@@ -20,6 +20,7 @@ FRAMES_PER_SECOND = 25
 BLOCK = 16 * images.CHUNK  # seeds whose latents are in memory at once
 
 
+@cli.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("sample"):
@@ -67,14 +68,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.sample", "Draws new images from a run: a grid, single files, a walk, a labelled data set.")
-    result.add_argument("--run", required=True, metavar="DIR", help="the run directory")
+    result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
     which = result.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=cli.seeds, default=range(64), metavar="0-63", help="which: 0-63 or 1,5,9 [0-63]")
     count = number(1, 10**6, kind=int)
     which.add_argument("--per-class", type=count, metavar="N", help="instead: so many of each class, in folders, with a manifest")
-    which.add_argument("--latent", metavar="Z.npy", help="or those of these latents, as keras_dcgan.edit writes them")
+    about = "or those of these latents, as keras_dcgan.edit writes them"
+    which.add_argument("--latent", type=cli.path, metavar="Z.npy", help=about)
     about = "NAME.png: a grid; NAME.gif, .webp or .mp4: a walk that ends where it began; else a folder [sample.png]"
-    result.add_argument("--out", default="sample.png", metavar="PATH", help=about)
+    result.add_argument("--out", type=cli.path, default="sample.png", metavar="PATH", help=about)
     about = "of a conditional run: these classes, one after the other [all of them; a seed's number says which]"
     result.add_argument("--class", dest="wanted_class", metavar="A,B", help=about)
     scale, about = number(0, 2), "scales the latents: below 1 more typical, less varied [1]"

@@ -1,12 +1,15 @@
 """What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
 
+import contextlib
 import gc
+import importlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -16,8 +19,11 @@ from conftest import SMALL
 from PIL import Image
 
 from keras_dcgan import cli
+from keras_dcgan.config import check_path, from_flags
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
+
+ROOT = Path(__file__).parent.parent
 
 
 def python(module, *arguments):
@@ -98,16 +104,105 @@ def test_ctrl_c_saves_and_ends_with_128_and_its_number(copy, folder):
     assert f"{int(newest[5:]) * 8 / 1000:.1f} kimg, saved" in out
 
 
-def test_ctrl_c_is_one_line_and_130(capfd):
-    def interrupted():
-        raise KeyboardInterrupt
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
 
-    assert cli.run(interrupted) == 130 and capfd.readouterr().err == "interrupted\n"
-    assert cli.run(lambda: 7) == 7
-    with pytest.raises(KeyboardInterrupt), cli.quiet():
+
+def other_error():
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        raise RuntimeError("in user code") from None
+
+
+def mistake():
+    with cli.user_errors("fit"):
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            raise ValueError("--run: expected what can be loaded") from None
+
+
+def noise():
+    with cli.quiet():
         os.write(2, b"TensorFlow's noise")
-        interrupted()
-    assert capfd.readouterr().err == ""
+        other_error()
+
+
+class Unraisable:
+    def __del__(self):
+        interrupt()
+
+
+def unraisable():
+    Unraisable()
+    time.sleep(5)
+
+
+def swallowed():
+    with contextlib.suppress(KeyboardInterrupt):
+        interrupt()
+    time.sleep(5)
+
+
+@pytest.mark.parametrize("hit", [interrupt, other_error, mistake, noise, unraisable, swallowed])
+def test_ctrl_c_is_one_line_and_130_whatever_others_make_of_it(hit, capfd):
+    before = signal.getsignal(signal.SIGINT)
+    assert cli.run(hit) == 130 and capfd.readouterr() == ("", "interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not cli.interrupted and cli.run(lambda: 7) == 7
+
+
+def test_ctrl_c_that_the_parent_has_switched_off_stays_off(monkeypatch, capfd):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert cli.run(interrupt) is None and capfd.readouterr().err == ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("program", [
+    "import sys; sys.argv = ['-m']; import keras_dcgan, time, signal; signal.raise_signal(signal.SIGINT); time.sleep(5)",
+    "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: exec('import signal; signal.raise_signal(signal.SIGINT)')))",
+])  # fmt: skip
+def test_ctrl_c_is_130_to_the_parent_also_while_a_verb_is_imported(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_closed_streams_lead_to_nowhere_and_not_into_the_next_file(closed, tmp_path):
+    program = """import sys; from keras_dcgan import cli
+def main():
+    with open(sys.argv[1], "w") as file, cli.quiet():
+        print("out"), print("err", file=sys.stderr)
+        file.write(str(file.fileno() > 2))
+raise SystemExit(cli.run(main))"""
+    command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, program, tmp_path / "file"]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+    assert (tmp_path / "file").read_text() == "True"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_log_on_a_full_disk_is_a_line_and_no_traceback():
+    program = "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: print('out', flush=True)))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, b"stopped: [Errno 28] No space left on device\n")
+
+
+def test_no_place_for_temporary_files_is_no_reason_to_stop(tmp_path, monkeypatch, capfd):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    with monkeypatch.context() as patch:
+        for name, value in {"TemporaryFile": nowhere, "gettempdir": nowhere, "tempdir": None}.items():
+            patch.setattr(cli.tempfile, name, value)
+        patch.setattr(cli, "SHARED_MEMORY", str(tmp_path))
+        with cli.quiet():
+            os.write(2, b"TensorFlow's noise")
+        found = cli.tempfile.tempdir
+    assert capfd.readouterr().err == "" and found == str(tmp_path)
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
@@ -306,3 +401,54 @@ def test_no_data_is_not_the_folder_where_one_stands(folder, monkeypatch, command
     done = command("keras_dcgan.fit", "--data", "")
     assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected ") and done.stderr.endswith(", received ''\n")
     assert not (folder / "runs").exists()
+
+
+PATHS = {
+    "keras_dcgan.fit": (["--data", "demo"], ["--data", "--run", "--cache", "--init-from"]),
+    "keras_dcgan.sample": (["--run", "r"], ["--run", "--latent", "--out"]),
+    "keras_dcgan.explore": (["--run", "r", "--out", "a.png"], ["--run", "--out"]),
+    "keras_dcgan.edit": (
+        ["--run", "r", "--image", "i", "--task", "project", "--out", "o.png"], ["--run", "--image", "--mask", "--out"]
+    ),
+    "keras_dcgan.evaluate": (
+        ["--run", "r"], ["--run", "--data", "--held-out", "--features", "--inception-weights", "--out"]
+    ),
+    "keras_dcgan.features": (["--run", "r", "--out", "o"], ["--run", "--out", "--linear-probe"]),
+    "keras_dcgan.data": ([], ["--cache"]),
+    "keras_dcgan.demo": ([], ["folder"]),
+    "export.__main__": (["--run", "r"], ["--run", "--out"]),
+    "export.web.__main__": (["--run", "r"], ["--run"]),
+    "export.edge_sample": (["--model", "m"], ["--model", "--latent", "--out"]),
+    "tools.pack": (["--data", "demo", "--out", "o"], ["--data", "--out", "--cache"]),
+    "tools.arm": (["--export", "e"], ["--export", "--work"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module, flag", [(module, flag) for module, (_, flags) in PATHS.items() for flag in flags])
+@pytest.mark.parametrize("elsewhere", ["gs://bucket/x", "host:/x", ""])
+def test_a_path_that_means_something_elsewhere_is_made_nowhere(module, flag, elsewhere, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = [*PATHS[module][0], *([flag] if flag.startswith("-") else []), elsewhere]
+    monkeypatch.setattr(sys, "argv", [module, *typed])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(module).main()
+    line = capsys.readouterr().err
+    verb = module.removesuffix(".__main__").rpartition(".")[2]
+    assert stop.value.code == 2 and line.count("\n") == 1 and os.listdir() == []
+    assert line.startswith(f"{verb}: {flag}: expected a path of this machine, received {elsewhere!r}")
+
+
+def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = from_flags(["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"])
+    assert (config.data, config.run, config.init_from) == (f"{tmp_path}/imgs", f"{tmp_path}/runs/a", str(tmp_path))
+    assert config.cache == "./~/b"
+    with pytest.raises(cli.Expected, match="received '~nobody-of-that-name/x' .no such home"):
+        cli.path("~nobody-of-that-name/x")
+
+
+def test_words_and_buckets_of_shards_are_taken_as_they_are():
+    assert cli.source("demo") == "demo" and cli.source("gs://bucket/*.tfrecord") == "gs://bucket/*.tfrecord"
+    assert cli.path_or("random")("random") == "random"
+    with pytest.raises(ValueError, match="^--run: expected a path of this machine, received gs:/bucket/x"):
+        check_path("--run", Path("gs://bucket/x"))

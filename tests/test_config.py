@@ -169,3 +169,11 @@ def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
     assert config.default_run(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"  # not UTF-8, which TensorFlow takes
     with pytest.raises(ValueError, match="^--run: expected a path in UTF-8"):
         config.check_path("--run", pathlib.Path(os.fsdecode(b"M\xfcnchen")))
+
+
+def test_a_path_that_the_locale_spells_otherwise_than_tensorflow_is_refused(monkeypatch):
+    config.check_path("--run", pathlib.Path("Bücher"))
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("latin-1"))
+    config.check_path("--run", pathlib.Path("books"))
+    with pytest.raises(ValueError, match="^--run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"):
+        config.check_path("--run", pathlib.Path("Bücher"))

@@ -2,10 +2,16 @@
 
 import errno
 import json
+import os
+import random
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +19,7 @@ from conftest import SMALL
 
 from keras_dcgan import callbacks, devices, runs
 from keras_dcgan import fit as module
+from keras_dcgan.config import from_flags
 from keras_dcgan.gan import DCGAN
 from tools import pack
 
@@ -339,3 +346,117 @@ def test_two_trainings_of_one_run_are_one_too_many(go_on, tmp_path):
         done = go_on(0.16)
     assert done.returncode == 2 and "expected a run that nobody trains at the moment" in done.stderr
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+@pytest.mark.parametrize("what_is_left", ["generator.keras", "generator_last.keras", "metrics.jsonl"])
+def test_lost_checkpoints_are_no_beginning(go_on, tmp_path, what_is_left):
+    run = tmp_path / "run"
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()  # the place where a disk was
+    for name in {"generator.keras", "generator_last.keras", "metrics.jsonl"} - {what_is_left}:
+        (run / name).unlink()
+    before = contents(run)
+    done = go_on(0.16)
+    left = "0.12 kimg in metrics.jsonl" if what_is_left == "metrics.jsonl" else what_is_left
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"fit: --run: expected checkpoints to resume from, received {run} with {left} and nothing in ")
+    assert done.stderr.count("\n") == 1 and contents(run) == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts(fit, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_sha256", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit(0.12)
+    assert not list(run.glob("generator*.keras")) and (run / "metrics.jsonl").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "_write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit(0.12)
+    assert [place.name for place in (run / "checkpoints").glob("step-*")] == ["step-000000000"]
+    assert fit(0.04).returncode == 0 and [row["step"] for row in rows(tmp_path)] == [5]
+
+
+def test_other_things_that_are_gone_are_no_beginning_either(go_on, tmp_path):
+    run = tmp_path / "run"
+    (run / "data.json").unlink()
+    done = go_on(0.16)
+    assert done.returncode == 2 and "fit: --run: expected the data.json of a run, received " in done.stderr
+    assert done.stderr.count("\n") == 1 and not (run / "data.json").exists()
+
+
+def test_a_generator_or_rows_that_are_gone_are_told_or_written_again(go_on, tmp_path):
+    run = tmp_path / "run"
+    (run / "metrics.jsonl").unlink()
+    (run / "generator.keras").unlink()
+    done = go_on(0.16)
+    assert done.returncode == 0 and (run / "generator.keras").exists()
+    assert done.stderr == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator counts as the best\n"
+
+
+@pytest.fixture
+def odd_keras():
+    """Keras as a ~/.keras/keras.json, the environment or a notebook may have set it -> what it says of itself."""
+    odd = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "max_steps_per_epoch": 1, "max_epochs": 0}
+    names = [name for name in [*odd, "dtype_policy"] if hasattr(keras.config, name)]
+    before = {name: getattr(keras.config, name)() for name in names}
+    for name in names:
+        getattr(keras.config, f"set_{name}")(odd.get(name, "mixed_float16"))
+    yield lambda: [str(getattr(keras.config, name)()) for name in names]
+    for name in names:
+        getattr(keras.config, f"set_{name}")(before[name])
+
+
+def test_in_a_notebook_the_bits_are_the_same_and_what_was_there_stays(fit, trained, tmp_path, odd_keras):
+    """In a thread, where no signal can be taken; TensorFlow has begun; Keras has other settings."""
+    before = odd_keras(), random.getstate(), np.random.get_state()[1].tolist()
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit(0.12, "--threads", "7")))
+    thread.start()
+    thread.join()
+    assert (odd_keras(), random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert done[0].returncode == 0, done[0].stderr
+    assert done[0].stderr.startswith("warning: --threads: TensorFlow has begun before, and keeps to ")
+    ours, theirs = (runs.load_generator(run, last=True).get_weights() for run in (tmp_path / "run", trained))
+    for one, other in zip(ours, theirs):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_keras_of_another_backend_is_a_line(fit, monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    done = fit(0.04)
+    complaint = "KERAS_BACKEND: expected tensorflow, received jax, with which Keras was imported before keras_dcgan"
+    assert (done.returncode, done.stderr) == (2, f"fit: {complaint}\n")
+
+
+def test_a_foreign_keras_backend_in_the_environment_is_overridden():
+    program = "import keras_dcgan, os; print(os.environ['KERAS_BACKEND'])"
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    assert subprocess.check_output([sys.executable, "-c", program], env=environment) == b"tensorflow\n"
+
+
+def test_a_cluster_cannot_be_joined_any_more_where_tensorflow_has_begun(monkeypatch):
+    def join():
+        raise RuntimeError("Collective ops must be configured at program startup")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", join)
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
+    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must"):
+        devices.strategy("multiworker")
+
+
+def test_a_signal_that_the_parent_has_switched_off_stays_off():
+    ticks = callbacks.Ticks(from_flags(["--data", "x"]), measure=dict, actions=[], save=lambda: None, is_silent=True)
+    before = [signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)]
+    try:
+        with ticks.signals():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert callable(signal.getsignal(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert signal.getsignal(signal.SIGTERM) == before[1]

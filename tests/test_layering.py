@@ -1,22 +1,26 @@
 """Who may import whom, and what a verb's --help may cost."""
 
 import ast
+import configparser
+import importlib.metadata
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 NOTHING = set()
 MAY_IMPORT = {
     "keras_dcgan.cli": NOTHING,
-    "keras_dcgan.images": NOTHING,
+    "keras_dcgan.threads": NOTHING,
+    "keras_dcgan.images": {"threads"},
     "keras_dcgan.latents": NOTHING,
     "keras_dcgan.models": NOTHING,
     "keras_dcgan.losses": NOTHING,
-    "keras_dcgan.devices": NOTHING,
+    "keras_dcgan.devices": {"cli"},
     "keras_dcgan.formats": NOTHING,
     "keras_dcgan.png": {"formats"},
     "keras_dcgan.jpeg": {"formats"},
@@ -27,18 +31,20 @@ MAY_IMPORT = {
     "keras_dcgan.decode": {"colour", "formats", "heic", "jpeg", "netpbm", "png", "tiff"},
     "keras_dcgan.feed": NOTHING,
     "keras_dcgan.files": NOTHING,
-    "keras_dcgan.config": {"cli"},
+    "keras_dcgan.versions": NOTHING,
+    "keras_dcgan.config": {"cli", "versions"},
     "keras_dcgan.demo": {"cli", "config"},
     "keras_dcgan.metrics": NOTHING,
-    "keras_dcgan.embeddings": NOTHING,
+    "keras_dcgan.embeddings": {"versions"},
     "keras_dcgan.sources": {"decode", "demo"},
-    "keras_dcgan.data": {"cli", "decode", "feed", "files", "sources"},
+    "keras_dcgan.data": {"cli", "decode", "feed", "files", "sources", "threads"},
     "keras_dcgan.augment": NOTHING,
     "keras_dcgan.cpu_layers": NOTHING,
     "keras_dcgan.optimizers": NOTHING,
     "keras_dcgan.penalties": {"losses", "models"},
     "keras_dcgan.gan": {"augment", "losses", "penalties"},
-    "keras_dcgan.runs": {"augment", "cli", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"},
+    "keras_dcgan.runs": {"augment", "cli", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"}
+    | {"versions"},
     "keras_dcgan.watchdog": {"images", "metrics"},
     "keras_dcgan.callbacks": {"cli", "config", "files", "images", "watchdog"},
     "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
@@ -108,3 +114,16 @@ def test_the_list_of_verbs_names_modules_that_exist():
     for module in modules:
         parts = module.split(".")
         assert (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
+
+
+def test_what_is_required_is_bounded_on_both_sides_and_is_what_is_tested():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = {line.name: line for line in map(Requirement, setup["options"]["install_requires"].split())}
+    assert {"tensorflow", "keras", "numpy", "pillow", "tensorboard", "ai-edge-litert"} == required.keys()
+    for name, line in required.items():
+        assert importlib.metadata.version(name) in line.specifier
+        # Pillow raises its major number every year, and mends what a picture can do to it.
+        assert ("999.0" in line.specifier) == (name == "pillow") and "0.1" not in line.specifier
+    assert "2.20.0" not in required["tensorboard"].specifier  # asks for pkg_resources, which setuptools 82 has no more
+    assert "2.1.4" not in required["ai-edge-litert"].specifier  # its CompiledModel cannot be asked about outputs

@@ -124,7 +124,7 @@ def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
     [
         (["--shards", "0"], "--shards: expected a whole number from 1 up, received '0'"),
         (["--max-pixels", "-5"], "--max-pixels: expected a whole number from 1 up, received '-5'"),
-        (["--out", "gs://b/s"], "--out: expected a folder of this machine, to be copied to a bucket then, received gs://b/s"),
+        (["--out", "gs://b/s"], "--out: expected a path of this machine, received 'gs://b/s', which lies elsewhere"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, capsys):

@@ -289,3 +289,61 @@ def test_a_missing_or_broken_generator_is_one_clear_error(saved, tmp_path):
 def test_a_path_that_tensorflow_cannot_read_is_told_so(tmp_path):
     with pytest.raises(ValueError, match="^--run: expected a path without any of .*, which TensorFlow cannot read, received "):
         runs.load_networks(tmp_path / "imgs [old]")
+
+
+def rewrite(file, **members):
+    """A copy of a zip archive in its place, with other contents of some members."""
+    with zipfile.ZipFile(file) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()} | members
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+UNKNOWN = json.dumps({"module": "keras", "class_name": "LayerOfNextYear", "config": {}, "registered_name": "LayerOfNextYear"})
+
+
+def test_a_run_of_a_newer_keras_says_which_one_is_needed_in_a_line(saved):
+    config, _ = saved
+    file = runs.Path(config.run) / "generator.keras"
+    about = runs.Path(config.run) / "config.json"
+    rewrite(file, **{"config.json": UNKNOWN})
+    with pytest.raises(ValueError, match="^--run: expected a generator that Keras can load, received .*") as caught:
+        runs.load_generator(config.run)
+    assert len(str(caught.value)) < len(str(file)) + 300  # Keras' own is a model long
+
+    content = json.loads(about.read_text())
+    about.write_text(json.dumps(content | {"versions": content["versions"] | {"keras": "99.1.0", "pillow": "99"}}))
+    with pytest.raises(ValueError, match=rf"received .* .needs keras 99.1.0 or newer, here {keras.__version__}.$"):
+        runs.load_generator(config.run)
+    about.write_text(json.dumps(content))
+    rewrite(file, **{"metadata.json": json.dumps({"keras_version": "98.0.0"})})
+    with pytest.raises(ValueError, match=rf"received .* .needs keras 98.0.0 or newer, here {keras.__version__}.$"):
+        runs.load_generator(config.run)
+
+
+def test_a_checkpoint_of_a_newer_tensorflow_says_which_one_is_needed(saved, monkeypatch):
+    config, gan = saved
+    about = runs.Path(config.run) / "config.json"
+    content = json.loads(about.read_text())
+    about.write_text(json.dumps(content | {"versions": content["versions"] | {"tensorflow": "99.1.0"}}))
+    monkeypatch.setattr(runs, "_state", lambda gan: {"of_next_year": tf.Variable(1.0)})
+    with runs.open_run(config, MANIFEST) as run:
+        with pytest.raises(ValueError, match=f"^--run: .*step-000000003 .needs tensorflow 99.1.0 or newer, here {tf.__version__}"):
+            run.restore(gan)
+    with pytest.raises(ValueError, match="^--run: expected a checkpoint of these networks, received .*step-000000003 "):
+        runs.load_networks(config.run, of_next_year=gan.generator)
+
+
+def test_settings_of_a_newer_version_say_so(saved, monkeypatch):
+    config, _ = saved
+    about = runs.Path(config.run) / "config.json"
+    content = json.loads(about.read_text())
+    content["settings"]["of_next_year"] = 1
+    about.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="^--run: expected a run that this version can read, received .*, received of_next_year"):
+        runs.load_config(config.run)
+    content["versions"]["keras_dcgan"] = "99.0"
+    about.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"received .* .needs keras_dcgan 99.0 or newer, here "):
+        runs.load_config(config.run)

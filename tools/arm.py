@@ -49,8 +49,8 @@ MOST_ERROR = {"generator_fp32": 1e-5, "generator_fp16": 1e-5, "generator_int8": 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.arm", __doc__)
-    parser.add_argument("--export", type=Path, required=True, metavar="DIR", help="what python -m export made")
-    parser.add_argument("--work", type=Path, default=Path("build/arm"), metavar="DIR", help="for what is fetched [%(default)s]")
+    parser.add_argument("--export", type=cli.place, required=True, metavar="DIR", help="what python -m export made")
+    parser.add_argument("--work", type=cli.place, default="build/arm", metavar="DIR", help="for what is fetched [%(default)s]")
     flags = parser.parse_args(arguments)
     faults = []
     with cli.user_errors(parser.verb):
@@ -110,7 +110,7 @@ def emulated(root: Path, processor: str) -> list[str]:
     """The command that starts the arm64 Python."""
     # LiteRT reads this to choose its kernels; without it it would read this machine's, and crash.
     (root / "proc").mkdir(exist_ok=True)
-    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(PROCESSORS[processor]))
+    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(PROCESSORS[processor]), encoding="utf-8")
     environment = ["-E", f"PYTHONHOME={root / 'usr'}", "-E", f"PYTHONPATH={root / 'site'}"]
     qemu = root / "usr" / "bin" / "qemu-aarch64-static"
     return [str(qemu), "-cpu", processor, "-L", str(root), *environment, str(python_of(root))]

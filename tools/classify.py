@@ -160,7 +160,7 @@ def parser() -> cli.Parser:
     def verb(name, work, *required):
         made = verbs.add_parser(name, prog=f"tools.classify {name}", description=work.__doc__ or __doc__)
         for flag in required:
-            made.add_argument(flag, required=True, metavar="PATH")
+            made.add_argument(flag, type=cli.path, required=True, metavar="PATH")
         if work is not agree:
             made.add_argument("--size", type=side_lengths, default=(32, 32), metavar="N|HxW", help="[32]")
             made.add_argument("--batch", type=count, default=64, metavar="N", help="[64]")
@@ -170,7 +170,8 @@ def parser() -> cli.Parser:
     verb("judge", judge, "--data", "--out").add_argument("--epochs", type=count, default=4, metavar="N", help="[4]")
     verb("agree", agree, "--judge", "--run").add_argument("--samples", type=count, default=5000, metavar="N", help="[5000]")
     made = verb("help", study, "--data", "--synthetic")
-    made.add_argument("--learn-from", metavar="PATH", help="the real images to learn from [--per-class of --data at random]")
+    about = "the real images to learn from [--per-class of --data at random]"
+    made.add_argument("--learn-from", type=cli.path, metavar="PATH", help=about)
     for flag, default in (("--per-class", 50), ("--steps", 2000), ("--seeds", 3)):
         made.add_argument(flag, type=count, default=default, metavar="N", help=f"[{default}]")
     return result

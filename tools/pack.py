@@ -57,7 +57,7 @@ def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards
 
 def _is_an_index(file: pathlib.Path) -> bool:
     try:
-        return "shards" in json.loads(file.read_text())
+        return "shards" in json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, TypeError):
         return False
 
@@ -75,8 +75,8 @@ def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
-    parser.add_argument("--data", required=True, help="a folder, a .zip, .npy or .npz, or demo")
-    parser.add_argument("--out", required=True, help="folder for the shards")
+    parser.add_argument("--data", type=cli.source, required=True, help="a folder, a .zip, .npy or .npz, or demo")
+    parser.add_argument("--out", type=cli.path, required=True, help="folder for the shards")
     for name in PREPARATION:
         add_flag(parser, name)
     parser.add_argument("--encoding", choices=["raw", "png"], default="raw", help="[%(default)s]")
@@ -85,8 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
     with cli.user_errors(parser.verb):
         if args.data.endswith(".tfrecord"):
             raise ValueError(f"--data: expected images, received shards: {args.data}")
-        if "://" in args.out:
-            raise ValueError(f"--out: expected a folder of this machine, to be copied to a bucket then, received {args.out}")
         images = data.prepare(args.data, **{name: value for name, value in vars(args).items() if name in PREPARATION})
         print(data.report(images.manifest))
         index = pack(images, pathlib.Path(args.out), args.encoding, args.shards)

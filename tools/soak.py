@@ -99,7 +99,7 @@ def _variables(state: Path) -> dict[str, np.ndarray]:
 
 
 def _rows(run: Path) -> list[dict]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 
 

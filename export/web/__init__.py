@@ -45,7 +45,7 @@ def install(out: Path) -> bool:
 
 def fetch_runtime(folder: Path) -> bool:
     """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         for package, files in PACKAGES.items():
             # Into the folder where it is called; without asking the network for what has been fetched before.
             command = ["npm", "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
@@ -65,6 +65,8 @@ def fetch_runtime(folder: Path) -> bool:
 
 
 def point_at_cdn(index: Path):
-    text = index.read_text().replace("./litert/index.js", f"{CDN}/+esm").replace("./litert/wasm-utils.js", f"{CDN}/+esm")
+    text = index.read_text(encoding="utf-8")
+    for module in ("index.js", "wasm-utils.js"):
+        text = text.replace(f"./litert/{module}", f"{CDN}/+esm")
     runtime = f'<script>window.LITERT_WASM = "{CDN}/wasm/"</script>\n<script type="importmap">'
-    index.write_text(text.replace('<script type="importmap">', runtime))
+    index.write_text(text.replace('<script type="importmap">', runtime), encoding="utf-8")

@@ -8,7 +8,7 @@ import http.server
 import sys
 from pathlib import Path
 
-from keras_dcgan.cli import Parser, run, user_errors
+from keras_dcgan.cli import Parser, place, run, user_errors
 from keras_dcgan.config import number
 
 
@@ -50,7 +50,7 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 
 def main(arguments: list[str] | None = None):
     parser = Parser("export.web", __doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run directory, or an export folder")
+    parser.add_argument("--run", type=place, required=True, metavar="DIR", help="the run directory, or an export folder")
     port = number(0, 65535, kind=int)
     parser.add_argument("--port", type=port, default=8000, metavar="N", help="0: any that is free [8000]")
     flags = parser.parse_args(arguments)

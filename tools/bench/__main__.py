@@ -22,7 +22,7 @@ def main():
     for name in BENCHES:
         bench = importlib.import_module(f"tools.bench.{name}")
         verb = verbs.add_parser(name, description=bench.__doc__, prog=f"tools.bench {name}")
-        verb.add_argument("--json", metavar="F", help="write the figures there as well")
+        verb.add_argument("--json", type=cli.path, metavar="F", help="write the figures there as well")
         bench.arguments(verb)
         verb.set_defaults(bench=bench)
     args = parser.parse_args()
@@ -33,7 +33,7 @@ def main():
     for name, value in figures.items():
         print(f"{name:60} {value:,.3f}" if isinstance(value, float) else f"{name:60} {value}")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+        pathlib.Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

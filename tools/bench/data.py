@@ -13,12 +13,12 @@ import time
 import numpy as np
 from PIL import Image
 
-from keras_dcgan import data
+from keras_dcgan import cli, data
 from tools.bench.timing import alternating, seconds
 
 
 def arguments(parser):
-    parser.add_argument("--scratch", metavar="DIR", help="where temporary files go [the system's place for them]")
+    parser.add_argument("--scratch", type=cli.path, metavar="DIR", help="where temporary files go [the system's place for them]")
     parser.add_argument("--step-ms", type=float, default=50, help="length of the stand-in for a training step [%(default)s]")
 
 
@@ -117,7 +117,7 @@ def memory(scratch: pathlib.Path, gigabytes: float = 4, batch: int = 64) -> dict
 import numpy as np
 from keras_dcgan import data
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+    return int(open("/proc/self/statm", "rb").read().split()[1]) * 4096 / 1e6
 images = np.load({str(path)!r}, mmap_mode="r")
 manifest = dict(size=[64, 64], channels=3, classes=[])
 stream = iter(data.batches(data.ImageSet(images, None, manifest), {batch}, 0))

@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 from PIL import Image, ImageFilter
 
-from keras_dcgan import blend, demo, edit, images
+from keras_dcgan import blend, cli, demo, edit, images
 from keras_dcgan.config import number
 from tools.bench import timing
 
@@ -32,11 +32,11 @@ SHOWN = ("hole", "quarter", "noise")
 
 def arguments(parser):
     count = number(1, 10**4, kind=int)
-    parser.add_argument("--run", required=True, metavar="DIR", help="a run of the demo pictures, 64x64")
+    parser.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="a run of the demo pictures, 64x64")
     parser.add_argument("--count", type=count, default=8, metavar="N", help="faces [8]")
     parser.add_argument("--seed", type=count, default=1, metavar="N", help="of the faces; those of 0 were trained on [1]")
     parser.add_argument("--flags", default="--tune", metavar="'FLAGS'", help="more of edit's own ['--tune']")
-    parser.add_argument("--picture", metavar="F.png", help="the first two faces: spoilt, G(z), restored, as they were")
+    parser.add_argument("--picture", type=cli.path, metavar="F.png", help="two faces: spoilt, G(z), restored, as they were")
 
 
 def measure(args) -> dict:

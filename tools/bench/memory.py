@@ -67,7 +67,7 @@ def watch(scratch: Path, duration: float) -> tuple[list[float], list[float], flo
         time.sleep(1)
         if training.poll() is not None:
             raise RuntimeError(f"expected a training that goes on, received exit status {training.returncode}")
-        status = dict(re.findall(r"(\w+):\s+(\d+) kB", Path(f"/proc/{training.pid}/status").read_text()))
+        status = dict(re.findall(r"(\w+):\s+(\d+) kB", Path(f"/proc/{training.pid}/status").read_text(encoding="utf-8")))
         seconds.append(time.monotonic() - began)
         held.append(int(status["RssAnon"]) / 1000)
         peak = int(status["VmHWM"]) / 1000

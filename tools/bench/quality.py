@@ -22,15 +22,15 @@ METRICS = {"fid": ["fid"], "kid": ["kid"], "prdc": ["recall", "coverage"], "swd"
 
 
 def arguments(parser):
-    parser.add_argument("--data", required=True, metavar="PATH", help="what to train on")
+    parser.add_argument("--data", type=cli.source, required=True, metavar="PATH", help="what to train on")
     parser.add_argument("--size", default="32", metavar="N|HxW", help="[32]")
     parser.add_argument("--minutes", type=number(0, above=True), default=20, metavar="M", help="of each training [20]")
     parser.add_argument("--seeds", type=number(1, kind=int), default=3, metavar="N", help="trainings of each [3]")
     parser.add_argument("--samples", default="10000", metavar="N", help="images measured [10000]")
     parser.add_argument("--variant", action="append", metavar="'NAME: FLAGS'", help="another contestant")
     parser.add_argument("--only", metavar="A,B", help="of the names, these [all]")
-    parser.add_argument("--features", action="append", metavar="random|FILE", help="once or more [random]")
-    parser.add_argument("--keep", metavar="DIR", help="keep the runs there [they are removed]")
+    parser.add_argument("--features", type=cli.path_or("random"), action="append", metavar="random|FILE", help="or more [random]")
+    parser.add_argument("--keep", type=cli.path, metavar="DIR", help="keep the runs there [they are removed]")
 
 
 def measure(args) -> dict:
@@ -54,7 +54,7 @@ def measure(args) -> dict:
                 figures = {}
                 for features in args.features or ["random"]:
                     figures[pathlib.Path(features).stem] = evaluate(run, features, args.samples)
-                rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+                rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
                 last_over_best = rows[-1]["swd"] / min(row["swd"] for row in rows)
                 found[name].append({"kimg": kimg, "seconds": rows[-1]["seconds"], "swd_last_over_best": last_over_best} | figures)
                 print(f"{name} {seed}: {json.dumps(found[name][-1])}", flush=True)
@@ -70,9 +70,9 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
     """-> the flags, with what auto chooses for a training of those minutes, and its images a second, once it is compiled."""
     while True:
         fit(args, flags, run, "--kimg", CALIBRATION, "--tick-kimg", CALIBRATION / 2)
-        rate = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["img_per_s"]
-        config = json.loads((run / "config.json").read_text())["settings"]
-        images = json.loads((run / "data.json").read_text())["images"]
+        rate = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["img_per_s"]
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
+        images = json.loads((run / "data.json").read_text(encoding="utf-8"))["images"]
         shutil.rmtree(run)
         if config["preset"] not in ADAPTIVE or "--augment" in flags:
             return flags, rate
@@ -86,7 +86,7 @@ def evaluate(run: pathlib.Path, features: str, samples: str) -> dict:
     out = run / "evaluation.json"
     command = [sys.executable, "-m", "keras_dcgan.evaluate", "--run", run, "--last", "--samples", samples, "--features", features]
     subprocess.run([*map(str, command), "--metrics", ",".join(METRICS), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
-    return json.loads(out.read_text())["metrics"]
+    return json.loads(out.read_text(encoding="utf-8"))["metrics"]
 
 
 def summary(found: dict) -> dict:

@@ -17,10 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     names = arguments or sys.argv[1:]
     if not names:
         cli.fail("readme", "expected records such as docs/bench/*.json, received none")
-    records = [json.loads(pathlib.Path(name).read_text()) for name in names]
-    before, _, rest = README.read_text().partition(BEGIN)
+    records = [json.loads(pathlib.Path(name).read_text(encoding="utf-8")) for name in names]
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    README.write_text(before + BEGIN + section(records) + END + after)
+    README.write_text(before + BEGIN + section(records) + END + after, encoding="utf-8")
     return 0
 
 

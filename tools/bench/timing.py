@@ -39,7 +39,7 @@ def _gpus() -> str:
 def _processor() -> str:
     """Its name, and the widest arithmetic that it knows: on that the ratios depend."""
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     about = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
