@@ -75,17 +75,17 @@ def main(arguments: list[str] | None = None) -> int:
         "images": {"real": len(rows), "fake": len(rows)},
         "seed": 0,
     }
-    result["metrics"], pairs = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), []
+    result["metrics"], pairs, caveats = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), [], []
     if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
         vectors, fake_vectors, new_vectors = cached_features(embed, real, training, config.cache), embed(fakes), None
         if held_out:
             new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
             new_vectors = cached_features(embed, held_out, new, config.cache)
-        found, pairs = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
+        found, pairs, caveats = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
         result["metrics"] |= found
     if "memorisation" in flags.metrics:
         result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
-    result["notes"] = notes(result) + [f"{config.data} has changed since the training"] * changed
+    result["notes"] = notes(result) + caveats + [f"{config.data} has changed since the training"] * changed
     print(table(result))
     with cli.user_errors("evaluate"):
         files.write(out, json.dumps(result, indent=1) + "\n")
@@ -185,22 +185,44 @@ def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     return found
 
 
-def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]]]:
-    """Vectors of training images, generated ones and ones held out, or None -> the figures, and the pairs (number of a fake, number
-    of its nearest training image) that are nearest to each other. `rows`: which of the training images the fakes are compared
-    with as a set."""
-    found, pairs = {}, []
+def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]], list[str]]:
+    """Vectors of training images, generated ones and ones held out, or None -> the figures, the pairs (number of a fake, number of
+    its nearest training image) that are nearest to each other, and what is to be said of them. `rows`: which of the training images
+    the fakes are compared with as a set."""
+    found, pairs, caveats = {}, [], []
     real, fake = training[rows], every_fake[: len(rows)]  # sets of one size: more of either would look better
     if "fid" in wanted:
         found["fid"] = metrics.frechet_distance(metrics.Moments(real), metrics.Moments(fake))
     if "kid" in wanted:
         found["kid"], found["kid_ci95"] = metrics.kernel_distance(real, fake)
     if "prdc" in wanted:
-        found |= metrics.neighbourhoods(real, fake)
+        with unless_too_few("precision, recall, density and coverage", caveats):
+            count = distinct_count(real)
+            if count < len(real):
+                caveats.append(f"{count:,} of {len(real):,} real images are distinct: prdc is of those and as many generated ones")
+            found |= metrics.neighbourhoods(real, fake[:count])
     if "memorisation" in wanted:
-        found["memorised"], numbers, ratio = metrics.memorisation(training, every_fake, new)
-        pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
-    return found, pairs
+        with unless_too_few("memorised", caveats):
+            distinct_count(training)
+            found["memorised"], numbers, ratio = metrics.memorisation(training, every_fake, new)
+            pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
+    return found, pairs, caveats
+
+
+def distinct_count(real: np.ndarray) -> int:
+    count = len(metrics.distinct(real))
+    if count < FEWEST:
+        raise ValueError(f"expected at least {FEWEST} distinct real images, received {count} among {len(real):,}")
+    return count
+
+
+@contextlib.contextmanager
+def unless_too_few(figures: str, caveats: list[str]):
+    """A figure for which there are too few distinct images, real or generated, is not given, and it is said why."""
+    try:
+        yield
+    except ValueError as error:
+        caveats.append(f"no {figures}: {error}")
 
 
 def notes(result: dict) -> list[str]:

@@ -103,6 +103,9 @@ def labelled(source: str, config, channels: int) -> tuple[np.ndarray, np.ndarray
         prepared = data.prepare(source, config.size, channels, conditional=True, **config.preparation)
     if prepared.images is None or len(prepared.images) < FEWEST:
         raise ValueError(f"--linear-probe: expected {FEWEST} images or more, in folders or in a .zip or .npz, received {source}")
+    count = len(metrics.distinct(prepared.images.reshape(len(prepared.images), -1)))
+    if count < len(prepared.images):
+        print(f"note: {count:,} of {len(prepared.images):,} images are distinct: some that are held out are learned from as well")
     order = np.random.default_rng(SEED).permutation(len(prepared.images))
     return prepared.images[order], prepared.labels[order]
 

@@ -142,6 +142,23 @@ def test_copies_are_found(trained, tmp_path, command):
     assert "note: more generated images than by chance lie close to a training image" in done.stdout
 
 
+def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained, tmp_path, command):
+    run = with_generator(trained, tmp_path, discs(80))
+    np.save(tmp_path / "twice.npy", np.repeat(discs(80), 2, 0))
+    arguments = ["--run", run, "--samples", "128", "--metrics", "prdc,memorisation", "--data"]
+    done = command("keras_dcgan.evaluate", *arguments, tmp_path / "twice.npy")
+    found = json.loads((run / "evaluation" / "random.json").read_text())["metrics"]
+    assert done.returncode == 0 and found["memorised"] == 1 and found["precision"] > 0
+    assert "note: more generated images than by chance" in done.stdout
+    assert "note: 80 of 128 real images are distinct: prdc is of those" in done.stdout
+    np.save(tmp_path / "one.npy", np.repeat(discs(1), 40, 0))
+    done = command("keras_dcgan.evaluate", *arguments, tmp_path / "one.npy")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "evaluation" / "random.json").read_text())["metrics"] == {}
+    for figures in ("precision, recall, density and coverage", "memorised"):
+        assert f"note: no {figures}: expected at least 16 distinct real images, received 1 among 40" in done.stdout
+
+
 @pytest.mark.parametrize(
     "more, complaint",
     [
