@@ -31,6 +31,7 @@ from PIL import Image, ImageColor
 from keras_dcgan import cli, files
 from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
+from keras_dcgan.progress import Progress
 from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
 
 VERSION = 1  # part of every cache key; raise it when the same files would now give other pixels
@@ -301,9 +302,9 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
 
 
 def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iterator:
-    """work(0), work(1) ... from a thread a core, with few results waiting; shows progress if `screen` is a terminal."""
+    """work(0), work(1) ... from a thread a core, with few results waiting; shows progress on `screen`."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    start = shown = time.monotonic()
+    progress = Progress("preparing", count, stream=screen)
     pool, waiting = concurrent.futures.ThreadPoolExecutor(threads), collections.deque()
     tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
     done = 0
@@ -314,14 +315,10 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
                 results = waiting.popleft().result()
                 yield from results
                 done += len(results)
-            if screen.isatty() and time.monotonic() > shown + 0.2:
-                shown = time.monotonic()
-                bar = f"[{'=' * (30 * done // count):30}] {done:,} of {count:,} images, {done / (shown - start):,.0f} images/s"
-                print(f"\r{bar} ", end="", file=screen, flush=True)
+                progress.update(done)
     finally:  # also on Ctrl-C: what has not begun is dropped
         pool.shutdown(cancel_futures=True)
-        if shown > start:
-            print(file=screen)
+        progress.close()
 
 
 def _channels(wanted: str | int, facts: list[Facts]) -> int:

@@ -18,11 +18,13 @@ import numpy as np
 
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
 from keras_dcgan.config import load_config, number
+from keras_dcgan.progress import Progress
 
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher", "memorised": "near 0.05"}
 PAIRS = 8  # of fakes and their nearest training images on the page
 FEW, FEWEST = 10_000, 16
+PIECE = 100  # images whose features are made between two looks at the clock
 TRAINING = 50_000  # images among which copies are looked for, at most
 
 
@@ -65,24 +67,27 @@ def main(arguments: list[str] | None = None) -> int:
     if classes:
         in_turn = np.arange(flags.samples, dtype=np.int32) % len(classes)
         labels = in_turn if real.labels is None else real.labels[feed.preview_rows(total, flags.samples)]
-    fakes = draw(generator, flags.samples, labels)
     result = {
         "run": flags.run,
         "generator": "last" if flags.last else "best",
         "data": {"source": real.manifest["source"], "fingerprint": real.manifest["fingerprint"]},
         "features": embed.name if embed else None,
-        "size": list(fakes.shape[1:]),
+        "size": list(generator.output_shape[1:]),
         "images": {"real": len(rows), "fake": len(rows)},
         "seed": 0,
     }
-    result["metrics"], pairs, caveats = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), [], []
-    if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
-        vectors, fake_vectors, new_vectors = cached_features(embed, real, training, config.cache), embed(fakes), None
-        if held_out:
-            new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
-            new_vectors = cached_features(embed, held_out, new, config.cache)
-        found, pairs, caveats = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
-        result["metrics"] |= found
+    with Progress() as progress:
+        fakes = draw(generator, flags.samples, progress, labels)
+        result["metrics"], pairs, caveats = of_pixels(flags.metrics, training[rows], fakes[: len(rows)], progress), [], []
+        if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
+            vectors = cached_features(embed, real, training, config.cache, progress)
+            fake_vectors, new_vectors = vectors_of(embed, fakes, progress, "generated"), None
+            if held_out:
+                new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
+                new_vectors = cached_features(embed, held_out, new, config.cache, progress)
+            progress.begin("comparing the features")
+            found, pairs, caveats = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
+            result["metrics"] |= found
     if "memorisation" in flags.metrics:
         result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
     result["notes"] = notes(result) + caveats + [f"{config.data} has changed since the training"] * changed
@@ -140,18 +145,31 @@ def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet
     )
 
 
-def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:
+def draw(generator, count: int, progress: Progress, labels: np.ndarray | None) -> np.ndarray:
     """The pictures of seeds 0 to count - 1, of a conditional run with these labels: uint8 (count, H, W, C)."""
     pictures = np.empty((count, *generator.output_shape[1:]), np.uint8)
+    progress.begin("drawing", count)
     for start in range(0, count, FEW):
         seeds = np.arange(start, min(start + FEW, count))
         inputs = [latents.latents(seeds, generator.inputs[0].shape[-1]), *([] if labels is None else [labels[seeds]])]
         for seed, picture in zip(seeds, images.draw(generator, inputs)):
             pictures[seed] = picture
+            progress.update(int(seed) + 1)
     return pictures
 
 
-def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.ndarray:
+def vectors_of(embed, pictures: np.ndarray, progress: Progress, kind: str) -> np.ndarray:
+    progress.begin(f"features, {kind}", len(pictures))
+    vectors = None
+    for start in range(0, len(pictures), PIECE):
+        some = embed(pictures[start : start + PIECE])
+        vectors = np.empty((len(pictures), some.shape[1]), some.dtype) if vectors is None else vectors
+        vectors[start : start + len(some)] = some
+        progress.update(start + len(some))
+    return vectors
+
+
+def cached_features(embed, prepared, pictures: np.ndarray, cache: str, progress: Progress) -> np.ndarray:
     """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
     digest = hashlib.blake2b()  # of the pictures: shards have the fingerprint of a folder in another order
     for start in range(0, len(pictures), images.CHUNK):
@@ -161,7 +179,7 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     file, beside = entry / "features.npy", entry / f".features.{secrets.token_hex(8)}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or spoilt
         return np.load(file, mmap_mode="r")
-    vectors = embed(pictures)
+    vectors = vectors_of(embed, pictures, progress, "real")
     about = {name: prepared.manifest[name] for name in ("size", "channels")}
     about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
     with contextlib.suppress(OSError):  # a full disk: no figure needs the cache
@@ -176,11 +194,14 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     return vectors
 
 
-def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+def of_pixels(wanted, real: np.ndarray, fake: np.ndarray, progress: Progress) -> dict[str, float]:
     found = {}
     if "swd" in wanted:
-        found["swd"] = metrics.SlicedWasserstein(real, keep=False).distance(fake)["swd"]
+        progress.begin("swd", 100, "%")
+        reference = metrics.SlicedWasserstein(real, keep=False)
+        found["swd"] = reference.distance(fake, show=lambda share: progress.update(100 * share))["swd"]
     if "msssim" in wanted:
+        progress.begin("msssim")
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
     return found
 

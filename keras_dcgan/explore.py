@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, images, latents
+from keras_dcgan import cli, images, latents, progress
 from keras_dcgan.config import number
 
 
@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         inputs = [strips.reshape(-1, z.shape[1]).astype(np.float32)]
         if labels is not None:
             inputs.append(np.tile(np.repeat(labels, flags.columns), len(directions)))
-        images.save(images.grid(np.stack(list(images.draw(generator, inputs))), flags.columns), flags.out)
+        drawn = progress.watched(images.draw(generator, inputs), "drawing", len(inputs[0]))
+        images.save(images.grid(np.stack(list(drawn)), flags.columns), flags.out)
     print(f"{len(directions)} directions, {len(z)} strips each, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
     return 0
 

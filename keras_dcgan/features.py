@@ -8,13 +8,14 @@ loads with plain Keras, NAME.tflite takes one image at a time, a name without an
 with those of the same network before it has learned anything, and with bare pixels.
 """
 
+import math
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, images, metrics
+from keras_dcgan import cli, data, images, metrics, progress
 from keras_dcgan.config import load_config, one_of
 
 GRID = 4
@@ -140,7 +141,8 @@ def with_random_weights(network, pictures: np.ndarray):
 def vectors(network, pictures: np.ndarray) -> np.ndarray:
     """uint8 (N, height, width, channels) -> float32 (N, dim)."""
     chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-    return np.concatenate([network.predict_on_batch(images.from_uint8(chunk)) for chunk in chunks])
+    found = (network.predict_on_batch(images.from_uint8(chunk)) for chunk in chunks)
+    return np.concatenate(list(progress.watched(found, "features", math.ceil(len(pictures) / BATCH), "batches")))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ Everything is a pure function of the arrays and a fixed seed: the same images gi
 import collections
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -46,14 +46,17 @@ class SlicedWasserstein:
         self.at_once = max(1, min(directions, BLOCK_SIZE // (len(real) * patches)))
         self.of_real = functools.partial(iter, list(self._project(real))) if keep else functools.partial(self._project, real)
 
-    def distance(self, fake: np.ndarray) -> dict[str, float]:
-        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels."""
+    def distance(self, fake: np.ndarray, show: Callable[[float], None] = lambda share: None) -> dict[str, float]:
+        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels. `show` is
+        told the share that is done."""
         if fake.shape[1:] != self.shape:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
-        levels = collections.defaultdict(float)
+        levels, done, total = collections.defaultdict(float), 0, self.directions * len(laplacian_pyramid(fake[:1]))
         for (side, real), (_, drawn) in zip(self.of_real(), self._project(fake), strict=True):
             apart = np.abs(_quantiles(drawn, real.shape[1]) - real).sum(dtype=np.float64)
             levels[f"swd_{side}"] += 1000 * float(apart) / real.shape[1] / self.directions
+            done += len(real)
+            show(done / total)
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

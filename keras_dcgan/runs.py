@@ -33,6 +33,7 @@ from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
 from keras_dcgan.optimizers import Adam, Decay
 
+SUMS = "sha256.json"  # in a checkpoint
 ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
 
@@ -188,21 +189,31 @@ class Run:
         """Finished checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"))
 
-    def save(self, gan: DCGAN, best_step: int | None = None):
+    def seconds(self, step: int) -> float | None:
+        """How long the run had been trained at the checkpoint of that step; None where that does not tell."""
+        try:
+            return json.loads((self.checkpoint(step) / SUMS).read_text())["seconds"]
+        except (OSError, ValueError, KeyError):  # an older version's
+            return None
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:09d}"
+
+    def save(self, gan: DCGAN, best_step: int | None = None, seconds: float = 0.0):
         """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
-        step reads. Of the older checkpoints the newest few stay, and the best."""
+        step reads, and of how many seconds it took to get there. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
         last = self.path / "generator_last.keras"
         self._write(last.name, gan.ema_generator.save)
         if best_step in (None, step):
             self._write("generator.keras", lambda file: shutil.copyfile(last, file))
-        place = self.path / "checkpoints" / f"step-{step:09d}"
+        place = self.checkpoint(step)
         if not (place.exists() and _is_sound(place)):
             beside = place.with_name(f".{place.name}.part")
             beside.mkdir(parents=True, exist_ok=True)
             tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
             sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
-            (beside / "sha256.json").write_text(json.dumps({"step": step, "sha256": sums}))
+            (beside / SUMS).write_text(json.dumps({"step": step, "seconds": seconds, "sha256": sums}))
             shutil.rmtree(place, ignore_errors=True)  # a spoilt one
             files.replace(beside, place)  # on the disk, before older ones are removed
         reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
@@ -264,7 +275,7 @@ def _loss_scales(gan: DCGAN) -> dict:
 
 def _is_sound(place: Path) -> bool:
     try:
-        sums = json.loads((place / "sha256.json").read_text())["sha256"]
+        sums = json.loads((place / SUMS).read_text())["sha256"]
         return bool(sums) and all(_sha256(place / name) == value for name, value in sums.items())
     except (OSError, ValueError, KeyError):
         return False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, latents
+from keras_dcgan import cli, files, images, latents, progress
 from keras_dcgan.config import number
 
 FRAMES_PER_SECOND = 25
@@ -47,16 +47,19 @@ def main(arguments: list[str] | None = None) -> int:
             return latents.truncate(z, flags.truncation)
 
         if kind == "walk":
-            pictures = np.stack(list(walk(generator, z_of(slice(None)), labels, round(flags.seconds * FRAMES_PER_SECOND))))
+            a_leg = round(flags.seconds * FRAMES_PER_SECOND)
+            frames = walk(generator, z_of(slice(None)), labels, a_leg)
+            pictures = np.stack(list(progress.watched(frames, "drawing", a_leg * len(seeds), "frames")))
             images.save_animation(pictures, out, FRAMES_PER_SECOND)
         elif kind == "grid":
-            pictures = np.stack(list(draw(generator, z_of, len(seeds), labels)))
+            pictures = np.stack(list(progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds))))
             images.save(images.grid(pictures, flags.cols), out)
         else:
             pictures = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
             if flags.per_class:
                 pictures = [f"{classes[label]}/{file}" for label, file in zip(labels, pictures)]
-            images.save_all(draw(generator, z_of, len(seeds), labels), (out / file for file in pictures))
+            drawn = progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds))
+            images.save_all(drawn, (out / file for file in pictures))
         if flags.per_class:
             rows = [{"file": file, "class": classes[label], "seed": seed} for file, label, seed in zip(pictures, labels, seeds)]
             about = {"run": flags.run, "truncation": flags.truncation}
