@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None):
                 save(image, out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(numbers)} pictures in {out}" if out else file)
+    print(f"{file}: {len(numbers)} picture{'s' * (len(numbers) != 1)} in {out}" if out else file)
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"

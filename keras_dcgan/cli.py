@@ -78,6 +78,24 @@ def on_behalf_of(flag: str, asked: str = "--data"):
 
 
 @contextlib.contextmanager
+def writing(flag: str, place):
+    """Errors of the system in the enclosed steps name the flag and what was to be written, not the hidden file that it is first."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if str(error).startswith("--"):
+            raise
+        raise OSError(f"{flag}: expected to write {place}, received: {error.strerror or error}") from error
+
+
+def counted(number: int, noun: str) -> str:
+    """(1, 'image') -> '1 image', (2001, 'image') -> '2,001 images'."""
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+@contextlib.contextmanager
 def quiet():
     """Keeps stderr from the user's screen, also what C++ writes there. It is shown if the enclosed steps fail, but for OSError.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import blend, cli, data, images, latents
-from keras_dcgan.config import load_config, number, one_of
+from keras_dcgan.config import check_file, check_trained, load_config, number, one_of
 from keras_dcgan.progress import Progress
 
 NEEDS = {"project": None, "inpaint": "mask", "superres": "factor", "denoise": "sigma", "interpolate": None}  # task: its own flag
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("edit"):
         check(flags)
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, inversion, runs
 
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         given = given.repeat(int(flags.factor), axis=1).repeat(int(flags.factor), axis=2)
     elif flags.task == "denoise":
         result = blend.denoised(observed[0], drawn[0], noise)[np.newaxis]
-    with cli.user_errors("edit"):
+    with cli.user_errors("edit"), cli.writing("--out", flags.out):
         files = write(Path(flags.out), flags.task, generator, z, labels, [given, images.to_uint8(found), images.to_uint8(result)])
     print(f"{', '.join(map(str, files))} in {time.monotonic() - start:.0f} s")
     return 0
@@ -102,6 +103,7 @@ def check(flags):
         raise ValueError(f"--out: expected a name that ends in {' or '.join(endings)}, received {flags.out!r}")
     if Path(flags.out).suffix.lower() == ".mp4":
         images.video_encoder()
+    check_file("--out", Path(flags.out))
     if is_walk != (len(flags.image) > 1):
         expected = "two pictures or more to" if is_walk else "one picture to"
         raise ValueError(f"--image: expected {expected} {flags.task}, received {len(flags.image)}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
-from keras_dcgan.config import load_config, number
+from keras_dcgan.config import check_file, check_trained, load_config, number
 from keras_dcgan.progress import Progress
 
 METRICS = ("swd", "fid", "kid", "prdc", "msssim", "memorisation")
@@ -35,13 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
         check_flags(flags)
+        check_trained(flags.run)
+        for file in (out, out.with_suffix(".html")):
+            check_file("--out" if flags.out else "--run", file)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
             devices.start()
         config, classes = load_config(flags.run), runs.load_classes(flags.run)
         generator = runs.load_generator(flags.run, flags.last)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with cli.writing("--out", out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         real = real_images(flags.data or config.data, config, generator)
@@ -92,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
     result["notes"] = notes(result) + caveats + [f"{config.data} has changed since the training"] * changed
     print(table(result))
-    with cli.user_errors("evaluate"):
+    with cli.user_errors("evaluate"), cli.writing("--out", out):
         files.write(out, json.dumps(result, indent=1) + "\n")
         files.write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
     print(f"{out}\n{out.with_suffix('.html')}")

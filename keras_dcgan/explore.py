@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, images, latents, progress
-from keras_dcgan.config import number
+from keras_dcgan.config import check_file, check_trained, number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     with cli.user_errors("explore"):
         if Path(flags.out).suffix.lower() != ".png":
             raise ValueError(f"--out: expected a name that ends in .png, received {flags.out}")
+        check_file("--out", Path(flags.out))
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, runs
 
@@ -32,8 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
         if labels is not None:
             inputs.append(np.tile(np.repeat(labels, flags.columns), len(directions)))
         drawn = progress.watched(images.draw(generator, inputs), "drawing", len(inputs[0]))
-        images.save(images.grid(np.stack(list(drawn)), flags.columns), flags.out)
-    print(f"{len(directions)} directions, {len(z)} strips each, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
+        with cli.writing("--out", flags.out):
+            images.save(images.grid(np.stack(list(drawn)), flags.columns), flags.out)
+    counts = f"{cli.counted(len(directions), 'direction')}, {cli.counted(len(z), 'strip')} each"
+    print(f"{counts}, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
     return 0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, images, metrics, progress
-from keras_dcgan.config import load_config, one_of
+from keras_dcgan.config import check_file, check_trained, load_config, one_of
 
 GRID = 4
 BATCH = 256
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("features"):
         check(flags)
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, runs
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(flags.run)
         network = extractor(runs.load_discriminator(flags.run), flags.pool)
         if flags.out:
-            with cli.quiet():
+            with cli.writing("--out", flags.out), cli.quiet():
                 write(network, Path(flags.out))
             print(f"{network.output_shape[1]:,} numbers an image, in {flags.out}")
         if flags.linear_probe:
@@ -60,6 +61,8 @@ def check(flags):
         raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
     if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
+    if flags.out:
+        check_file("--out", Path(flags.out))
 
 
 def extractor(discriminator, pool: str = "max"):

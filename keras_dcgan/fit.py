@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_dcgan import cli, progress
-from keras_dcgan.config import TrainConfig, check_run, choices, from_flags
+from keras_dcgan.config import TrainConfig, check_run, check_trained, checkpoints, choices, expectations, from_flags
 
 if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
     import numpy as np
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
         check_run(config)
+        if config.init_from and not checkpoints(config.run):
+            check_trained(config.init_from, "--init-from")
         from keras_dcgan import data
 
         prepared = prepare(config)
@@ -41,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments, images)
     if config.preset == "auto":
         print(choices(config, images), flush=True)
+    for note in expectations(config, images - len(prepared.manifest["duplicates"])):
+        print(note, flush=True)
     with cli.quiet():
         from keras_dcgan import devices, feed, runs
 
@@ -130,7 +134,7 @@ def restore(session: Session) -> int:
     if spoilt:
         print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
     if step:
-        print(f"Resuming {session.run.path} at {step} steps.")
+        print(f"Resuming {session.run.path} at {step} step{'s' if step > 1 else ''}.")
     return step
 
 
@@ -148,7 +152,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
                 advice = "Try a lower --g-lr and --d-lr in another --run, or --precision float32"
                 if rollbacks:
-                    return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
+                    return stopped(session, f"{error}, after {cli.counted(rollbacks, 'rollback')}", advice)
                 return stopped(session, error, f"{advice}, or --on-nan rollback")
             if error.received:
                 print(f"Stopped: {error}. The same command goes on from the last checkpoint.")
@@ -285,9 +289,13 @@ def outlook(session: Session, rate: float, left: int) -> str:
     config = session.config
     needed, free = disk_space(session)
     return (
-        f"{rate:,.0f} images/s on {devices.names(session.strategy)}: about {progress.duration(left / rate)} for "
-        f"{left / 1000:g} kimg; {config.run} will take about {needed / 1e9:.2g} GB of disk, of {free / 1e9:,.3g} GB free"
+        f"{rate:,.0f} images/s on {devices.names(session.strategy)}: about {progress.duration(left / rate)} left for "
+        f"{left / 1000:g} kimg; {config.run} will take about {_gigabytes(needed)} of the disk, of {_gigabytes(free)} free"
     )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def disk_space(session: Session) -> tuple[int, int]:
@@ -337,11 +345,12 @@ def plan(session: Session) -> str:
     config, gan = session.config, session.gan
     height, width, channels = gan.generator.output_shape[1:]
     parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
+    steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
     warning = "".join(f"warning: {why}\n" for why in [devices.unused_gpu()] if why)
     return (
         f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {devices.names(session.strategy)}\n"
-        f"{config.kimg:g} kimg are {config.total_steps} steps of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
+        f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
         f"Watch: {config.run}/samples, or tensorboard --logdir {shlex.quote(config.run)}"
     )
 

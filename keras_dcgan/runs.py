@@ -27,7 +27,7 @@ import tensorflow as tf
 import keras_dcgan
 from keras_dcgan import cli, cpu_layers, devices, files
 from keras_dcgan.augment import POLICIES
-from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, choices, load_config
+from keras_dcgan.config import SCHEMA, TrainConfig, as_text, check_path, check_run, check_trained, checkpoints, choices, load_config
 from keras_dcgan.gan import DCGAN
 from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
@@ -39,6 +39,7 @@ ADAM_BETA_1 = 0.5  # Radford et al. 2015: 0.9 made training oscillate
 
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
+    check_trained(path)
     file = Path(path) / ("generator_last.keras" if last else "generator.keras")
     if not file.is_file():
         raise FileNotFoundError(f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})")
@@ -79,6 +80,7 @@ def load_networks(path: str | Path, **networks: keras.Model):
 
 def _newest_checkpoint(path: str | Path) -> Path:
     check_path("--run", Path(path))
+    check_trained(path)
     place, _ = Run(Path(path)).newest()
     if place is None:
         raise FileNotFoundError(f"--run: expected a run directory with checkpoints, received {path}")
@@ -150,7 +152,7 @@ def open_run(config: TrainConfig, manifest: dict):
     before = [of_data(path, name) for name in names] if (path / "data.json").is_file() else [manifest[name] for name in names]
     if before[1] != manifest["fingerprint"]:
         raise ValueError(
-            f"--data: the run has {before[0]:,} images of fingerprint {before[1]}, received {manifest['images']:,} of "
+            f"--data: the run has {cli.counted(before[0], 'image')} of fingerprint {before[1]}, received {manifest['images']:,} of "
             f"{manifest['fingerprint']} (the run is {path}; give another --run to start anew)"
         )
     path.mkdir(parents=True, exist_ok=True)
@@ -187,7 +189,7 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Finished checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*"))
+        return checkpoints(self.path)
 
     def seconds(self, step: int) -> float | None:
         """How long the run had been trained at the checkpoint of that step; None where that does not tell."""

@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "export.parity": {"edge_sample", "images", "latents"},
     "export.convert": {"config", "graph", "parity", "runs", "latents", "images"},
     "export.web.__main__": {"cli", "config"},
-    "export.__main__": {"cli", "convert", "devices", "parity", "runs", "web"},
+    "export.__main__": {"cli", "config", "convert", "devices", "parity", "runs", "web"},
 }
 FILES = sorted(
     path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"
