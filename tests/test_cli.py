@@ -15,6 +15,7 @@ import pytest
 from conftest import SMALL
 from PIL import Image
 
+import keras_dcgan.__main__
 from keras_dcgan import cli
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
@@ -306,3 +307,48 @@ def test_no_data_is_not_the_folder_where_one_stands(folder, monkeypatch, command
     done = command("keras_dcgan.fit", "--data", "")
     assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected ") and done.stderr.endswith(", received ''\n")
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        ("fit --tick_kimg 8", "fit: --tick_kimg: did you mean --tick-kimg?"),
+        ("fit --dta=x", "fit: --dta: did you mean --data?"),
+        ("fit --Batch 3", "fit: --Batch: did you mean --batch?"),
+        ("fit -data x", "fit: -data: did you mean --data?"),
+        ("fit --data x --epochs 3", "fit: --epochs: there is --kimg"),
+        ("fit --data x --batch_size 3", "fit: --batch_size: there is --batch"),
+        ("sample --run x --num-images 3", "sample: --num-images: there is --seeds"),
+        ("evaluate --run x --foo", "evaluate: --foo: expected one of the flags that --help lists"),
+        ("export --run x --format web", "export: --format: there is --formats"),
+        ("edit --run x --steps -3", "edit: --steps: expected a whole number from 1 to 1000000, received '-3'"),
+        ("fitt --data x", "keras_dcgan: expected one of fit, sample, explore, edit, evaluate, features, demo, data, export first, "
+         "received 'fitt': did you mean fit?"),
+        ("train", "received 'train': did you mean fit?"),
+        ("--data x", "received '--data'"),
+    ],
+)  # fmt: skip
+def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(typed, complaint, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras_dcgan", *typed.split()])
+    with pytest.raises(SystemExit) as stop:
+        keras_dcgan.__main__.main()
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "") and err.endswith(f"{complaint}\n") and err.count("\n") == 1
+
+
+def test_version_list_and_verbs_by_the_package(tmp_path, monkeypatch, capsys):
+    for word, said in (("--version", f"keras_dcgan {keras_dcgan.__version__}\n"), ("--help", "a folder of images in")):
+        monkeypatch.setattr(sys, "argv", ["keras_dcgan", word])
+        keras_dcgan.__main__.main()
+        assert said in capsys.readouterr().out
+    done = python("keras_dcgan", "demo", tmp_path / "faces", "--count", "1")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("wrote 1 picture into")
+    assert len(os.listdir(tmp_path / "faces")) == 1
+
+
+def test_flags_of_a_part_of_a_verb_are_its_own():
+    parser = cli.Parser("tools.bench", "")
+    parser.add_subparsers(dest="what").add_parser("train", prog="tools.bench train", description="").add_argument("--repeats", type=int)
+    assert parser.parse_args(["train", "--repeats", "3"]).repeats == 3
+    with pytest.raises(SystemExit):
+        parser.parse_args(["train", "--repeat", "3"])

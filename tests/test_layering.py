@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_dcgan import __main__
+
 ROOT = Path(__file__).parent.parent
 NOTHING = set()
 MAY_IMPORT = {
@@ -79,7 +81,7 @@ def test_imports_keep_to_the_layers(path):
         assert imported(path) <= MAY_IMPORT[name]
 
 
-VERBS = ["keras_dcgan." + verb for verb in "fit sample edit explore features evaluate demo data".split()] + ["export"]
+VERBS = ["export" if verb == "export" else f"keras_dcgan.{verb}" for verb in __main__.VERBS]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -98,7 +100,8 @@ def test_help_answers_without_tensorflow(verb):
 def test_the_list_of_verbs_names_modules_that_exist():
     done = subprocess.run([sys.executable, "-m", "keras_dcgan"], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = set(re.findall(r"python -m ([\w.]+)", done.stdout))
+    assert modules <= {"keras_dcgan", *(f"keras_dcgan.{verb}" for verb in __main__.VERBS), "export"}
     assert {"keras_dcgan.fit", "keras_dcgan.sample", "export"} <= modules
     for module in modules:
         parts = module.split(".")
-        assert (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
+        assert (ROOT / Path(*parts) / "__main__.py").is_file() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
