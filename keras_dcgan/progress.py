@@ -52,7 +52,7 @@ class Progress:
         if self.is_terminal:
             self._redraw()
         elif time.monotonic() >= self.earliest:
-            self._leave(what)
+            self.note(what)
 
     def update(self, count: float):
         """So many are done."""
@@ -67,12 +67,13 @@ class Progress:
 
     def leave(self):
         """The state as a line that stays."""
-        self._leave(self._state() + self.facts)
+        self.note(self._state() + self.facts)
 
     def note(self, text: str):
         """Another line that stays."""
         self._print(f"\r{text:{self._shown()}}" if self.length else text)
         self.length = 0
+        self.due = time.monotonic() + EVERY
 
     def close(self):
         if self.length:
@@ -83,10 +84,6 @@ class Progress:
         self.what, self.total, self.unit = what, total, unit
         # (time, count) after the first of them, which has built the graph and tells nothing about the rate
         self.first, self.count = None, 0
-
-    def _leave(self, text: str):
-        self.note(text)
-        self.due = time.monotonic() + EVERY
 
     def _redraw(self):
         room = self._width() - 1  # in the last column a cursor may be on the next line already
