@@ -437,15 +437,15 @@ def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_ru
     "verb, out, complaint",
     [
         ("sample", "file", "expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received 'file'"),
-        ("sample", "file/a.png", "expected a directory, received the file {}/file"),
-        ("sample", "file/folder", "expected a directory, received the file {}/file"),
+        ("sample", "file/a.png", "expected a directory, received the file file"),
+        ("sample", "file/folder", "expected a directory, received the file file"),
         ("sample", "folder.png", "expected the name of a file, received the directory folder.png"),
         ("explore", "folder.png", "expected the name of a file, received the directory folder.png"),
         ("explore", "locked/a.png", "expected a directory that can be written, received locked"),
-        ("edit", "file/a.png", "expected a directory, received the file {}/file"),
-        ("evaluate", "file/a.json", "expected a directory, received the file {}/file"),
+        ("edit", "file/a.png", "expected a directory, received the file file"),
+        ("evaluate", "file/a.json", "expected a directory, received the file file"),
         ("evaluate", "folder.json", "expected the name of a file, received the directory folder.json"),
-        ("features", "file/a.keras", "expected a directory, received the file {}/file"),
+        ("features", "file/a.keras", "expected a directory, received the file file"),
     ],
 )
 def test_places_that_cannot_be_written_are_told_at_once(verb, out, complaint, before_tensorflow, tmp_path, monkeypatch, command):
@@ -457,7 +457,7 @@ def test_places_that_cannot_be_written_are_told_at_once(verb, out, complaint, be
     monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode))  # root may do all
     arguments = {name: value for name, value in zip(*[iter(READERS[f"keras_dcgan.{verb}"])] * 2)} | {"--out": out}
     done = command(f"keras_dcgan.{verb}", "--run", "nowhere", *[part for pair in arguments.items() for part in pair])
-    assert (done.returncode, done.stderr) == (2, f"{verb}: --out: {complaint.format(os.path.abspath(''))}\n")
+    assert (done.returncode, done.stderr.replace(f"{tmp_path}/", "")) == (2, f"{verb}: --out: {complaint}\n")
 
 
 def test_what_fails_while_it_is_written_names_the_flag_and_not_a_hidden_file(run, tmp_path, monkeypatch, command):
