@@ -35,9 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
         check_flags(flags)
+        if flags.out:
+            check_file("--out", out)
+            check_file("--out", out.with_suffix(".html"))
         check_trained(flags.run)
-        for file in (out, out.with_suffix(".html")):
-            check_file("--out" if flags.out else "--run", file)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
