@@ -82,8 +82,9 @@ class Progress:
 
     def _set(self, what: str, total: int, unit: str):
         self.what, self.total, self.unit = what, total, unit
-        # (time, count) after the first of them, which has built the graph and tells nothing about the rate
-        self.first, self.count = None, 0
+        # (time, count) after the first of them, which has built the graph and tells nothing about the rate. Of a hundred parts the
+        # first may take minutes.
+        self.first, self.count = (time.monotonic(), 0) if unit == "%" else None, 0
 
     def _redraw(self):
         room = self._width() - 1  # in the last column a cursor may be on the next line already
