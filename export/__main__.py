@@ -13,7 +13,8 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, at_end, fail, nobody_reads, place, quiet, run, tidy, user_errors
+from keras_dcgan.cli import Expected, Parser, at_end, fail, nobody_reads, place, quiet, run, tidy, user_errors, writing
+from keras_dcgan.config import check_trained
 
 VERB = "export"
 
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None):
     flags = read_flags(argv)
     out = flags.out or flags.run / "export"
     with user_errors(VERB):
+        check_trained(flags.run)
         check_place(out, "--out" if flags.out else "--run")
         generator, classes = load(flags.run)
     import tensorflow as tf
@@ -31,7 +33,7 @@ def main(argv: list[str] | None = None):
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
-        with quiet():
+        with writing("--out" if flags.out else "--run", out), quiet():
             artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
     except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)

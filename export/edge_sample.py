@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import sys
+import time
 import timeit
 import zipfile
 from pathlib import Path
@@ -127,6 +128,16 @@ def draw(runner, inputs: dict[str, np.ndarray]):
         yield next(iter(runner(**{name: values[row : row + 1] for name, values in inputs.items()}).values()))[0]
 
 
+def watched(images, total: int):
+    """The same images; says on stderr after five seconds, and then every half minute, how many there are."""
+    due = time.monotonic() + 5
+    for done, image in enumerate(images, 1):
+        yield image
+        if time.monotonic() >= due:
+            due = time.monotonic() + 30
+            print(f"{done:,} of {total:,} pictures", file=sys.stderr)
+
+
 def milliseconds(runner, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
     """From the first of the inputs to its image, `runs` times, after a tenth as many to warm up."""
     return 1000 * np.array(timeit.repeat(lambda: next(draw(runner, inputs)), repeat=runs // 10 + runs, number=1)[-runs:])
@@ -221,13 +232,13 @@ def main(argv: list[str] | None = None):
             raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
         runner = compiled(file, "GPU") if flags.gpu else runner
         if out and out.suffix.lower() == ".png":
-            save(grid(np.stack(list(draw(runner, inputs))), flags.cols), out)
+            save(grid(np.stack(list(watched(draw(runner, inputs), len(numbers)))), flags.cols), out)
         elif out:
-            for number, image in zip(numbers, draw(runner, inputs), strict=True):
+            for number, image in zip(numbers, watched(draw(runner, inputs), len(numbers)), strict=True):
                 save(image, out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(numbers)} pictures in {out}" if out else file)
+    print(f"{file}: {len(numbers)} picture{'s' * (len(numbers) != 1)} in {out}" if out else file)
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"

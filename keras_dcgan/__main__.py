@@ -1,6 +1,12 @@
-"""`python -m keras_dcgan` lists the verbs."""
+"""`python -m keras_dcgan VERB ...`, or `keras-dcgan VERB ...`: the verb; without one the list of them."""
 
-VERBS = """keras_dcgan: a folder of images in, a generator that runs on a phone out.
+import difflib
+import runpy
+import sys
+
+import keras_dcgan
+
+LIST = """keras_dcgan: a folder of images in, a generator that runs on a phone out.
 
   python -m keras_dcgan.fit --data ./imgs                                train; run it again to resume
   python -m keras_dcgan.sample --run runs/imgs --seeds 0-63 --out a.png  draw: a grid, single files, a walk
@@ -12,7 +18,27 @@ VERBS = """keras_dcgan: a folder of images in, a generator that runs on a phone 
   python export/edge_sample.py --model runs/imgs/export --seeds 0-15 --out c.png    draw with no TensorFlow
   python -m keras_dcgan.demo ./imgs                                      the built-in pictures, as files
 
-Each of them explains itself with --help."""
+Each of them explains itself with --help. `python -m keras_dcgan fit ...` and `keras-dcgan fit ...` are the same."""
+VERBS = ("fit", "sample", "explore", "edit", "evaluate", "features", "demo", "data", "export")
+ELSEWHERE = {"train": "fit", "generate": "sample", "draw": "sample", "test": "evaluate", "measure": "evaluate", "convert": "export"}
+
+
+def main():
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    if verb in ("--help", "-h", "help"):
+        print(LIST)
+    elif verb in ("--version", "-V"):
+        print(f"keras_dcgan {keras_dcgan.__version__}")
+    elif verb in VERBS:
+        sys.argv[1:] = arguments
+        runpy.run_module("export" if verb == "export" else f"keras_dcgan.{verb}", run_name="__main__", alter_sys=True)
+    else:
+        word = verb.lower()
+        nearest = ELSEWHERE.get(word) or next(iter(difflib.get_close_matches(word, VERBS, 1)), None)
+        hint = f": did you mean {nearest}?" if nearest and not verb.startswith("-") else ""
+        print(f"keras_dcgan: expected one of {', '.join(VERBS)} first, received {verb!r}{hint}", file=sys.stderr)
+        raise SystemExit(2)
+
 
 if __name__ == "__main__":
-    print(VERBS)
+    main()

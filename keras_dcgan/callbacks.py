@@ -17,14 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import cli, files, images, watchdog
+from keras_dcgan import files, images, watchdog
 from keras_dcgan.config import TrainConfig, read_rows
+from keras_dcgan.progress import Progress
 
 SCALARS = {
     "d_loss": "loss/discriminator",
@@ -36,6 +36,32 @@ SCALARS = {
     "spread": "samples/spread against real",
     "sharpness": "samples/sharpness against real",
 }
+SHOWN = {"d_loss": ".3f", "g_loss": ".3f", "real_acc": ".2f", "fake_acc": ".2f", "swd": ".1f"}  # on a tick's line
+RATED = 2.0  # seconds of steps that tell how fast they are
+
+
+class Outlook(keras.callbacks.Callback):
+    """After the first steps (the very first, which builds the graph, does not count) tells once how fast they are: tell(images a
+    second, images left). Not later than at the end of the first tick. `stops`: that was all that was wanted. `is_alone`: without
+    other processes, which would go on to another step."""
+
+    def __init__(self, config: TrainConfig, tell: Callable[[float, int], None], stops: bool = False, is_alone: bool = True):
+        super().__init__()
+        self.config, self.tell, self.stops, self.is_alone = config, tell, stops, is_alone
+        self.first, self.is_told, self.calls = None, False, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.is_told:
+            return
+        now, step = time.monotonic(), min(self.model.steps_taken, self.config.total_steps)
+        self.first, self.calls = self.first or (now, step), self.calls + 1
+        since, before = self.first
+        is_over = step == self.config.total_steps or self.config.ticks(step) > self.config.ticks(before)
+        if step > before and (is_over or (now - since >= RATED if self.is_alone else self.calls == 4)):
+            rate = (step - before) * self.config.batch / max(now - since, 1e-9)
+            self.tell(rate, (self.config.total_steps - step) * self.config.batch)
+            self.is_told = True
+        self.model.stop_training |= self.stops and (self.is_told or is_over)
 
 
 class Ticks(keras.callbacks.Callback):
@@ -61,7 +87,13 @@ class Ticks(keras.callbacks.Callback):
         self.measure, self.actions, self.save = measure, actions, save
         self.seconds_before = seconds
         self.received = None
-        self.progress = Progress(config.total_steps * config.batch, open(os.devnull, "w") if is_silent else sys.stdout)
+        stream = open(os.devnull, "w") if is_silent else sys.stdout
+        self.progress = Progress("", config.total_steps * config.batch, "kimg", stream)
+
+    @property
+    def seconds(self) -> float:
+        """Training time until now, of earlier processes as well."""
+        return round(self.seconds_before + time.perf_counter() - self.began, 3)
 
     def on_train_begin(self, logs=None):
         self.step = self.tick_start = self.model.steps_taken
@@ -93,13 +125,14 @@ class Ticks(keras.callbacks.Callback):
             "tick": self.config.ticks(self.step),
             "step": self.step,
             "kimg": round(self.step * self.batch / 1000, 6),
-            "seconds": round(self.seconds_before + now - self.began, 3),
+            "seconds": self.seconds,
             "img_per_s": round((self.step - self.tick_start) * self.batch / (now - self.tick_began), 2),
             **self.model.current_means(),
             **self.measure(),
         }
         self.tick_began, self.tick_start = now, self.step
-        self.progress.tick(row)
+        self.progress.facts = "".join(f"  {name} {row[name]:{digits}}" for name, digits in SHOWN.items() if name in row)
+        self.progress.leave()
         self.model.reset_means()
         with file_errors():
             for action in self.actions:
@@ -147,65 +180,6 @@ def file_errors():
         raise
     except tf.errors.OpError as error:
         raise OSError(error.message.splitlines()[0]) from error
-
-
-class Progress:
-    """A line that rewrites itself on a terminal; elsewhere one plain line a tick.
-
-    Not Keras' Progbar: after a resume its rate and its time left would count the images of earlier processes as well.
-    """
-
-    def __init__(self, total_images: int, stream: TextIO):
-        self.total = total_images
-        self.stream = stream
-        self.is_terminal = self.stream.isatty()
-        self.first = None  # (time, images) after the first step, which has built the graph and tells nothing about the rate
-        self.shown = 0.0
-        self.facts = ""
-
-    def update(self, count: int):
-        now = time.monotonic()
-        self.first = self.first or (now, count)
-        if self.is_terminal and now - self.shown > 0.2:
-            self.shown = now
-            done = round(24 * count / self.total)
-            bar = "━" * done + "─" * (24 - done)
-            self._print(f"\r\033[K{bar} {self._state(count)}{self.facts}", end="")
-
-    def tick(self, row: dict):
-        self.facts = "  d_loss {d_loss:.3f}  g_loss {g_loss:.3f}  real_acc {real_acc:.2f}  fake_acc {fake_acc:.2f}".format(**row)
-        self.facts += f"  swd {row['swd']:.1f}" if "swd" in row else ""
-        if not self.is_terminal:
-            self._print(f"{self._state(round(row['kimg'] * 1000))}{self.facts}")
-
-    def note(self, text: str):
-        """A line that stays."""
-        self._print(f"\r\033[K{text}" if self.is_terminal else text)
-
-    def close(self):
-        if self.is_terminal:
-            self._print("")
-
-    def _print(self, text: str, end: str = "\n"):
-        try:
-            print(text, end=end, file=self.stream, flush=True)
-        except BrokenPipeError:  # the training goes on
-            cli.nobody_reads(self.stream)
-
-    def _state(self, count: int) -> str:
-        state = f"{count / 1000:.1f}/{self.total / 1000:.1f} kimg"
-        since, before = self.first
-        if count > before:
-            rate = (count - before) / max(time.monotonic() - since, 1e-9)
-            state += f"  {rate:.0f} img/s  {duration((self.total - count) / rate)} left"
-        return state
-
-
-def duration(seconds: float) -> str:
-    """3725 -> '1:02:05', 65 -> '1:05'."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class MetricsFile:

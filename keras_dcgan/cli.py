@@ -8,6 +8,7 @@ A user's mistake is one line on stderr that names the flag, what was expected an
 import argparse
 import codecs
 import contextlib
+import difflib
 import errno
 import functools
 import gc
@@ -21,9 +22,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+# What other trainers call it: the first of these flags that a verb has.
+ELSEWHERE = {
+    "--kimg": "--epochs --epoch --num-epochs --n-epochs --niter --iterations --iters --max-steps --steps --train-steps",
+    "--batch": "--batch-size --bs --mini-batch",
+    "--g-lr": "--lr --learning-rate --lr-g --glr",
+    "--d-lr": "--lr-d --dlr",
+    "--size": "--image-size --img-size --imsize --resolution --res --width --height",
+    "--data": "--dataroot --data-dir --dataset --data-path --train-dir --images --input --input-dir --folder --dir",
+    "--image": "--images --input",
+    "--run": "--outdir --output-dir --logdir --log-dir --checkpoint --checkpoint-dir --ckpt --model --network --resume --name",
+    "--out": "--output --outdir --output-dir --save --dest",
+    "--threads": "--workers --num-workers --jobs --cores",
+    "--strategy": "--gpu --gpus --num-gpus --device --devices --distributed",
+    "--latent-dim": "--nz --z-dim --zdim --latent --latent-size --noise-dim",
+    "--filters": "--ngf --ndf --nf --channels-base --width-multiplier",
+    "--precision": "--amp --fp16 --bf16 --mixed-precision --half --dtype",
+    "--tick-kimg": "--tick --snap --save-every --save-freq --log-every --checkpoint-every --eval-every",
+    "--flip": "--mirror --hflip --horizontal-flip",
+    "--augment": "--aug --augmentation --diffaug --ada",
+    "--r1": "--gamma --gp --gradient-penalty --r1-gamma",
+    "--conditional": "--cond --labels --class-cond",
+    "--seeds": "--num --count --num-images --num-samples --n-samples --samples --seed",
+    "--samples": "--num --count --num-images --num-samples --n-samples",
+    "--truncation": "--trunc --psi --truncation-psi",
+    "--formats": "--format --type",
+    "--class": "--label --classes",
+}
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse with defaults in --help, no abbreviated flags, and errors of one line."""
+    """argparse with defaults in --help, no abbreviated flags, and errors of one line, which name the nearest flag."""
 
     def __init__(self, prog: str, description: str):
         super().__init__(
@@ -33,6 +62,25 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.verb = prog.rpartition(".")[2]
+
+    def parse_known_args(self, args=None, namespace=None):
+        # Before argparse looks: of `--dta ./imgs` it says that --data is missing.
+        for word in sys.argv[1:] if args is None else args:
+            if word == "--" or self._subparsers:  # those look themselves
+                break
+            typed = word.partition("=")[0]
+            if re.fullmatch(r"--?[A-Za-z][\w-]*", typed) and typed not in self._option_string_actions:
+                self.error(f"{typed}: {self._nearest(typed)}")
+        return super().parse_known_args(args, namespace)
+
+    def _nearest(self, typed: str) -> str:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        name = f"--{typed.strip('-').lower().replace('_', '-')}"
+        for flag, others in ELSEWHERE.items():
+            if flag in known and name not in known and name in others.split():
+                return f"there is {flag}"
+        close = difflib.get_close_matches(name, known, 1, 0.7) or [flag for flag in known if flag.startswith(f"{name}-")]
+        return f"did you mean {close[0]}?" if close else "expected one of the flags that --help lists"
 
     def error(self, message):
         # argparse writes "argument --size: why"; ours is "--size: why".
@@ -189,6 +237,24 @@ def on_behalf_of(flag: str, asked: str = "--data"):
         yield
     except (ValueError, OSError) as error:
         raise ValueError(str(error).replace(f"{asked}:", f"{flag}:", 1)) from error
+
+
+@contextlib.contextmanager
+def writing(flag: str, place):
+    """Errors of the system in the enclosed steps name the flag and what was to be written, not the hidden file that it is first."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if str(error).startswith("--"):
+            raise
+        raise OSError(f"{flag}: expected to write {place}, received: {error.strerror or error}") from error
+
+
+def counted(number: int, noun: str) -> str:
+    """(1, 'image') -> '1 image', (2001, 'image') -> '2,001 images'."""
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from keras_dcgan import cli, versions
 
 SCHEMA = 1  # of config.json; a run directory of a later schema is refused
+SHOWN_RUNS = 8  # where another one is missing
 PATTERN = "[]\\"  # in a path; TensorFlow takes what it reads for a pattern of these
 GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
 
@@ -296,12 +297,29 @@ OFTEN = 10  # times that a training shows each image; at 5 shifts cost quality, 
 def augmentation(images: int, kimg: float) -> tuple[str, str]:
     """What auto takes for so many images, shown for so long, and why."""
     if images <= FEW:
-        return "all", f"{images:,} images are few, and the discriminator would soon know them by heart"
+        few = f"{images:,} images are few" if images > 1 else "1 image is little"
+        return "all", f"{few}, and the discriminator would soon know {'them' if images > 1 else 'it'} by heart"
     times = 1000 * kimg / images
     shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
     if times > OFTEN:
         return "translation", f"{shown}, and small shifts keep the discriminator from learning them by heart"
     return "none", f"{shown}, too seldom to be learned by heart"
+
+
+FEWEST = 100  # distinct images: with 500 the generator still draws new ones (README)
+FEWEST_STEPS = 1_000  # the built-in faces take 3,125
+
+
+def expectations(config: TrainConfig, images: int) -> list[str]:
+    """What to expect where there is little to learn from, or little time for it; [] elsewhere. `images`: distinct ones."""
+    found = []
+    if images < FEWEST:
+        few = f"{images} different images are few: expect near copies of them" if images > 1 else "1 image: expect copies of it"
+        found.append(f"note: {few} and little else; a generator that draws new ones needs some hundreds of one kind of thing")
+    if config.total_steps < FEWEST_STEPS:
+        few = f"{config.kimg:g} kimg are only {cli.counted(config.total_steps, 'step')}"
+        found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take 3,125 (--data demo)")
+    return found
 
 
 def from_flags(arguments: list[str] | None = None, images: int | None = None) -> TrainConfig:
@@ -357,7 +375,7 @@ def load_config(path: str | Path) -> TrainConfig:
     """The settings of a run directory. Raises OSError where there is none, ValueError where it belongs to another version."""
     file = Path(path) / "config.json"
     if not file.is_file():
-        raise FileNotFoundError(f"--run: expected a run directory, received {path} (no {file})")
+        raise _no_run("--run", Path(path))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         schema, settings = content["schema"], content["settings"]
@@ -381,6 +399,35 @@ def written_with(path: str | Path) -> dict[str, str]:
         return {}
 
 
+def check_trained(path: str | Path, flag: str = "--run"):
+    """Raises OSError where there is no run, ValueError where it is untrained: at once, since TensorFlow's import takes seconds. Who
+    has nothing but a generator has a trained one."""
+    path = Path(path)
+    has_generator, rows = (path / "generator.keras").is_file(), path / "metrics.jsonl"
+    if not (path / "config.json").is_file():
+        if not has_generator:
+            raise _no_run(flag, path)
+        return
+    is_without_ticks = not rows.read_text(encoding="utf-8").strip() if rows.is_file() else not has_generator
+    has_steps = any(place.name > "step-000000000" for place in checkpoints(path))
+    if is_without_ticks and not has_steps and not load_config(path).init_from:
+        raise ValueError(f"{flag}: expected a trained run, received {path}, which is untrained: it has not ended its first tick")
+
+
+def checkpoints(run: str | Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    return sorted((Path(run) / "checkpoints").glob("step-*"))
+
+
+def _no_run(flag: str, path: Path) -> FileNotFoundError:
+    """Says also which runs there are: beside it, inside it, and where fit makes them."""
+    places = {file.parent for root in (path.parent, path, Path("runs")) for file in root.glob("*/config.json")}
+    found = [str(place) for place in sorted(places) if (place / "data.json").is_file()]
+    there = f"; there are {', '.join(found[:SHOWN_RUNS])}" if found else ""
+    there += f" and {len(found) - SHOWN_RUNS} more" if len(found) > SHOWN_RUNS else ""
+    return FileNotFoundError(f"{flag}: expected a run directory, received {path} (no {path / 'config.json'}{there})")
+
+
 def check_path(flag: str, path: Path):
     """Raises ValueError where `path` is none of this machine, and where TensorFlow (2.21) could write and not read, or neither."""
     if cli.ELSEWHERE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
@@ -397,6 +444,18 @@ def check_path(flag: str, path: Path):
 def check_place(flag: str, path: Path):
     """Raises also OSError where `path` is no folder, and none can be made there, or nothing be written into it."""
     check_path(flag, path)
+    check_folder(flag, path)
+
+
+def check_file(flag: str, path: Path):
+    """Raises OSError where no file can be written as `path`: before the work, and not after it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{flag}: expected the name of a file, received the directory {path}")
+    check_folder(flag, path.parent)
+
+
+def check_folder(flag: str, path: Path):
+    """Raises OSError where no files can be written into `path`, nor it be made."""
     there = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
     if not os.path.isdir(there):
         raise NotADirectoryError(f"{flag}: expected a directory, received the file {there}")

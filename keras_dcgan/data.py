@@ -30,6 +30,7 @@ from PIL import Image, ImageColor
 from keras_dcgan import cli, files
 from keras_dcgan.decode import EXTENSIONS, MAX_PIXELS, PASSING, Rejected, decode, pillow_for_threads, resized
 from keras_dcgan.feed import ImageSet, batches, open_shards, preview  # noqa: F401 (batches and preview: for our callers)
+from keras_dcgan.progress import Progress
 from keras_dcgan.sources import CACHE_ENTRY, UNREADABLE, VANISHED, Source, digest, look, with_classes
 from keras_dcgan.threads import Threads
 
@@ -119,13 +120,13 @@ def prepare_one(
 def report(manifest: dict) -> str:
     """What a user should know about the data, in a few lines."""
     height, width = manifest["size"]
-    lines = [f"{manifest['images']:,} images of {height}x{width}x{manifest['channels']} from {manifest['source']}"]
+    lines = [f"{cli.counted(manifest['images'], 'image')} of {height}x{width}x{manifest['channels']} from {manifest['source']}"]
     if manifest["classes"]:
         lines[0] += f" in {len(manifest['classes'])} classes"
     lines += _reasons_table(manifest["left_out"])
     if duplicates := manifest["duplicates"]:
         shown = [f"{_printable(pair['file'])} = {_printable(pair['same_as'])}" for pair in duplicates[:3]]
-        lines.append(f"{len(duplicates):,} exact duplicates, kept: {_and_more(shown, duplicates)}")
+        lines.append(f"{cli.counted(len(duplicates), 'exact duplicate')}, kept: {_and_more(shown, duplicates)}")
     if small := manifest["small"]:
         shown = [f"{_printable(image['file'])} ({image['size'][0]}x{image['size'][1]})" for image in small[:3]]
         lines.append(f"{len(small):,} smaller than half of {height}x{width}, kept: {_and_more(shown, small)}")
@@ -230,7 +231,7 @@ def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, s
             show("\n".join(_reasons_table(left_out)))
             reasons = collections.Counter(item["reason"] for item in left_out).most_common()
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-            raise ValueError(f"--data: none of the {len(left_out):,} files in {source} can be used: {reasons}")
+            raise ValueError(f"--data: none of the {cli.counted(len(left_out), 'file')} in {source} can be used: {reasons}")
         channels = _channels(settings["channels"], facts)
         digests = _write_images(folder / "images.npy", rows, len(kept), settings["size"], channels, settings["background"])
         rows.unlink()
@@ -242,6 +243,7 @@ def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, s
     small = [(i, image.size) for i, image in zip(kept, facts) if 2 * image.size[0] < height or 2 * image.size[1] < width]
     smaller = sum(image.size[0] < height or image.size[1] < width for image in facts)
     note = f"{smaller:,} of {len(kept):,} images are smaller than --size and were enlarged"
+    note = note if len(kept) > 1 else "the image is smaller than --size and was enlarged"
     return {
         "source": source,
         "kind": found.kind,
@@ -295,14 +297,14 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
                 kept.append(i)
                 facts.append(result[1])
     seconds = max(time.monotonic() - start, 1e-9)
-    show(f"prepared {len(kept):,} images in {seconds:.1f} s ({len(kept) / seconds:,.0f} images/s)")
+    show(f"prepared {cli.counted(len(kept), 'image')} in {seconds:.1f} s ({len(kept) / seconds:,.0f} images/s)")
     return kept, facts, left_out
 
 
 def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iterator:
-    """work(0), work(1) ... from a thread a core, with few results waiting; shows progress if `screen` is a terminal."""
+    """work(0), work(1) ... from a thread a core, with few results waiting; shows progress on `screen`."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    start = shown = time.monotonic()
+    progress = Progress("preparing", count, stream=screen)
     pool, waiting = Threads(threads), collections.deque()
     tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
     done = 0
@@ -313,14 +315,10 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
                 results = waiting.popleft().result()
                 yield from results
                 done += len(results)
-            if screen.isatty() and time.monotonic() > shown + 0.2:
-                shown = time.monotonic()
-                bar = f"[{'=' * (30 * done // count):30}] {done:,} of {count:,} images, {done / (shown - start):,.0f} images/s"
-                print(f"\r{bar} ", end="", file=screen, flush=True)
+                progress.update(done)
     finally:  # also on Ctrl-C: what has not begun is dropped
         pool.shutdown(cancel_futures=True)
-        if shown > start:
-            print(file=screen)
+        progress.close()
 
 
 def _channels(wanted: str | int, facts: list[Facts]) -> int:
@@ -442,7 +440,8 @@ def main():
             print(f"{date} {length / 1e6:>9,.1f} MB  {_contents(entry)}")
             if args.clear:
                 _remove(entry)
-    print(f"{folder}: {len(entries)} entries, {total / 1e6:,.1f} MB{', removed' if args.clear and entries else ''}")
+    count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+    print(f"{folder}: {count}, {total / 1e6:,.1f} MB{', removed' if args.clear and entries else ''}")
 
 
 def _contents(entry: pathlib.Path) -> str:

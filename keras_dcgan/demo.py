@@ -18,6 +18,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from keras_dcgan import cli
 from keras_dcgan.config import number
+from keras_dcgan.progress import watched
 
 COUNT = 4000
 SUPERSAMPLING = 4  # drawn this many times larger, then reduced: Pillow's own shapes have hard edges
@@ -277,14 +278,15 @@ def main():
     folder = pathlib.Path(args.folder)
     if folder.is_file():
         parser.error(f"folder: expected a folder to write into, received the file {args.folder}")
-    with cli.user_errors(parser.verb):
+    with cli.user_errors(parser.verb), cli.writing("folder", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for index, face in enumerate(faces(args.count, args.seed)):
+        for index, face in enumerate(watched(faces(args.count, args.seed), "drawing", args.count)):
             path = folder / f"face-{index:04d}.png"
             unfinished = path.with_suffix(".part")
             paint(face, args.size).save(unfinished, "PNG")
             unfinished.replace(path)
-    print(f"wrote {args.count} pictures into {args.folder}; next: python -m keras_dcgan.fit --data {shlex.quote(args.folder)}")
+    wrote = cli.counted(args.count, "picture")
+    print(f"wrote {wrote} into {args.folder}; next: python -m keras_dcgan.fit --data {shlex.quote(args.folder)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,11 @@ devices.precision("auto")                          # -> "mixed_bfloat16" on a CP
 import contextlib
 import json
 import os
+import platform
 import random
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import keras
@@ -18,6 +22,7 @@ import tensorflow as tf
 from keras_dcgan import cli
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # Keras' names
+DEVICE_FILES = "/dev"
 
 
 # Settings of Keras that ~/.keras/keras.json, the environment, or whoever used this process before may have changed.
@@ -133,6 +138,53 @@ def check_batch(batch: int, strategy: tf.distribute.Strategy):
     """Raises ValueError where the devices cannot share a batch evenly."""
     if batch % strategy.num_replicas_in_sync:
         raise ValueError(f"--batch: expected a multiple of the {strategy.num_replicas_in_sync} devices, received {batch}")
+
+
+def names(strategy: tf.distribute.Strategy) -> str:
+    """What trains, as a person would call it: '2 x NVIDIA H200', '2 cores of AMD EPYC'."""
+    replicas, processes = strategy.num_replicas_in_sync, worker(strategy)[1]
+    gpus = tf.config.get_visible_devices("GPU")[: max(1, replicas // processes)]
+    if gpus:
+        kinds = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+        found = ", ".join(f"{kinds.count(kind)} x {kind}" if len(gpus) > 1 else kind for kind in dict.fromkeys(kinds))
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        found = f"{cores} core{'s' if cores > 1 else ''} of {_cpu_name()}"
+        found += f" as {replicas // processes} devices" if replicas > processes else ""
+    return f"{processes} processes, here {found}" if processes > 1 else found
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or ARM
+        return platform.processor() or platform.machine() or "a CPU"
+
+
+def unused_gpu() -> str | None:
+    """Why the training will be slow though this machine has an NVIDIA GPU; None where there is none, or it was not to be used."""
+    if has_gpu() or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1") or not (found := _nvidia_gpus()):
+        return None
+    cuda = tf.sysconfig.get_build_info().get("cuda_version")
+    wanted = f"the libraries and a driver of CUDA {cuda} (pip install -e '.[cuda]')" if cuda else "a build with CUDA"
+    return f"this machine has {', '.join(found)}, which TensorFlow {tf.__version__} cannot use: it wants {wanted}"
+
+
+def _nvidia_gpus() -> list[str]:
+    """Those that the system knows, whatever TensorFlow thinks."""
+    if tool := shutil.which("nvidia-smi"):  # Windows and WSL have it too
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+            done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+            if done.returncode == 0 and done.stdout.strip():
+                return done.stdout.strip().splitlines()
+    # Where the tool is missing, or at odds with the driver. In a container that was given no GPU there is no device.
+    return ["an NVIDIA GPU"] if any(re.fullmatch(r"nvidia\d+", file) for file in _listed(DEVICE_FILES)) else []
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def has_gpu() -> bool:

@@ -8,15 +8,14 @@ whole-compared.png shows yours, G(z) and the result.
 """
 
 import math
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from keras_dcgan import blend, cli, data, images, latents
-from keras_dcgan.config import load_config, number, one_of
+from keras_dcgan.config import check_file, check_trained, load_config, number, one_of
+from keras_dcgan.progress import Progress
 
 NEEDS = {"project": None, "inpaint": "mask", "superres": "factor", "denoise": "sigma", "interpolate": None}  # task: its own flag
 FRAMES_A_LEG = 25  # of a walk, from one picture to the next: a second
@@ -29,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("edit"):
         check(flags)
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, inversion, runs
 
@@ -38,13 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
         given, hole, shrunk = read(flags, load_config(flags.run), generator.output_shape[1:])
     degrade = inversion.reduced(given.shape[1:3]) if hole is None else inversion.known(hole)
     observed = degrade(images.from_uint8(given)).numpy()
-    effort = {"restarts": flags.restarts if labels is None else len(labels), "steps": flags.steps, "seed": flags.seed}
-    z, labels = inversion.invert(generator, observed, degrade, labels, **effort, show=progress("z"))
-    found = drawn = inversion.draw(generator, z, labels).numpy()
     noise = 2 * (flags.sigma or 0) / 255 / shrunk  # pictures go from -1 to 1; the mean of n pixels has 1/sqrt(n) of their noise
-    if flags.tune:
-        inversion.tune(generator, z, observed, degrade, labels, steps=flags.tune, enough=noise**2, show=progress("weights"))
-        drawn = inversion.draw(generator, z, labels).numpy()
+    effort = {"restarts": flags.restarts if labels is None else len(labels), "steps": flags.steps, "seed": flags.seed}
+    tuning = {"steps": flags.tune, "enough": noise**2}
+    with Progress("looking for z:", 100, "%") as progress:
+        effort["show"] = tuning["show"] = lambda share: progress.update(100 * share)
+        z, labels = inversion.invert(generator, observed, degrade, labels, **effort)
+        found = drawn = inversion.draw(generator, z, labels).numpy()
+        if flags.tune:
+            progress.begin("tuning the weights:", 100, "%")
+            inversion.tune(generator, z, observed, degrade, labels, **tuning)
+            drawn = inversion.draw(generator, z, labels).numpy()
     for i, file in enumerate(flags.image):
         before, after = (10 * np.log10(4 / np.mean((degrade(part) - observed)[i] ** 2)) for part in (found, drawn))
         named = "" if labels is None else f" as {classes[labels[i]]}"
@@ -58,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         given = given.repeat(int(flags.factor), axis=1).repeat(int(flags.factor), axis=2)
     elif flags.task == "denoise":
         result = blend.denoised(observed[0], drawn[0], noise)[np.newaxis]
-    with cli.user_errors("edit"):
+    with cli.user_errors("edit"), cli.writing("--out", flags.out):
         files = write(Path(flags.out), flags.task, generator, z, labels, [given, images.to_uint8(found), images.to_uint8(result)])
     print(f"{', '.join(map(str, files))} in {time.monotonic() - start:.0f} s")
     return 0
@@ -103,6 +107,7 @@ def check(flags):
         raise ValueError(f"--out: expected a name that ends in {' or '.join(endings)}, received {flags.out!r}")
     if Path(flags.out).suffix.lower() == ".mp4":
         images.video_encoder()
+    check_file("--out", Path(flags.out))
     if is_walk != (len(flags.image) > 1):
         expected = "two pictures or more to" if is_walk else "one picture to"
         raise ValueError(f"--image: expected {expected} {flags.task}, received {len(flags.image)}")
@@ -164,17 +169,6 @@ def write(out: Path, task: str, generator, z: np.ndarray, labels: np.ndarray | N
         images.save(columns[-1][0], out)
     images.save(images.grid(np.concatenate(list(zip(*columns))), columns=len(columns)), files[2])
     return files
-
-
-def progress(what: str) -> Callable[[float], None]:
-    """Shows a bar on a terminal, and elsewhere nothing."""
-
-    def show(share):
-        if sys.stderr.isatty():
-            done = round(24 * share)
-            print(f"\r\033[K{'━' * done}{'─' * (24 - done)} {what}", end="\n" if share == 1 else "", file=sys.stderr, flush=True)
-
-    return show
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli, data, feed, files, images, latents, metrics
-from keras_dcgan.config import load_config, number, read_rows
+from keras_dcgan.config import check_file, check_trained, load_config, number, read_rows
+from keras_dcgan.progress import Progress
 
 METRICS = ("swd", "sharpness", "fid", "kid", "prdc", "msssim", "memorisation")
 BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {"sharpness": "near 1", "memorised": "near 0.05"}
 PAIRS = 8  # of fakes and their nearest training images on the page
 FEW, FEWEST = 10_000, 16
+PIECE = 100  # images whose features are made between two looks at the clock
 TRAINING = 50_000  # images among which copies are looked for, at most
 
 
@@ -34,13 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
         if out.suffix != ".json":
             raise ValueError(f"--out: expected a name that ends in .json, received {flags.out}")
         check_flags(flags)
+        if flags.out:
+            check_file("--out", out)
+            check_file("--out", out.with_suffix(".html"))
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, embeddings, runs
 
             devices.start()
         config, classes = load_config(flags.run), runs.load_classes(flags.run)
         generator = runs.load_generator(flags.run, flags.last)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with cli.writing("--out", out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool({"fid", "kid", "prdc", "memorisation"} & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         real = real_images(flags.data or config.data, config, generator)
@@ -66,29 +73,32 @@ def main(arguments: list[str] | None = None) -> int:
     if classes:
         in_turn = np.arange(flags.samples, dtype=np.int32) % len(classes)
         labels = in_turn if real.labels is None else real.labels[feed.preview_rows(total, flags.samples)]
-    fakes = draw(generator, flags.samples, labels)
     result = {
         "run": flags.run,
         "generator": "last" if flags.last else "best",
         "data": {"source": real.manifest["source"], "fingerprint": real.manifest["fingerprint"]},
         "features": embed.name if embed else None,
-        "size": list(fakes.shape[1:]),
+        "size": list(generator.output_shape[1:]),
         "images": {"real": len(rows), "fake": len(rows)},
         "seed": 0,
     }
-    result["metrics"], pairs = of_pixels(flags.metrics, training[rows], fakes[: len(rows)]), []
-    if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
-        vectors, fake_vectors, new_vectors = cached_features(embed, real, training, config.cache), embed(fakes), None
-        if held_out:
-            new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
-            new_vectors = cached_features(embed, held_out, new, config.cache)
-        found, pairs = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
-        result["metrics"] |= found
+    with Progress() as progress:
+        fakes = draw(generator, flags.samples, progress, labels)
+        result["metrics"], pairs, caveats = of_pixels(flags.metrics, training[rows], fakes[: len(rows)], progress), [], []
+        if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
+            vectors = cached_features(embed, real, training, config.cache, progress)
+            fake_vectors, new_vectors = vectors_of(embed, fakes, progress, "generated"), None
+            if held_out:
+                new = feed.preview(held_out, min(held_out.manifest["images"], FEW))
+                new_vectors = cached_features(embed, held_out, new, config.cache, progress)
+            progress.begin("comparing the features")
+            found, pairs, caveats = of_features(flags.metrics, vectors, rows, fake_vectors, new_vectors)
+            result["metrics"] |= found
     if "memorisation" in flags.metrics:
         result["images"] |= {"memorised_real": len(training), "memorised_fake": len(fakes)}
-    result["notes"] = notes(result) + [f"{config.data} has changed since the training"] * changed
+    result["notes"] = notes(result) + caveats + [f"{config.data} has changed since the training"] * changed
     print(table(result))
-    with cli.user_errors("evaluate"):
+    with cli.user_errors("evaluate"), cli.writing("--out", out):
         files.write(out, json.dumps(result, indent=1) + "\n")
         files.write(out.with_suffix(".html"), page(result, training, fakes, pairs, Path(flags.run)))
     print(f"{out}\n{out.with_suffix('.html')}")
@@ -142,18 +152,31 @@ def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet
     )
 
 
-def draw(generator, count: int, labels: np.ndarray | None) -> np.ndarray:
+def draw(generator, count: int, progress: Progress, labels: np.ndarray | None) -> np.ndarray:
     """The pictures of seeds 0 to count - 1, of a conditional run with these labels: uint8 (count, H, W, C)."""
     pictures = np.empty((count, *generator.output_shape[1:]), np.uint8)
+    progress.begin("drawing", count)
     for start in range(0, count, FEW):
         seeds = np.arange(start, min(start + FEW, count))
         inputs = [latents.latents(seeds, generator.inputs[0].shape[-1]), *([] if labels is None else [labels[seeds]])]
         for seed, picture in zip(seeds, images.draw(generator, inputs)):
             pictures[seed] = picture
+            progress.update(int(seed) + 1)
     return pictures
 
 
-def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.ndarray:
+def vectors_of(embed, pictures: np.ndarray, progress: Progress, kind: str) -> np.ndarray:
+    progress.begin(f"features, {kind}", len(pictures))
+    vectors = None
+    for start in range(0, len(pictures), PIECE):
+        some = embed(pictures[start : start + PIECE])
+        vectors = np.empty((len(pictures), some.shape[1]), some.dtype) if vectors is None else vectors
+        vectors[start : start + len(some)] = some
+        progress.update(start + len(some))
+    return vectors
+
+
+def cached_features(embed, prepared, pictures: np.ndarray, cache: str, progress: Progress) -> np.ndarray:
     """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
     digest = hashlib.blake2b()  # of the pictures: shards have the fingerprint of a folder in another order
     for start in range(0, len(pictures), images.CHUNK):
@@ -163,7 +186,7 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     file, beside = entry / "features.npy", entry / f".features.{secrets.token_hex(8)}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or spoilt
         return np.load(file, mmap_mode="r")
-    vectors = embed(pictures)
+    vectors = vectors_of(embed, pictures, progress, "real")
     about = {name: prepared.manifest[name] for name in ("size", "channels")}
     about |= {"images": len(pictures), "source": f"{prepared.manifest['source']}, features {embed.name}"}
     with contextlib.suppress(OSError):  # a full disk: no figure needs the cache
@@ -178,33 +201,58 @@ def cached_features(embed, prepared, pictures: np.ndarray, cache: str) -> np.nda
     return vectors
 
 
-def of_pixels(wanted, real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+def of_pixels(wanted, real: np.ndarray, fake: np.ndarray, progress: Progress) -> dict[str, float]:
     found = {}
     if "swd" in wanted:
-        found["swd"] = metrics.SlicedWasserstein(real, keep=False).distance(fake)["swd"]
+        progress.begin("swd", 100, "%")
+        reference = metrics.SlicedWasserstein(real, keep=False)
+        found["swd"] = reference.distance(fake, show=lambda share: progress.update(100 * share))["swd"]
     if "sharpness" in wanted:
         found |= metrics.sharpness(fake, metrics.detail(real))
     if "msssim" in wanted:
+        progress.begin("msssim")
         found["msssim"], found["msssim_real"] = metrics.ms_ssim(fake), metrics.ms_ssim(real)
     return found
 
 
-def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]]]:
-    """Vectors of training images, generated ones and ones held out, or None -> the figures, and the pairs (number of a fake, number
-    of its nearest training image) that are nearest to each other. `rows`: which of the training images the fakes are compared
-    with as a set."""
-    found, pairs = {}, []
+def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]], list[str]]:
+    """Vectors of training images, generated ones and ones held out, or None -> the figures, the pairs (number of a fake, number of
+    its nearest training image) that are nearest to each other, and what is to be said of them. `rows`: which of the training images
+    the fakes are compared with as a set."""
+    found, pairs, caveats = {}, [], []
     real, fake = training[rows], every_fake[: len(rows)]  # sets of one size: more of either would look better
     if "fid" in wanted:
         found["fid"] = metrics.frechet_distance(metrics.Moments(real), metrics.Moments(fake))
     if "kid" in wanted:
         found["kid"], found["kid_ci95"] = metrics.kernel_distance(real, fake)
     if "prdc" in wanted:
-        found |= metrics.neighbourhoods(real, fake)
+        with unless_too_few("precision, recall, density and coverage", caveats):
+            count = distinct_count(real)
+            if count < len(real):
+                caveats.append(f"{count:,} of {len(real):,} real images are distinct: prdc is of those and as many generated ones")
+            found |= metrics.neighbourhoods(real, fake[:count])
     if "memorisation" in wanted:
-        found["memorised"], numbers, ratio = metrics.memorisation(training, every_fake, new)
-        pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
-    return found, pairs
+        with unless_too_few("memorised", caveats):
+            distinct_count(training)
+            found["memorised"], numbers, ratio = metrics.memorisation(training, every_fake, new)
+            pairs = [(int(i), int(numbers[i])) for i in ratio.argsort()[:PAIRS]]
+    return found, pairs, caveats
+
+
+def distinct_count(real: np.ndarray) -> int:
+    count = len(metrics.distinct(real))
+    if count < FEWEST:
+        raise ValueError(f"expected at least {FEWEST} distinct real images, received {count} among {len(real):,}")
+    return count
+
+
+@contextlib.contextmanager
+def unless_too_few(figures: str, caveats: list[str]):
+    """A figure for which there are too few distinct images, real or generated, is not given, and it is said why."""
+    try:
+        yield
+    except ValueError as error:
+        caveats.append(f"no {figures}: {error}")
 
 
 def notes(result: dict) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, images, latents
-from keras_dcgan.config import number
+from keras_dcgan import cli, images, latents, progress
+from keras_dcgan.config import check_file, check_trained, number
 
 
 @cli.tidy
@@ -18,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     with cli.user_errors("explore"):
         if Path(flags.out).suffix.lower() != ".png":
             raise ValueError(f"--out: expected a name that ends in .png, received {flags.out}")
+        check_file("--out", Path(flags.out))
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, runs
 
@@ -32,8 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         inputs = [strips.reshape(-1, z.shape[1]).astype(np.float32)]
         if labels is not None:
             inputs.append(np.tile(np.repeat(labels, flags.columns), len(directions)))
-        images.save(images.grid(np.stack(list(images.draw(generator, inputs))), flags.columns), flags.out)
-    print(f"{len(directions)} directions, {len(z)} strips each, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
+        drawn = progress.watched(images.draw(generator, inputs), "drawing", len(inputs[0]))
+        with cli.writing("--out", flags.out):
+            images.save(images.grid(np.stack(list(drawn)), flags.columns), flags.out)
+    counts = f"{cli.counted(len(directions), 'direction')}, {cli.counted(len(z), 'strip')} each"
+    print(f"{counts}, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
     return 0
 
 

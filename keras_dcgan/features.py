@@ -8,14 +8,15 @@ loads with plain Keras, NAME.tflite takes one image at a time, a name without an
 with those of the same network before it has learned anything, and with bare pixels.
 """
 
+import math
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, images, metrics
-from keras_dcgan.config import check_path, load_config, one_of
+from keras_dcgan import cli, data, images, metrics, progress
+from keras_dcgan.config import check_file, check_path, check_trained, load_config, one_of
 
 GRID = 4
 BATCH = 256
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     with cli.user_errors("features"):
         check(flags)
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, runs
 
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(flags.run)
         network = extractor(runs.load_discriminator(flags.run), flags.pool)
         if flags.out:
-            with cli.quiet():
+            with cli.writing("--out", flags.out), cli.quiet():
                 write(network, Path(flags.out))
             print(f"{network.output_shape[1]:,} numbers an image, in {flags.out}")
         if flags.linear_probe:
@@ -61,6 +63,8 @@ def check(flags):
         raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
     if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
         raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
+    if flags.out:
+        check_file("--out", Path(flags.out))
     if flags.out and not flags.out.endswith(".keras"):  # TensorFlow writes it
         check_path("--out", Path(flags.out))
 
@@ -107,6 +111,9 @@ def labelled(source: str, config, channels: int) -> tuple[np.ndarray, np.ndarray
         prepared = data.prepare(source, config.size, channels, conditional=True, **config.preparation)
     if prepared.images is None or len(prepared.images) < FEWEST:
         raise ValueError(f"--linear-probe: expected {FEWEST} images or more, in folders or in a .zip or .npz, received {source}")
+    count = len(metrics.distinct(prepared.images.reshape(len(prepared.images), -1)))
+    if count < len(prepared.images):
+        print(f"note: {count:,} of {len(prepared.images):,} images are distinct: some that are held out are learned from as well")
     order = np.random.default_rng(SEED).permutation(len(prepared.images))
     return prepared.images[order], prepared.labels[order]
 
@@ -141,7 +148,8 @@ def with_random_weights(network, pictures: np.ndarray):
 def vectors(network, pictures: np.ndarray) -> np.ndarray:
     """uint8 (N, height, width, channels) -> float32 (N, dim)."""
     chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-    return np.concatenate([network.predict_on_batch(images.from_uint8(chunk)) for chunk in chunks])
+    found = (network.predict_on_batch(images.from_uint8(chunk)) for chunk in chunks)
+    return np.concatenate(list(progress.watched(found, "features", math.ceil(len(pictures) / BATCH), "batches")))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,26 @@ What it leaves in runs/imgs/: the generator (generator.keras), grids of samples,
 from __future__ import annotations
 
 import contextlib
+import io
+import math
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_dcgan import cli
-from keras_dcgan.config import ADAPTIVE, TrainConfig, check_run, choices, from_flags
+from keras_dcgan import cli, progress
+from keras_dcgan.config import (
+    ADAPTIVE,
+    TrainConfig,
+    check_run,
+    check_trained,
+    checkpoints,
+    choices,
+    expectations,
+    from_flags,
+)
 
 if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
     import numpy as np
@@ -23,6 +35,7 @@ if TYPE_CHECKING:  # --help needs no NumPy, which takes longer than all the rest
 GRID_SIDE = 8  # pictures across a sample grid
 GRID = GRID_SIDE**2
 ROLLBACKS = 3
+TICK_BYTES = 1_000  # of metrics.jsonl and of TensorBoard's scalars
 
 
 @cli.tidy
@@ -30,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments)
     with cli.user_errors("fit"):
         check_run(config)
+        if config.init_from and not checkpoints(config.run):
+            check_trained(config.init_from, "--init-from")
         from keras_dcgan import data
 
         prepared = prepare(config)
@@ -38,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     config = from_flags(arguments, images)
     if config.preset in ADAPTIVE:
         print(choices(config, images), flush=True)
+    for note in expectations(config, images - len(prepared.manifest["duplicates"])):
+        print(note, flush=True)
     with cli.user_errors("fit"), cli.quiet():
         from keras_dcgan import devices, feed, runs
 
@@ -129,7 +146,7 @@ def restore(session: Session) -> int:
     if spoilt:
         print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
     if step:
-        print(f"Resuming {session.run.path} at {step} steps.")
+        print(f"Resuming {session.run.path} at {step} step{'s' if step > 1 else ''}.")
     return step
 
 
@@ -147,7 +164,7 @@ def train_with_rollbacks(session: Session, step: int) -> int:
             if session.config.on_nan == "stop" or rollbacks == ROLLBACKS:
                 advice = "Try a lower --g-lr and --d-lr in another --run, or --precision float32"
                 if rollbacks:
-                    return stopped(session, f"{error}, after {rollbacks} rollbacks", advice)
+                    return stopped(session, f"{error}, after {cli.counted(rollbacks, 'rollback')}", advice)
                 return stopped(session, error, f"{advice}, or --on-nan rollback")
             if error.received:
                 print(f"Stopped: {error}. The same command goes on from the last checkpoint.")
@@ -173,17 +190,18 @@ def train_with_rollbacks(session: Session, step: int) -> int:
 def train_from(session: Session, step: int) -> int:
     import tensorflow as tf
 
-    from keras_dcgan import devices
+    from keras_dcgan import callbacks, devices
 
     config, gan = session.config, session.gan
     ticks = observe(session, step) if session.is_chief else follow(session)
+    first = [callbacks.Outlook(config, lambda *pace: ticks.progress.note(outlook(session, *pace)))] if session.is_chief else []
     seed = config.seed + (int(gan.stream.numpy()) << 32)
     with ticks.signals():
         gan.fit(
             batches(session, seed, step),
             steps_per_epoch=config.total_steps - step,
             shuffle=False,
-            callbacks=[ticks],
+            callbacks=[*first, ticks],
             verbose=0,
         )
         if ticks.step == config.total_steps:
@@ -242,8 +260,8 @@ def observe(session: Session, step: int):
         config,
         measure,
         actions=[grids, metrics, board],
-        save=lambda: run.save(gan, watchdog.best_step(metrics.rows)),
-        seconds=metrics.rows[-1]["seconds"] if metrics.rows else 0.0,
+        save=lambda: run.save(gan, watchdog.best_step(metrics.rows), ticks.seconds),
+        seconds=run.seconds(step) or (metrics.rows[-1]["seconds"] if metrics.rows else 0.0),
     )
     ticks.actions.append(callbacks.Alarm(metrics.rows, ticks, board, stops=config.on_collapse == "stop"))
     return ticks
@@ -257,14 +275,61 @@ def follow(session: Session):
 
 
 def dry_run(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
-    """One step of everything in memory."""
+    """The first steps of everything in memory."""
+    from keras_dcgan import callbacks, devices
+
     with cli.user_errors("fit"), tensorflow_errors():
         session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
         print(plan(session), flush=True)
-        session.gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
-    means = "  ".join(f"{name} {value:.3f}" for name, value in session.gan.current_means().items())
-    print(f"One step: {means}\nDry run: nothing was written to {config.run}.")
+        gan = session.gan
+        gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
+        means = "  ".join(f"{name} {value:.3f}" for name, value in gan.current_means().items())
+        print(f"One step: {means}", flush=True)
+        gan.step.assign(0)
+        pace = []
+        is_alone = devices.worker(strategy)[1] == 1
+        first = callbacks.Outlook(config, lambda *found: pace.append(found), stops=True, is_alone=is_alone)
+        gan.fit(batches(session, config.seed, 0), steps_per_epoch=config.total_steps, shuffle=False, verbose=0, callbacks=[first])
+        for rate, _ in pace:
+            print(outlook(session, rate, config.total_steps * config.batch))
+    print(f"Dry run: nothing was written to {config.run}.")
     return 0
+
+
+def outlook(session: Session, rate: float, left: int) -> str:
+    """What is to come, at so many images a second and with so many of them left."""
+    from keras_dcgan import devices
+
+    config = session.config
+    needed, free = disk_space(session)
+    return (
+        f"{rate:,.0f} images/s on {devices.names(session.strategy)}: about {progress.duration(left / rate)} left for "
+        f"{left / 1000:g} kimg; {config.run} will take about {_gigabytes(needed)} of the disk, of {_gigabytes(free)} free"
+    )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def disk_space(session: Session) -> tuple[int, int]:
+    """Bytes that the finished run will take, and those that are free where it lies."""
+    from keras_dcgan import feed, images
+
+    config, gan = session.config, session.gan
+    optimizers = [variable for optimizer in (gan.g_optimizer, gan.d_optimizer) for variable in optimizer.variables]
+    of_average, of_others = (
+        sum(4 * math.prod(variable.shape) for variable in variables)
+        for variables in (gan.ema_generator.weights, [*gan.generator.weights, *gan.discriminator.weights, *optimizers])
+    )
+    sheet = io.BytesIO()
+    images.to_pillow(images.grid(feed.preview(session.prepared, GRID))).save(sheet, format="PNG")
+    ticks = math.ceil(config.kimg / config.tick_kimg)
+    checkpoints = min(ticks, config.keep) + 1  # the best of all may be an older one
+    grids = ticks // config.grid_every + 2
+    needed = checkpoints * (of_average + of_others) + 2 * of_average + grids * 2 * sheet.tell() + ticks * TICK_BYTES
+    there = next(folder for folder in (Path(config.run), *Path(config.run).absolute().parents) if folder.is_dir())
+    return needed, shutil.disk_usage(there).free
 
 
 def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
@@ -294,11 +359,12 @@ def plan(session: Session) -> str:
     config, gan = session.config, session.gan
     height, width, channels = gan.generator.output_shape[1:]
     parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
-    replicas = session.strategy.num_replicas_in_sync
+    steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
+    warning = "".join(f"warning: {why}\n" for why in [devices.unused_gpu()] if why)
     return (
-        f"{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
-        f"{devices.precision(config.precision)} on {replicas} device{'s' if replicas > 1 else ''}\n"
-        f"{config.kimg:g} kimg are {config.total_steps} steps of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
+        f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
+        f"{devices.precision(config.precision)} on {devices.names(session.strategy)}\n"
+        f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
         f"Watch: {config.run}/samples, or tensorboard --logdir {shlex.quote(config.run)}"
     )
 

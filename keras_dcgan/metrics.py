@@ -17,7 +17,8 @@ Everything is a pure function of the arrays and a fixed seed: the same images gi
 
 import collections
 import functools
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -27,6 +28,7 @@ CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 t
 BLOCK_SIZE = 2**25  # numbers along directions at once
 ROWS = 500  # of features at once
 USUAL = 4_000  # images that tell how near a new image usually is
+ALIKE = 1e-5  # of the features' own length: nearer rows are one image, rounded otherwise in another batch; others are at 0.1
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
 
@@ -45,14 +47,17 @@ class SlicedWasserstein:
         self.at_once = max(1, min(directions, BLOCK_SIZE // (len(real) * patches)))
         self.of_real = functools.partial(iter, list(self._project(real))) if keep else functools.partial(self._project, real)
 
-    def distance(self, fake: np.ndarray) -> dict[str, float]:
-        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels."""
+    def distance(self, fake: np.ndarray, show: Callable[[float], None] = lambda share: None) -> dict[str, float]:
+        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels. `show` is
+        told the share that is done."""
         if fake.shape[1:] != self.shape:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
-        levels = collections.defaultdict(float)
+        levels, done, total = collections.defaultdict(float), 0, self.directions * len(laplacian_pyramid(fake[:1]))
         for (side, real), (_, drawn) in zip(self.of_real(), self._project(fake), strict=True):
             apart = np.abs(_quantiles(drawn, real.shape[1]) - real).sum(dtype=np.float64)
             levels[f"swd_{side}"] += 1000 * float(apart) / real.shape[1] / self.directions
+            done += len(real)
+            show(done / total)
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -272,13 +277,15 @@ def _mmd(a: np.ndarray, b: np.ndarray) -> float:
 def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     """Precision, recall (Kynkaanniemi et al., arXiv:1904.06991, 2019), density, coverage (Naeem et al., arXiv:2002.09797, 2020).
 
-    An image's neighbourhood is the ball to its k-th nearest image of its own set. precision: the share of fakes inside of some real
-    neighbourhood; density: the same, counting how many, over k; recall: real images inside of some fake's; coverage: real images
-    whose own neighbourhood holds a fake. All are near 1 for two samples of one distribution (coverage 0.97 for k = 5); density can
-    be above. The two sets should have the same size: more fakes raise recall and coverage.
+    An image's neighbourhood is the ball to its k-th nearest distinct image of its own set: an image that is there k times over
+    would else have a ball of no size. precision: the share of fakes inside of some real neighbourhood; density: the same, counting
+    how many, over k; recall: real images inside of some fake's; coverage: real images whose own neighbourhood holds a fake. All are
+    near 1 for two samples of one distribution (coverage 0.97 for k = 5); density can be above. The two sets should have the same
+    number of distinct images: more fakes raise recall and coverage. Raises ValueError where one has k or fewer.
     """
+    (real, real_times), (fake, fake_times) = map(_distinct_and_times, (real, fake))
     if min(len(real), len(fake)) <= k:
-        raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)}")
+        raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)} distinct ones")
     real_radii, fake_radii = (nearest(each, each, k, np.arange(len(each)))[0][:, -1] ** 2 for each in (real, fake))
     holders, is_covered = np.zeros(len(fake)), np.zeros(len(real), bool)
     is_recalled = np.zeros(len(real), bool)
@@ -287,8 +294,10 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, 
         holders[start : start + len(squares)] = inside.sum(axis=1)
         is_covered |= inside.any(axis=0)
         is_recalled |= (squares < fake_radii[start : start + len(squares), None]).any(axis=0)
-    means = {"precision": holders > 0, "recall": is_recalled, "density": holders / k, "coverage": is_covered}
-    return {name: float(values.mean()) for name, values in means.items()}
+    of_fakes, of_reals = {"precision": holders > 0, "density": holders / k}, {"recall": is_recalled, "coverage": is_covered}
+    found = {name: np.average(values, weights=fake_times) for name, values in of_fakes.items()}
+    found |= {name: np.average(values, weights=real_times) for name, values in of_reals.items()}
+    return {name: float(found[name]) for name in ("precision", "recall", "density", "coverage")}
 
 
 def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None = None) -> tuple[float, np.ndarray, np.ndarray]:
@@ -296,18 +305,76 @@ def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None
     distance to it over the median of the same distance for new images).
 
     `share` of the fakes are nearer to a training image than 95 % of the new images are: about 0.05 without copying, 1 if all are
-    copies. New images are `held_out`, or without any USUAL training images in their turn, but for exact duplicates.
+    copies. New images are `held_out`, without those that were trained on after all, or USUAL training images in their turn. Of
+    images that are there more than once all but one are passed over: an image's own duplicate says nothing of new ones. Raises
+    ValueError where no new image is left.
     """
-    if held_out is None:
-        own = np.arange(len(real))[:: -(-len(real) // USUAL)]
-        usual = nearest(real[own], real, 1, own)[0][:, 0]
-        apart = usual > 1e-4 * usual.max()
-        usual = usual[apart] if apart.any() else usual  # an image's own duplicate is no measure of what is usual
+    rows = distinct(real)
+    unique = real if len(rows) == len(real) else real[rows]
+    if held_out is not None:
+        usual = nearest(held_out[distinct(held_out)], unique, 1)[0][:, 0]
+        usual = usual[usual > _alike(unique)]
+        if not len(usual):
+            raise ValueError(f"expected held-out images that are new, received {len(held_out)} that were all trained on")
+    elif len(unique) < 2:
+        raise ValueError(f"expected at least 2 distinct images, received {len(unique)} among {len(real)}")
     else:
-        usual = nearest(held_out, real, 1)[0][:, 0]
-    distances, numbers = nearest(fake, real, 1)
+        own = np.arange(len(unique))[:: -(-len(unique) // USUAL)]
+        usual = nearest(unique[own], unique, 1, own)[0][:, 0]
+    distances, numbers = nearest(fake, unique, 1)
     share = float((distances[:, 0] < np.quantile(usual, 0.05)).mean())
-    return share, numbers[:, 0], distances[:, 0] / max(float(np.median(usual)), 1e-12)
+    return share, rows[numbers[:, 0]], distances[:, 0] / float(np.median(usual))
+
+
+def distinct(features: np.ndarray) -> np.ndarray:
+    """(N, dim) -> the numbers, ascending, of the rows that are no copy of an earlier one (see ALIKE)."""
+    first = {}
+    for start in range(0, len(features), ROWS):
+        for number, row in enumerate(np.ascontiguousarray(features[start : start + ROWS]), start):
+            first.setdefault(hashlib.blake2b(row, digest_size=16).digest(), number)
+    return _not_alike(features, np.fromiter(first.values(), int, len(first)))
+
+
+def _not_alike(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Those of `rows` that lie apart from all earlier ones. Copies are neighbours along any direction: only rows that are so along
+    eight of them are looked at."""
+    tolerance = _alike(features)
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((features.shape[1], 8)))[0]
+    places = np.empty((len(features), directions.shape[1]))
+    for start in range(0, len(features), ROWS):
+        places[start : start + ROWS] = features[start : start + ROWS] @ directions
+    order = rows[places[rows, 0].argsort(kind="stable")]
+    apart = 1
+    while True:
+        before, after = order[:-apart], order[apart:]
+        near = np.flatnonzero(places[after, 0] - places[before, 0] <= tolerance)
+        if not len(near):
+            return np.sort(order)
+        near = near[(np.abs(places[after[near]] - places[before[near]]) <= tolerance).all(axis=1)]
+        copies = []
+        for start in range(0, len(near), ROWS):
+            one, other = before[near[start : start + ROWS]], after[near[start : start + ROWS]]
+            gaps = np.linalg.norm(features[one].astype(np.float64) - features[other], axis=1)
+            copies.append(np.maximum(one, other)[gaps <= tolerance])
+        found = np.concatenate([*copies, []])
+        order = order[~np.isin(order, found)]
+        apart = 1 if len(found) else apart + 1  # without them others have become neighbours
+
+
+def _alike(features: np.ndarray) -> float:
+    """The distance up to which two rows are the same image."""
+    chunks = (features[start : start + ROWS] for start in range(0, len(features), ROWS))
+    squares = sum(float(np.square(chunk, dtype=np.float64).sum()) for chunk in chunks)
+    return ALIKE * (squares / len(features)) ** 0.5
+
+
+def _distinct_and_times(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, and how often each is there."""
+    rows = distinct(features)
+    if len(rows) == len(features):
+        return features, np.ones(len(features))
+    owners = nearest(features, features[rows], 1)[1][:, 0]
+    return features[rows], np.bincount(owners, minlength=len(rows))
 
 
 def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,8 @@ from keras_dcgan.config import (
     as_text,
     check_path,
     check_run,
+    check_trained,
+    checkpoints,
     choices,
     load_config,
     written_with,
@@ -43,10 +45,14 @@ from keras_dcgan.losses import LOSSES
 from keras_dcgan.models import discriminator, generator, plain
 from keras_dcgan.optimizers import Adam, Decay
 
+SUMS = "sha256.json"  # in a checkpoint
+
+
 
 @devices.keras_defaults()
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
     """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
+    check_trained(path)
     file = Path(path) / ("generator_last.keras" if last else "generator.keras")
     if not file.is_file():
         raise FileNotFoundError(f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})")
@@ -104,6 +110,7 @@ def _read(checkpoint: Path, objects: dict, written: dict[str, str]):
 
 def _newest_checkpoint(path: str | Path) -> Path:
     check_path("--run", Path(path))
+    check_trained(path)
     place, _ = Run(Path(path)).newest()
     if place is None:
         raise FileNotFoundError(f"--run: expected a run directory with checkpoints, received {path}")
@@ -179,7 +186,7 @@ def open_run(config: TrainConfig, manifest: dict):
     before = [of_data(path, name) for name in names] if has_begun else [manifest[name] for name in names]
     if before[1] != manifest["fingerprint"]:
         raise ValueError(
-            f"--data: the run has {before[0]:,} images of fingerprint {before[1]}, received {manifest['images']:,} of "
+            f"--data: the run has {cli.counted(before[0], 'image')} of fingerprint {before[1]}, received {manifest['images']:,} of "
             f"{manifest['fingerprint']} (the run is {path}; give another --run to start anew)"
         )
     path.mkdir(parents=True, exist_ok=True)
@@ -217,14 +224,27 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Finished checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*"))
+        return checkpoints(self.path)
 
-    def save(self, gan: DCGAN, best_step: int | None = None):
+    def seconds(self, step: int) -> float | None:
+        """How long the run had been trained at the checkpoint of that step; None where that does not tell."""
+        try:
+            return json.loads((self.checkpoint(step) / SUMS).read_text(encoding="utf-8"))["seconds"]
+        except (OSError, ValueError, KeyError):  # an older version's
+            return None
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:09d}"
+
+    def save(self, gan: DCGAN, best_step: int | None = None, seconds: float = 0.0):
         """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
-        step reads. Of the older checkpoints the newest few stay, and the best."""
+        step reads, and of how many seconds it took to get there. Of the older checkpoints the newest few stay, and the best."""
         step = gan.steps_taken
-        place = self.path / "checkpoints" / f"step-{step:09d}"
-        work = [lambda: self._save_generators(gan, best_step in (None, step)), lambda: self._save_checkpoint(gan, place)]
+        place = self.checkpoint(step)
+        work = [
+            lambda: self._save_generators(gan, best_step in (None, step)),
+            lambda: self._save_checkpoint(gan, place, seconds),
+        ]
         if not self.checkpoints():
             work.reverse()  # so that a generator without any checkpoint is a run that has lost them: see config.check_run
         for save in work:
@@ -240,14 +260,15 @@ class Run:
         if is_best or not (self.path / "generator.keras").exists():
             self._write("generator.keras", lambda file: shutil.copyfile(last, file))
 
-    def _save_checkpoint(self, gan: DCGAN, place: Path):
+    def _save_checkpoint(self, gan: DCGAN, place: Path, seconds: float):
         if place.exists() and _is_sound(place):
             return
         beside = place.with_name(f".{place.name}.part")
         beside.mkdir(parents=True, exist_ok=True)
         tf.train.Checkpoint(**_state(gan), **_loss_scales(gan)).write(str(beside / "state"))
         sums = {file.name: _sha256(file) for file in sorted(beside.iterdir())}
-        (beside / "sha256.json").write_text(json.dumps({"step": gan.steps_taken, "sha256": sums}), encoding="utf-8")
+        about = {"step": gan.steps_taken, "seconds": seconds, "sha256": sums}
+        (beside / SUMS).write_text(json.dumps(about), encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)  # a spoilt one
         files.replace(beside, place)  # on the disk, before older ones are removed
 
@@ -305,7 +326,7 @@ def _loss_scales(gan: DCGAN) -> dict:
 
 def _is_sound(place: Path) -> bool:
     try:
-        sums = json.loads((place / "sha256.json").read_text(encoding="utf-8"))["sha256"]
+        sums = json.loads((place / SUMS).read_text(encoding="utf-8"))["sha256"]
         return bool(sums) and all(_sha256(place / name) == value for name, value in sums.items())
     except (OSError, ValueError, KeyError):
         return False

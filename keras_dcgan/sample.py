@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, latents
-from keras_dcgan.config import number
+from keras_dcgan import cli, files, images, latents, progress
+from keras_dcgan.config import check_file, check_folder, check_trained, number
 
 FRAMES_PER_SECOND = 25
 BLOCK = 16 * images.CHUNK  # seeds whose latents are in memory at once
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = Path(flags.out)
         kind = kind_of(out)
         check(flags, kind)
+        check_trained(flags.run)
         with cli.quiet():
             from keras_dcgan import devices, runs
 
@@ -47,22 +48,26 @@ def main(arguments: list[str] | None = None) -> int:
             z = latents.latents(seeds[rows], latent_dim) if given is None else given[rows]
             return latents.truncate(z, flags.truncation)
 
-        if kind == "walk":
-            pictures = np.stack(list(walk(generator, z_of(slice(None)), labels, round(flags.seconds * FRAMES_PER_SECOND))))
-            images.save_animation(pictures, out, FRAMES_PER_SECOND)
-        elif kind == "grid":
-            pictures = np.stack(list(draw(generator, z_of, len(seeds), labels)))
-            images.save(images.grid(pictures, flags.cols), out)
-        else:
-            pictures = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
+        with cli.writing("--out", out):
+            if kind == "walk":
+                a_leg = round(flags.seconds * FRAMES_PER_SECOND)
+                frames = walk(generator, z_of(slice(None)), labels, a_leg)
+                pictures = np.stack(list(progress.watched(frames, "drawing", a_leg * len(seeds), "frames")))
+                images.save_animation(pictures, out, FRAMES_PER_SECOND)
+            elif kind == "grid":
+                pictures = np.stack(list(progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds))))
+                images.save(images.grid(pictures, flags.cols), out)
+            else:
+                pictures = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
+                if flags.per_class:
+                    pictures = [f"{classes[label]}/{file}" for label, file in zip(labels, pictures)]
+                drawn = progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds))
+                images.save_all(drawn, (out / file for file in pictures))
             if flags.per_class:
-                pictures = [f"{classes[label]}/{file}" for label, file in zip(labels, pictures)]
-            images.save_all(draw(generator, z_of, len(seeds), labels), (out / file for file in pictures))
-        if flags.per_class:
-            rows = [{"file": file, "class": classes[label], "seed": seed} for file, label, seed in zip(pictures, labels, seeds)]
-            about = {"run": flags.run, "truncation": flags.truncation}
-            files.write(out / "manifest.json", json.dumps(about | {"pictures": rows}, indent=1) + "\n")
-    print(f"{len(pictures)} {'frames' if kind == 'walk' else 'pictures'} in {out}")
+                rows = [{"file": file, "class": classes[label], "seed": seed} for file, label, seed in zip(pictures, labels, seeds)]
+                about = {"run": flags.run, "truncation": flags.truncation}
+                files.write(out / "manifest.json", json.dumps(about | {"pictures": rows}, indent=1) + "\n")
+    print(f"{cli.counted(len(pictures), 'frame' if kind == 'walk' else 'picture')} in {out}")
     return 0
 
 
@@ -93,7 +98,7 @@ def kind_of(out: Path) -> str:
         return "grid"
     if suffix in images.ANIMATIONS:
         return "walk"
-    if suffix and not out.is_dir():
+    if out.is_file() or (suffix and not out.is_dir()):
         raise ValueError(f"--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received {str(out)!r}")
     return "folder"
 
@@ -101,6 +106,7 @@ def kind_of(out: Path) -> str:
 def check(flags, kind: str):
     """What can be told before anything is loaded."""
     out = Path(flags.out)
+    (check_folder if kind == "folder" else check_file)("--out", out)
     if flags.per_class and (kind != "folder" or (out.is_dir() and os.listdir(out))):
         raise ValueError(f"--out: expected a new or empty folder for --per-class, received {out}")
     if kind == "walk" and len(flags.seeds) < 2:

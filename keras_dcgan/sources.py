@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from keras_dcgan import demo
-from keras_dcgan.decode import PASSING, TOO_LARGE, Rejected
+from keras_dcgan.decode import EXTENSIONS, PASSING, TOO_LARGE, Rejected
 
 EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
@@ -64,8 +64,12 @@ def look(source: str, size: tuple[int, int]) -> Source:
     kinds = {".zip": _archive, ".npy": _array, ".npz": _array}
     if path.is_dir():
         return _folder(path)
+    if "://" in source:
+        raise ValueError(f"--data: {EXPECTED}, received the address {source}: download it first")
     if not path.exists():
         raise FileNotFoundError(f"--data: {EXPECTED}, received {source}, which does not exist")
+    if path.suffix.lower() in EXTENSIONS:
+        raise ValueError(f"--data: {EXPECTED}, received the single image {source}: give the folder of many such")
     if path.suffix.lower() not in kinds:
         raise ValueError(f"--data: {EXPECTED}, received {source}")
     return kinds[path.suffix.lower()](path)

@@ -15,6 +15,7 @@ from keras_dcgan import images, metrics
 
 PATIENCE = 3  # ticks in a row: one bad one happens in healthy runs
 COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 after their first ticks
+ALIKE = 1.0  # grey level: real images that differ by less are no measure
 IMPROVED = 0.999  # times the best distance so far: a generator that hardly moves drifts by less
 LOST = 2.0  # times the best distance so far
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
@@ -29,7 +30,8 @@ class Diverged(ArithmeticError):
 
 
 class Quality:
-    """SWD, spread and sharpness of what the averaged generator draws of always the same inputs, against the same real images."""
+    """SWD, spread and sharpness of what the averaged generator draws of always the same inputs, against the same real images; no
+    spread where those are all alike."""
 
     def __init__(self, real: np.ndarray, generator: Callable, inputs: list[np.ndarray]):
         self.generator, self.inputs, self.real = generator, inputs, real
@@ -40,8 +42,8 @@ class Quality:
             self.real_detail = metrics.detail(self.real)
             self.real_spread, self.real = metrics.spread(self.real), None
         fakes = np.stack(list(images.draw(self.generator, self.inputs)))
-        spread = metrics.spread(fakes) / max(self.real_spread, 1e-6)
-        return {**self.reference.distance(fakes), "spread": spread, **metrics.sharpness(fakes, self.real_detail)}
+        spread = {"spread": metrics.spread(fakes) / self.real_spread} if self.real_spread >= ALIKE else {}
+        return {**self.reference.distance(fakes), **spread, **metrics.sharpness(fakes, self.real_detail)}
 
 
 def sample_count(tick_images: float) -> int:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_dcgan import callbacks
-from keras_dcgan.callbacks import Board, MetricsFile, Progress, SampleGrids, duration, kimg_name
+from keras_dcgan.callbacks import Board, MetricsFile, SampleGrids, kimg_name
+from keras_dcgan.progress import Progress
 
 
 def row(step, **more):
@@ -128,51 +129,10 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     assert not list((tmp_path / "logs").glob(".*"))
 
 
-def test_without_a_terminal_a_tick_is_one_plain_line():
-    out = io.StringIO()
-    progress = Progress(4000, out)
-    progress.update(1000)
-    progress.tick(row(1))
-    progress.update(2000)
-    progress.tick(row(2))
-    progress.close()
-    lines = out.getvalue().splitlines()
-    assert lines[0] == "1.0/4.0 kimg  d_loss 0.500  g_loss 1.250  real_acc 0.75  fake_acc 1.00  swd 30.0"
-    assert lines[1].startswith("2.0/4.0 kimg  ") and " img/s  " in lines[1] and " left" in lines[1]
-    assert len(lines) == 2 and "\r" not in out.getvalue()
-
-
-def test_on_a_terminal_one_line_rewrites_itself():
-    out = io.StringIO()
-    out.isatty = lambda: True
-    progress = Progress(4000, out)
-    progress.update(1000)
-    progress.shown = 0
-    progress.tick(row(1))
-    progress.update(2000)
-    progress.close()
-    assert "\n" not in out.getvalue()[:-1]
-    last = out.getvalue().split("\r")[-1]
-    assert "━" * 12 + "─" * 12 in last and "2.0/4.0 kimg" in last and "d_loss 0.500" in last
-
-
-def test_time_left_counts_this_process_alone(monkeypatch):
-    clock = iter([100.0, 110.0, 110.0])
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
-    progress = Progress(100_000, io.StringIO())
-    progress.update(90_000)  # resumed here: what earlier processes did is no part of the rate
-    progress.update(91_000)
-    assert progress._state(91_000) == "91.0/100.0 kimg  100 img/s  1:30 left"
-
-
-def test_durations():
-    assert [duration(seconds) for seconds in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
-
-
 def alarm_for(rows, stops=False):
     """An Alarm, what it wrote on the screen, the steps it noted on the board, and the model it may stop."""
     out, noted, model = io.StringIO(), [], SimpleNamespace(stop_training=False)
-    ticks = SimpleNamespace(progress=Progress(100, out), model=model)
+    ticks = SimpleNamespace(progress=Progress("", 100, "kimg", out), model=model)
     board = SimpleNamespace(note=lambda step, text: noted.append(step))
     return callbacks.Alarm(rows, ticks, board, stops), out, noted, model
 
@@ -199,17 +159,6 @@ def test_an_alarm_can_stop_the_training():
     rows.append(row(4, spread=0.01, swd=14.0))
     alarm(rows[-1])
     assert noted == [4] and model.stop_training
-
-
-def test_the_training_goes_on_when_nobody_reads_its_progress_any_more():
-    read, write = os.pipe()
-    with os.fdopen(write, "w") as stream:
-        progress = Progress(4000, stream)
-        os.close(read)
-        for step in (1, 2):
-            progress.update(step)
-            progress.tick(row(step))
-            progress.note("")
 
 
 def test_what_a_checkpoint_vouches_for_is_on_the_disk(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,9 @@ import pytest
 from conftest import SMALL
 from PIL import Image
 
+import keras_dcgan.__main__
 from keras_dcgan import cli
-from keras_dcgan.config import check_path, from_flags
+from keras_dcgan.config import TrainConfig, check_path, check_trained, from_flags
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
 
@@ -205,11 +207,27 @@ def test_no_place_for_temporary_files_is_no_reason_to_stop(tmp_path, monkeypatch
     assert capfd.readouterr().err == "" and found == str(tmp_path)
 
 
+OUTLOOK = r"\d[\d,]* images/s on \d+ cores? of .+: about [\d:]+ left for {} kimg; "
+OUTLOOK += r"{} will take about ([\d.]+) MB of the disk, of .+ free"
+
+
+def test_after_the_first_steps_fit_says_on_what_how_fast_how_long_and_how_much(run):
+    path, done = run
+    lines = done.stdout.splitlines()
+    (line,) = [line for line in lines if " images/s on " in line]
+    found = re.fullmatch(OUTLOOK.format("0.04", re.escape(str(path))), line)
+    assert lines.index(line) + 1 == [index for index, line in enumerate(lines) if "d_loss" in line][0]
+    taken = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    assert 0.7 < 1e6 * float(found[1]) / taken < 1.3
+    assert any(line.startswith("16x16x3; parameters: ") and re.search(r" on \d+ cores? of ", line) for line in lines)
+
+
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = command("keras_dcgan.fit", "--data", folder, "--dry-run", *SMALL)
     assert done.returncode == 0, done.stderr
     assert "40 images" in done.stdout and "One step: d_loss" in done.stdout
+    assert re.fullmatch(OUTLOOK.format("1000", f"runs/{folder.name}"), done.stdout.splitlines()[-2])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -452,3 +470,169 @@ def test_words_and_buckets_of_shards_are_taken_as_they_are():
     assert cli.path_or("random")("random") == "random"
     with pytest.raises(ValueError, match="^--run: expected a path of this machine, received gs:/bucket/x"):
         check_path("--run", Path("gs://bucket/x"))
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        ("fit --tick_kimg 8", "fit: --tick_kimg: did you mean --tick-kimg?"),
+        ("fit --dta=x", "fit: --dta: did you mean --data?"),
+        ("fit --Batch 3", "fit: --Batch: did you mean --batch?"),
+        ("fit -data x", "fit: -data: did you mean --data?"),
+        ("fit --data x --epochs 3", "fit: --epochs: there is --kimg"),
+        ("fit --data x --batch_size 3", "fit: --batch_size: there is --batch"),
+        ("sample --run x --num-images 3", "sample: --num-images: there is --seeds"),
+        ("evaluate --run x --foo", "evaluate: --foo: expected one of the flags that --help lists"),
+        ("export --run x --format web", "export: --format: there is --formats"),
+        ("edit --run x --steps -3", "edit: --steps: expected a whole number from 1 to 1000000, received '-3'"),
+        ("fitt --data x", "keras_dcgan: expected one of fit, sample, explore, edit, evaluate, features, demo, data, export first, "
+         "received 'fitt': did you mean fit?"),
+        ("train", "received 'train': did you mean fit?"),
+        ("--data x", "received '--data'"),
+    ],
+)  # fmt: skip
+def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(typed, complaint, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras_dcgan", *typed.split()])
+    with pytest.raises(SystemExit) as stop:
+        keras_dcgan.__main__.main()
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "") and err.endswith(f"{complaint}\n") and err.count("\n") == 1
+
+
+def test_version_list_and_verbs_by_the_package(tmp_path, monkeypatch, capsys):
+    for word, said in (("--version", f"keras_dcgan {keras_dcgan.__version__}\n"), ("--help", "a folder of images in")):
+        monkeypatch.setattr(sys, "argv", ["keras_dcgan", word])
+        keras_dcgan.__main__.main()
+        assert said in capsys.readouterr().out
+    done = python("keras_dcgan", "demo", tmp_path / "faces", "--count", "1")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("wrote 1 picture into")
+    assert len(os.listdir(tmp_path / "faces")) == 1
+
+
+def test_flags_of_a_part_of_a_verb_are_its_own():
+    parser = cli.Parser("tools.bench", "")
+    verb = parser.add_subparsers(dest="what").add_parser("train", prog="tools.bench train", description="")
+    verb.add_argument("--repeats", type=int)
+    assert parser.parse_args(["train", "--repeats", "3"]).repeats == 3
+    with pytest.raises(SystemExit):
+        parser.parse_args(["train", "--repeat", "3"])
+
+
+def half_begun(run: Path, **settings):
+    """What fit leaves of a run that is killed before its first tick ends."""
+    (run / "checkpoints" / "step-000000000").mkdir(parents=True)
+    config = TrainConfig(data="imgs", **settings).to_json()
+    (run / "config.json").write_text(json.dumps({"schema": 1, "settings": config}))
+    for name, content in (("data.json", "{}"), ("metrics.jsonl", ""), ("generator.keras", "")):
+        (run / name).write_text(content)
+
+
+@pytest.fixture
+def before_tensorflow(monkeypatch):
+    """Whatever is said after this is said too late: TensorFlow takes seconds to import."""
+    for module in (cli, importlib.import_module("export.__main__")):
+        monkeypatch.setattr(module, "quiet", lambda: pytest.fail("this should be known before TensorFlow is imported"))
+
+
+READERS = {
+    "keras_dcgan.sample": [],
+    "keras_dcgan.explore": ["--out", "a.png"],
+    "keras_dcgan.edit": ["--task", "project", "--image", "a.png", "--out", "b.png"],
+    "keras_dcgan.evaluate": [],
+    "keras_dcgan.features": ["--out", "a.keras"],
+    "export": [],
+}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_missing_and_untrained_runs_are_told_at_once_and_which_there_are(verb, before_tensorflow, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    half_begun(tmp_path / "runs" / "new")
+    name, module = verb.removeprefix("keras_dcgan."), "export.__main__" if verb == "export" else verb
+    done = command(module, "--run", "runs/old", *READERS[verb])
+    missing = f"{name}: --run: expected a run directory, received runs/old (no runs/old/config.json; there are runs/new)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", missing)
+    done = command(module, "--run", "runs/new", *READERS[verb])
+    untrained = f"{name}: --run: expected a trained run, received runs/new, which is untrained: it has not ended its first tick\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", untrained)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and not (tmp_path / "runs" / "new" / "export").exists()
+
+
+def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_run(tmp_path):
+    half_begun(tmp_path / "run")
+    for path, name in ((tmp_path / "run", "generator.keras"), (tmp_path / "run", "metrics.jsonl")):
+        (path / name).unlink()  # killed sooner
+        with pytest.raises(ValueError, match="untrained"):
+            check_trained(path)
+    half_begun(tmp_path / "source", init_from="another")
+    check_trained(tmp_path / "source")
+    half_begun(tmp_path / "stopped")
+    (tmp_path / "stopped" / "checkpoints" / "step-000000003").mkdir()  # by Ctrl-C, within the first tick
+    check_trained(tmp_path / "stopped")
+    half_begun(tmp_path / "trained")
+    (tmp_path / "trained" / "metrics.jsonl").write_text('{"step": 5}\n')
+    check_trained(tmp_path / "trained")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "generator.keras").touch()
+    check_trained(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    "verb, out, complaint",
+    [
+        ("sample", "file", "expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received 'file'"),
+        ("sample", "file/a.png", "expected a directory, received the file file"),
+        ("sample", "file/folder", "expected a directory, received the file file"),
+        ("sample", "folder.png", "expected the name of a file, received the directory folder.png"),
+        ("explore", "folder.png", "expected the name of a file, received the directory folder.png"),
+        ("explore", "locked/a.png", "expected a directory that can be written, received locked"),
+        ("edit", "file/a.png", "expected a directory, received the file file"),
+        ("evaluate", "file/a.json", "expected a directory, received the file file"),
+        ("evaluate", "folder.json", "expected the name of a file, received the directory folder.json"),
+        ("features", "file/a.keras", "expected a directory, received the file file"),
+    ],
+)
+def test_places_that_cannot_be_written_are_told_at_once(verb, out, complaint, before_tensorflow, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder.png", "folder.json", "locked"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").touch()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode))  # root may do all
+    arguments = {name: value for name, value in zip(*[iter(READERS[f"keras_dcgan.{verb}"])] * 2)} | {"--out": out}
+    done = command(f"keras_dcgan.{verb}", "--run", "nowhere", *[part for pair in arguments.items() for part in pair])
+    assert (done.returncode, done.stderr.replace(f"{tmp_path}/", "")) == (2, f"{verb}: --out: {complaint}\n")
+
+
+def test_what_fails_while_it_is_written_names_the_flag_and_not_a_hidden_file(run, tmp_path, monkeypatch, command):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/somewhere/.a.png.123.part")
+
+    monkeypatch.setattr(os, "replace", full)
+    for verb, more in (("sample", []), ("sample", ["--seeds", "1"]), ("explore", ["--directions", "1"])):
+        done = command(f"keras_dcgan.{verb}", "--run", run[0], "--out", tmp_path / "a.png", *more)
+        expected = f"{verb}: --out: expected to write {tmp_path / 'a.png'}, received: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_one_is_no_plural(run, tmp_path, command):
+    assert [cli.counted(number, noun) for number, noun in ((0, "image"), (1, "image"), (2001, "image"), (2, "class"))] == [
+        "0 images", "1 image", "2,001 images", "2 classes",
+    ]  # fmt: skip
+    done = command("keras_dcgan.sample", "--run", run[0], "--seeds", "1", "--out", tmp_path / "a.png")
+    assert done.stdout == f"1 picture in {tmp_path / 'a.png'}\n"
+    done = command("keras_dcgan.explore", "--run", run[0], "--directions", "1", "--out", tmp_path / "a.png")
+    assert done.stdout.startswith("1 direction, 1 strip each, ")
+
+
+def test_one_image_or_an_address_is_no_data(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (16, 16)).save("a.png")
+    for source, complaint in (
+        ("a.png", "received the single image a.png: give the folder of many such"),
+        ("https://example.org/imgs.zip", "received the address https://example.org/imgs.zip: download it first"),
+    ):
+        done = command("keras_dcgan.fit", "--data", source)
+        assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected a folder")
+        assert done.stderr.endswith(f"{complaint}\n") and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -177,3 +177,14 @@ def test_a_path_that_the_locale_spells_otherwise_than_tensorflow_is_refused(monk
     config.check_path("--run", pathlib.Path("books"))
     with pytest.raises(ValueError, match="^--run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"):
         config.check_path("--run", pathlib.Path("Bücher"))
+
+
+def test_what_to_expect_of_very_few_images_or_steps_is_said():
+    usual, short = TrainConfig(data="x"), TrainConfig(data="x", kimg=8.0, batch=32)
+    assert config.expectations(usual, 100) == []
+    (note,) = config.expectations(short, 600)
+    assert note.startswith("note: 8 kimg are only 250 steps: expect little more than blurs")
+    for images, note in ((1, "note: 1 image: expect copies of it and little else"), (99, "note: 99 different images are")):
+        (found,) = config.expectations(usual, images)
+        assert found.startswith(note)
+    assert len(config.expectations(short, 1)) == 2

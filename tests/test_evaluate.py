@@ -11,7 +11,7 @@ import pytest
 from conftest import SMALL, discs
 from PIL import Image
 
-from keras_dcgan import data, runs
+from keras_dcgan import data, progress, runs
 from keras_dcgan import evaluate as evaluation
 from keras_dcgan.fit import main
 
@@ -99,6 +99,14 @@ def test_a_run_that_is_not_there_is_not_made(tmp_path, command):
     assert done.returncode == 2 and list(tmp_path.iterdir()) == []
 
 
+def test_each_part_of_the_work_shows_that_it_goes_on(evaluate, trained, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    done = evaluate("--metrics", "swd,kid", "--last", "--out", trained / "progress.json")
+    assert done.stderr.startswith("drawing\ndrawing 2 of 60 images  ")
+    assert "\nswd\nswd 100 %" in done.stderr and done.stderr.endswith("\nfeatures, generated\ncomparing the features\n")
+
+
 def test_real_features_are_made_once(trained, evaluate, monkeypatch):
     from keras_dcgan import embeddings
 
@@ -143,6 +151,23 @@ def test_copies_are_found(trained, tmp_path, command):
     assert "note: more generated images than by chance lie close to a training image" in done.stdout
 
 
+def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained, tmp_path, command):
+    run = with_generator(trained, tmp_path, discs(80))
+    np.save(tmp_path / "twice.npy", np.repeat(discs(80), 2, 0))
+    arguments = ["--run", run, "--samples", "128", "--metrics", "prdc,memorisation", "--data"]
+    done = command("keras_dcgan.evaluate", *arguments, tmp_path / "twice.npy")
+    found = json.loads((run / "evaluation" / "random.json").read_text())["metrics"]
+    assert done.returncode == 0 and found["memorised"] == 1 and found["precision"] > 0
+    assert "note: more generated images than by chance" in done.stdout
+    assert "note: 80 of 128 real images are distinct: prdc is of those" in done.stdout
+    np.save(tmp_path / "one.npy", np.repeat(discs(1), 40, 0))
+    done = command("keras_dcgan.evaluate", *arguments, tmp_path / "one.npy")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "evaluation" / "random.json").read_text())["metrics"] == {}
+    for figures in ("precision, recall, density and coverage", "memorised"):
+        assert f"note: no {figures}: expected at least 16 distinct real images, received 1 among 40" in done.stdout
+
+
 @pytest.mark.parametrize(
     "more, complaint",
     [
@@ -154,7 +179,7 @@ def test_copies_are_found(trained, tmp_path, command):
         (["--held-out", "new", "--metrics", "fid,kid"], "--held-out: expected memorisation among --metrics, received fid,kid"),
         (["--inception-weights", "w.h5"], "--inception-weights: expected to stand with --features inception, received it with "),
         (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
-        (["--out", f"{__file__}/table.json"], "["),  # a file, where a folder is wanted
+        (["--out", f"{__file__}/table.json"], f"--out: expected a directory, received the file {__file__}"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):

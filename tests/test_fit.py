@@ -184,6 +184,44 @@ def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later
         np.testing.assert_allclose(at_once, one_by_one, atol=1e-5)
 
 
+def test_seconds_count_what_was_spent_before_a_stop_within_a_tick(fit, tmp_path, monkeypatch):
+    end = callbacks.Ticks.on_train_batch_end
+
+    def stop_at_step_7(self, batch, logs):
+        if self.step + 1 == 7:
+            self.received = signal.SIGTERM
+            self.seconds_before += 1000
+        end(self, batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Ticks, "on_train_batch_end", stop_at_step_7)
+        assert fit(0.12).returncode == 128 + signal.SIGTERM
+    assert [row["step"] for row in rows(tmp_path)] == [5]
+    assert fit(0.12).returncode == 0
+    seconds = {row["step"]: row["seconds"] for row in rows(tmp_path)}
+    assert seconds[5] < 1000 < seconds[10] < seconds[15]
+
+
+def test_seconds_of_a_checkpoint_that_does_not_tell_are_those_of_the_last_tick(go_on, tmp_path):
+    file = tmp_path / "run" / "checkpoints" / "step-000000015" / "sha256.json"
+    content = json.loads(file.read_text())
+    assert content.pop("seconds") == rows(tmp_path)[-1]["seconds"] or content
+    file.write_text(json.dumps(content))
+    before = rows(tmp_path)[-1]["seconds"]
+    assert go_on(0.16).returncode == 0
+    assert rows(tmp_path)[-1]["seconds"] > before
+
+
+def test_networks_that_have_learned_nothing_are_nothing_to_start_from(trained, fit, tmp_path):
+    shutil.copytree(trained, tmp_path / "source")
+    (tmp_path / "source" / "metrics.jsonl").write_text("")
+    for step in (5, 10, 15):
+        shutil.rmtree(tmp_path / "source" / "checkpoints" / f"step-{step:09d}", ignore_errors=True)
+    done = fit(0.04, "--init-from", tmp_path / "source")
+    assert done.returncode == 2 and done.stdout == ""  # before images are prepared
+    assert done.stderr.startswith("fit: --init-from: expected a trained run, received ") and "untrained" in done.stderr
+
+
 def test_a_learning_rate_of_10_is_noticed(fit):
     done = fit(0.48, "--g-lr", "10", "--d-lr", "10", "--grid-every", "9")
     assert "warning: losses exploded at " in done.stdout and "; lower --d-lr and --g-lr" in done.stdout

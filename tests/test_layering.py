@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from keras_dcgan import __main__
+
 ROOT = Path(__file__).parent.parent
 NOTHING = set()
 MAY_IMPORT = {
@@ -33,11 +35,12 @@ MAY_IMPORT = {
     "keras_dcgan.files": NOTHING,
     "keras_dcgan.versions": NOTHING,
     "keras_dcgan.config": {"cli", "versions"},
-    "keras_dcgan.demo": {"cli", "config"},
+    "keras_dcgan.progress": {"cli"},
+    "keras_dcgan.demo": {"cli", "config", "progress"},
     "keras_dcgan.metrics": NOTHING,
     "keras_dcgan.embeddings": {"versions"},
     "keras_dcgan.sources": {"decode", "demo"},
-    "keras_dcgan.data": {"cli", "decode", "feed", "files", "sources", "threads"},
+    "keras_dcgan.data": {"cli", "decode", "feed", "files", "progress", "sources", "threads"},
     "keras_dcgan.augment": NOTHING,
     "keras_dcgan.cpu_layers": NOTHING,
     "keras_dcgan.optimizers": NOTHING,
@@ -46,22 +49,23 @@ MAY_IMPORT = {
     "keras_dcgan.runs": {"augment", "cli", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"}
     | {"versions"},
     "keras_dcgan.watchdog": {"images", "metrics"},
-    "keras_dcgan.callbacks": {"cli", "config", "files", "images", "watchdog"},
-    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "latents", "runs", "watchdog"},
-    "keras_dcgan.sample": {"cli", "config", "devices", "files", "images", "latents", "runs"},
-    "keras_dcgan.explore": {"cli", "config", "devices", "images", "latents", "runs"},
+    "keras_dcgan.callbacks": {"config", "files", "images", "progress", "watchdog"},
+    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "images", "latents", "progress", "runs"}
+    | {"watchdog"},
+    "keras_dcgan.sample": {"cli", "config", "devices", "files", "images", "latents", "progress", "runs"},
+    "keras_dcgan.explore": {"cli", "config", "devices", "images", "latents", "progress", "runs"},
     "keras_dcgan.inversion": {"latents"},
     "keras_dcgan.blend": NOTHING,
-    "keras_dcgan.edit": {"blend", "cli", "config", "data", "devices", "images", "inversion", "latents", "runs"},
-    "keras_dcgan.features": {"cli", "config", "data", "devices", "images", "metrics", "runs"},
+    "keras_dcgan.edit": {"blend", "cli", "config", "data", "devices", "images", "inversion", "latents", "progress", "runs"},
+    "keras_dcgan.features": {"cli", "config", "data", "devices", "images", "metrics", "progress", "runs"},
     "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "files", "images"}
-    | {"latents", "metrics", "runs"},
+    | {"latents", "metrics", "progress", "runs"},
     "export.edge_sample": NOTHING,
     "export.graph": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
     "export.convert": {"config", "graph", "parity", "runs", "latents", "images"},
     "export.web.__main__": {"cli", "config"},
-    "export.__main__": {"cli", "convert", "devices", "parity", "runs", "web"},
+    "export.__main__": {"cli", "config", "convert", "devices", "parity", "runs", "web"},
 }
 FILES = sorted(
     path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"
@@ -91,7 +95,7 @@ def test_imports_keep_to_the_layers(path):
         assert imported(path) <= MAY_IMPORT[name]
 
 
-VERBS = ["keras_dcgan." + verb for verb in "fit sample edit explore features evaluate demo data".split()] + ["export"]
+VERBS = ["export" if verb == "export" else f"keras_dcgan.{verb}" for verb in __main__.VERBS]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -110,10 +114,11 @@ def test_help_answers_without_tensorflow(verb):
 def test_the_list_of_verbs_names_modules_that_exist():
     done = subprocess.run([sys.executable, "-m", "keras_dcgan"], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = set(re.findall(r"python -m ([\w.]+)", done.stdout))
+    assert modules <= {"keras_dcgan", *(f"keras_dcgan.{verb}" for verb in __main__.VERBS), "export"}
     assert {"keras_dcgan.fit", "keras_dcgan.sample", "export"} <= modules
     for module in modules:
         parts = module.split(".")
-        assert (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
+        assert (ROOT / Path(*parts) / "__main__.py").is_file() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
 
 
 def test_what_is_required_is_bounded_on_both_sides_and_is_what_is_tested():

@@ -227,12 +227,56 @@ def test_memorisation_knows_copies_from_new_images(monkeypatch):
     assert share == 1 and (numbers == np.arange(0, 500, 2)).all() and ratio.max() < 0.1
     doubled = np.concatenate([real, real[:100]])  # duplicates must not hide copies
     assert memorisation(doubled, copies)[0] == 1
-    assert np.isfinite(memorisation(np.concatenate([real, real]), copies)[0])  # each image twice: nothing is known of new ones
     for held_out in (None, rng.normal(size=(300, 6))):
         assert memorisation(real, new, held_out)[0] < 0.12
     monkeypatch.setattr(metrics, "USUAL", 200)  # of 500: each third
     assert memorisation(real, new)[0] < 0.12
     assert memorisation(real, copies)[0] == 1
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_images_that_are_there_more_than_once_hide_no_copies_and_make_none(times):
+    rng = np.random.default_rng(0)
+    real, new = rng.normal(size=(500, 6)), rng.normal(size=(400, 6))
+    copies = real[::2] + 1e-3 * rng.normal(size=(250, 6))
+    share, numbers, _ = memorisation(np.repeat(real, times, 0), copies)
+    assert share == 1 and (numbers == times * np.arange(0, 500, 2)).all()
+    mostly = np.concatenate([real, *[real[:450] * (1 + 1e-7 * rng.normal(size=(450, 6)))] * (times - 1)])  # rounded otherwise
+    assert memorisation(mostly, copies)[0] == 1
+    assert memorisation(mostly, new)[0] == memorisation(real, new)[0] < 0.12
+    seen = np.concatenate([new[:200], *[real[:300]] * times])  # held out, and trained on after all
+    assert memorisation(real, copies, seen)[0] == 1
+    assert memorisation(real, new[200:], seen)[0] == memorisation(real, new[200:], new[:200])[0]
+
+
+def test_neighbourhoods_are_of_distinct_images():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(2, 300, 4))
+    once = neighbourhoods(real, fake)
+    assert min(once.values()) > 0.8
+    for more in (np.repeat(real, 6, 0), fake), (real, np.repeat(fake, 6, 0)), (np.tile(real, (2, 1)), np.tile(fake, (6, 1))):
+        assert neighbourhoods(*more) == pytest.approx(once)
+    often = np.concatenate([fake, *[fake[:1] + 1000] * 100])  # what is drawn often counts as often
+    assert neighbourhoods(real, often)["precision"] == pytest.approx(once["precision"] * 300 / 400)
+
+
+def test_too_few_distinct_images_are_told_in_place_of_a_figure():
+    few = np.repeat(np.eye(4), 5, 0)
+    with pytest.raises(ValueError, match="expected more than 5 images of each set, received 4 and 20 distinct ones"):
+        neighbourhoods(few, np.random.default_rng(0).normal(size=(20, 4)))
+    with pytest.raises(ValueError, match="expected at least 2 distinct images, received 1 among 5"):
+        memorisation(few[:5], few)
+    with pytest.raises(ValueError, match="expected held-out images that are new, received 5 that were all trained on"):
+        memorisation(few, few, few[:5])
+
+
+def test_distinct_finds_the_first_of_each_wherever_the_others_are(monkeypatch):
+    rng = np.random.default_rng(0)
+    for rows, chunk in ((rng.normal(size=(40, 3)), 7), (rng.integers(0, 256, (40, 12), np.uint8), 500)):
+        monkeypatch.setattr(metrics, "ROWS", chunk)
+        order = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
+        assert metrics.distinct(rows[order]).tolist() == sorted(np.unique(order, return_index=True)[1].tolist())
+    assert metrics.distinct(np.ones((30, 4)) * (1 + 1e-8 * rng.normal(size=(30, 1)))).tolist() == [0]
 
 
 @pytest.mark.parametrize("count, dim", [(40, 6), (6, 40)])  # as many equations as numbers, as many as rows
