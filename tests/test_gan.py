@@ -257,7 +257,8 @@ def test_every_change_of_every_picture_draws_numbers_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "low, high, dtype", [(-1, 1, np.float32), (0, 1, np.float64), (0, 510, np.float16), (-128, 127, np.int8), (0, np.nan, np.float32)]
+    "low, high, dtype",
+    [(-1, 1, np.float32), (0, 1, np.float64), (0, 510, np.float16), (-128, 127, np.int8), (0, np.nan, np.float32)],
 )
 def test_images_that_do_not_go_from_0_to_255_are_refused(low, high, dtype):
     images = np.full((2, 4, 4, 3), low, dtype)

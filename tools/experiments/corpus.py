@@ -150,7 +150,9 @@ def summary(results: dict[Path, dict], root: Path, judge: str | None) -> str:
         ended, reason = found["ours"]["ended"], found["ours"]["reason"]
         groups[("ended", ended) if ended else ("left out", reason) if reason else ("read", "")].append(str(file.relative_to(root)))
         verdicts[found["verdict"]].append(f"{file.relative_to(root)} {found.get('difference', '')}".rstrip())
-    counts = {name: sum(len(those) for (group, _), those in groups.items() if group == name) for name in ("read", "left out", "ended")}
+    counts = collections.Counter()
+    for (group, _), those in groups.items():
+        counts[group] += len(those)
     lines = [f"{len(results):,} files: {counts['read']:,} read, {counts['left out']:,} left out, {counts['ended']:,} ended by us"]
     for (group, why), those in sorted(groups.items(), key=lambda row: -len(row[1])):
         if group != "read":
