@@ -311,7 +311,7 @@ class Expected(argparse.ArgumentTypeError, ValueError):
     """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
 
 
-ELSEWHERE = re.compile(r"[\w.@+-]{2,}:/")  # gs://bucket, https://host, host:/folder; written as a path it would be made here
+OF_ANOTHER_MACHINE = re.compile(r"[\w.@+-]{2,}:/")  # gs://bucket, https://host, host:/folder; written as a path it would be made here
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -320,7 +320,7 @@ def path(text: str) -> str:
     expected = f"expected a path of this machine, received {text!r}"
     if text in ("", "-"):
         raise Expected(expected)
-    if ELSEWHERE.match(text) or (DRIVE.match(text) and os.name != "nt"):
+    if OF_ANOTHER_MACHINE.match(text) or (DRIVE.match(text) and os.name != "nt"):
         raise Expected(f"{expected}, which lies elsewhere")
     found = os.path.expanduser(text)
     if text[0] == "~" and found == text and not os.path.exists(text):

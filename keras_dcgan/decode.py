@@ -298,9 +298,9 @@ def _plain_mode(image: Image.Image, profile: bytes | None) -> Image.Image:
         image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode == "CMYK" and is_for_cmyk(profile):
+    if image.mode in ("L", "RGB") or (image.mode == "CMYK" and is_for_cmyk(profile)):  # a convert would copy it
         return image
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _stretched(image: Image.Image, where: np.ndarray | None = None) -> Image.Image:

@@ -156,7 +156,7 @@ def names(strategy: tf.distribute.Strategy) -> str:
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):  # not Linux, or ARM
         return platform.processor() or platform.machine() or "a CPU"

@@ -19,7 +19,7 @@ SOI, EOI, SOS, DHT, DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
 SEQUENTIAL, PROGRESSIVE, ARITHMETIC = (0xC0, 0xC1), (0xC2, 0xCA), (0xC9, 0xCA)
 FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC}
 TABLES = {DHT, 0xCC, 0xDB, DRI}
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # also the end of a scan's data
+MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # also the end of a scan's data; any number of \xff may precede
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 # libjpeg reads this many bytes ahead of the last block; what stands behind the data it then skips.
 AHEAD = 8
@@ -83,9 +83,10 @@ class Jpeg:
                 self._interval = int.from_bytes(body, "big")
             elif code == SOS and len(body) >= 4 and len(body) == 4 + 2 * body[0]:
                 end = MARKER.search(content, position)
-                data = content[position : end.start() if end else len(content)]
+                stop = end.start() if end else len(content)
+                data = content[position:stop].rstrip(b"\xff")
                 self._scans.append((b"".join([*self._head, segment]), body, data, self._interval))
-                self._head, position = [], position + len(data)
+                self._head, position = [], stop
         if not has_end and self._scans and self._scans[-1][2].endswith(NOTHING):
             raise Rejected(TRUNCATED)  # in a file of its full size
         if profile:

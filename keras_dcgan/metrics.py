@@ -179,8 +179,10 @@ def detail(images: np.ndarray) -> dict[int, float]:
 
 def sharpness(fake: np.ndarray, real: dict[int, float]) -> dict[str, float]:
     """The `detail` of uint8 images (N, H, W, C) over that of real ones, for each level, the finest as "sharpness": 1 is as sharp as
-    they are, more is grain, less is blur. 1 where real images have no detail and neither have these."""
-    ratios = {side: found / real[side] if real[side] else float(found == 0) or np.inf for side, found in detail(fake).items()}
+    they are, more is grain, less is blur. {} where real images have none."""
+    if not all(real.values()):
+        return {}
+    ratios = {side: found / real[side] for side, found in detail(fake).items()}
     return {"sharpness": ratios[max(ratios)], **{f"sharpness_{side}": ratio for side, ratio in ratios.items()}}
 
 

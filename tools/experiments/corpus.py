@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"FOLDER: expected a folder with files in it, received {args.folder}")
     results = examine(files, args)
     if args.json:
-        Path(args.json).write_text(json.dumps({str(file.relative_to(root)): found for file, found in results.items()}, indent=1))
+        table = {str(file.relative_to(root)): found for file, found in results.items()}
+        Path(args.json).write_text(json.dumps(table, indent=1), encoding="utf-8")
     print(summary(results, root, args.judge))
     return 1 if any(found["ours"]["ended"] is not None or found["verdict"] == "differs" for found in results.values()) else 0
 
@@ -150,8 +151,9 @@ def summary(results: dict[Path, dict], root: Path, judge: str | None) -> str:
         ended, reason = found["ours"]["ended"], found["ours"]["reason"]
         groups[("ended", ended) if ended else ("left out", reason) if reason else ("read", "")].append(str(file.relative_to(root)))
         verdicts[found["verdict"]].append(f"{file.relative_to(root)} {found.get('difference', '')}".rstrip())
-    names = ("read", "left out", "ended")
-    counts = {name: sum(len(those) for (group, _), those in groups.items() if group == name) for name in names}
+    counts = collections.Counter()
+    for (group, _), those in groups.items():
+        counts[group] += len(those)
     lines = [f"{len(results):,} files: {counts['read']:,} read, {counts['left out']:,} left out, {counts['ended']:,} ended by us"]
     for (group, why), those in sorted(groups.items(), key=lambda row: -len(row[1])):
         if group != "read":
