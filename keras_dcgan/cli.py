@@ -311,7 +311,8 @@ class Expected(argparse.ArgumentTypeError, ValueError):
     """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
 
 
-OF_ANOTHER_MACHINE = re.compile(r"[\w.@+-]{2,}:/")  # gs://bucket, https://host, host:/folder; written as a path it would be made here
+# gs://bucket, https://host, host:/folder; written as a path it would be made here.
+OF_ANOTHER_MACHINE = re.compile(r"[\w.@+-]{2,}:/")
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -345,7 +346,13 @@ def path_or(*words: str) -> Callable[[str], str]:
 def source(text: str) -> str:
     """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as well."""
     is_bucket = text.endswith(".tfrecord") and "://" in text
-    return text if is_bucket or text == "demo" else path(text)
+    return text if is_bucket or is_demo(text) else path(text)
+
+
+def is_demo(text: str) -> bool:
+    """Whether it names the built-in portraits: demo, or so many of them, demo:4000."""
+    word, colon, count = text.partition(":")
+    return word == "demo" and (not colon or (count.isdecimal() and 0 < int(count) <= 10**6))
 
 
 def seeds(text: str) -> list[int]:

@@ -253,6 +253,8 @@ class TrainConfig:
     @classmethod
     def from_json(cls, settings: dict) -> "TrainConfig":
         """The settings of config.json; ValueError for a name that this version does not know."""
+        if settings.get("data") == "demo":
+            settings = {**settings, "data": portraits(settings)}
         known = {row.name for row in dataclasses.fields(cls)}
         unknown = sorted(settings.keys() - known)
         if unknown:
@@ -281,11 +283,12 @@ PRESETS = {
     "paper": {},
     "auto": AUTO,
     # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
-    "demo": {**AUTO, "filters": 32, "kimg": 60.0, "tick_kimg": 4.0},
+    "demo": {**AUTO, "filters": 32, "kimg": 50.0, "tick_kimg": 4.0},
     # auto and demo as they were up to 0.1: batch norm in the discriminator too, cross-entropy, no penalties.
     "classic": CLASSIC,
     "classic-demo": {**AVERAGED, "filters": 32, "kimg": 100.0, "tick_kimg": 4.0},
 }
+OLD_DEMO = "demo:4000"
 BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
 
@@ -307,7 +310,7 @@ def augmentation(images: int, kimg: float) -> tuple[str, str]:
 
 
 FEWEST = 100  # distinct images: with 500 the generator still draws new ones (README)
-FEWEST_STEPS = 1_000  # the built-in faces take 3,125
+FEWEST_STEPS = 1_000
 
 
 def expectations(config: TrainConfig, images: int) -> list[str]:
@@ -318,7 +321,8 @@ def expectations(config: TrainConfig, images: int) -> list[str]:
         found.append(f"note: {few} and little else; a generator that draws new ones needs some hundreds of one kind of thing")
     if config.total_steps < FEWEST_STEPS:
         few = f"{config.kimg:g} kimg are only {cli.counted(config.total_steps, 'step')}"
-        found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take 3,125 (--data demo)")
+        usual = math.ceil(1000 * PRESETS["demo"]["kimg"] / PRESETS["demo"]["batch"])
+        found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take {usual:,} (--data demo)")
     return found
 
 
@@ -328,7 +332,9 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
     typed = vars(parser().parse_args(arguments))
     run = typed.get("run", default_run(typed["data"]))
     begun = settings_of(run)
-    preset = as_begun(typed.get("preset", "demo" if typed["data"] == "demo" else "auto"), begun)
+    if typed["data"] == "demo":
+        typed["data"] = portraits(begun)
+    preset = as_begun(typed.get("preset", "demo" if cli.is_demo(typed["data"]) else "auto"), begun)
     settings = {"run": run, **PRESETS[preset], **typed, "preset": preset}
     if preset in ADAPTIVE:
         # What was chosen at the beginning stays, also when a longer --kimg would choose otherwise.
@@ -346,6 +352,12 @@ def settings_of(run: str) -> dict:
         return settings if isinstance(settings, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def portraits(begun: dict) -> str:
+    """What a run whose data are the demo's has to name: those of the last release are fewer."""
+    data = begun.get("data")
+    return OLD_DEMO if data == OLD_DEMO or (data == "demo" and "penalty_every" not in begun) else "demo"
 
 
 def as_begun(preset: str, begun: dict) -> str:
@@ -430,7 +442,7 @@ def _no_run(flag: str, path: Path) -> FileNotFoundError:
 
 def check_path(flag: str, path: Path):
     """Raises ValueError where `path` is none of this machine, and where TensorFlow (2.21) could write and not read, or neither."""
-    if cli.ELSEWHERE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
+    if cli.OF_ANOTHER_MACHINE.match(path.as_posix()):  # gs://bucket is gs:/bucket by now
         raise ValueError(f"{flag}: expected a path of this machine, received {path}")
     name = str(path)
     if name.encode(errors="replace") != os.fsencode(name):  # TensorFlow writes names in UTF-8, Python in the locale's encoding

@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from keras_dcgan import demo
+from keras_dcgan.cli import is_demo
 from keras_dcgan.decode import EXTENSIONS, PASSING, TOO_LARGE, Rejected
 
 EMPTY = "zero bytes"
@@ -56,8 +57,8 @@ class Source:
 
 def look(source: str, size: tuple[int, int]) -> Source:
     """size (height, width) matters to the demo, which is drawn for it. Raises ValueError or OSError."""
-    if source == "demo":
-        return _demo(max(size))
+    if is_demo(source):
+        return _demo(int(source.partition(":")[2] or demo.COUNT), max(size))
     path = pathlib.Path(source)
     if not source:  # an unset variable: as a path it would be the folder where one stands
         raise ValueError(f"--data: {EXPECTED}, received ''")
@@ -201,18 +202,18 @@ def _array(path: pathlib.Path) -> Source:
     return Source("array", [f"#{i}" for i in range(len(images))], images.__getitem__, state, classes=classes, array=images)
 
 
-def _demo(side: int) -> Source:
+def _demo(count: int, side: int) -> Source:
     drawing = threading.Lock()
     drawn = []  # at the first read: a second run finds the cache and need not draw
 
     def read(i):
         with drawing:
             if not drawn:
-                drawn.append(demo.pictures(demo.COUNT, size=side))
+                drawn.append(demo.pictures(count, size=side))
         return drawn[0][i]
 
-    state = digest([pathlib.Path(demo.__file__).read_bytes(), demo.COUNT, side])
-    return Source("demo", [f"#{i}" for i in range(demo.COUNT)], read, state)
+    state = digest([pathlib.Path(demo.__file__).read_bytes(), count, side])
+    return Source("demo", [f"#{i}" for i in range(count)], read, state)
 
 
 def _is_ignored(name: str, is_folder: bool) -> bool:

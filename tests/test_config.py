@@ -58,7 +58,7 @@ def test_run_is_named_after_the_data(data, run):
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
         (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'"),
         (["--preset", "fast"], "--preset: expected one of paper, auto, demo, classic, classic-demo, received 'fast'"),
-        (["--siz", "64"], "unrecognized arguments: --siz 64"),
+        (["--siz", "64"], "--siz: did you mean --size?"),
         (["--kimg"], "--kimg: expected one argument"),
     ],
 )
@@ -138,6 +138,16 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+def test_portraits_are_those_that_the_run_began_with(tmp_path):
+    flags = ["--data", "demo", "--run", str(tmp_path)]
+    assert from_flags(flags).data == "demo" and from_flags(flags).preset == "demo"
+    assert from_flags(["--data", "demo:500"]).data == "demo:500" and from_flags(["--data", "demo:500"]).filters == 32
+    old = {name: value for name, value in from_flags(flags).to_json().items() if name != "penalty_every"}
+    for settings, data in ((from_flags(flags).to_json(), "demo"), (old, "demo:4000"), ({**old, "data": "demo:4000"}, "demo:4000")):
+        (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+        assert TrainConfig.from_json(settings).data == from_flags(flags).data == data
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "keras_dcgan.demo": {"cli", "config", "progress"},
     "keras_dcgan.metrics": NOTHING,
     "keras_dcgan.embeddings": {"versions"},
-    "keras_dcgan.sources": {"decode", "demo"},
+    "keras_dcgan.sources": {"cli", "decode", "demo"},
     "keras_dcgan.data": {"cli", "decode", "feed", "files", "progress", "sources", "threads"},
     "keras_dcgan.augment": NOTHING,
     "keras_dcgan.cpu_layers": NOTHING,
