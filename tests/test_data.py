@@ -661,7 +661,7 @@ def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch,
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache")])
     data.main()
     listed = capsys.readouterr().out
-    assert f"1 of 16x16x3 from {tmp_path / 'in'}" in listed and "1 entries, 0.0 MB\n" in listed
+    assert f"1 of 16x16x3 from {tmp_path / 'in'}" in listed and "1 entry, 0.0 MB\n" in listed
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache"), "--clear"])
     data.main()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["thesis.txt"]
