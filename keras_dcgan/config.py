@@ -264,7 +264,7 @@ def augmentation(images: int, kimg: float) -> tuple[str, str]:
 
 
 FEWEST = 100  # distinct images: with 500 the generator still draws new ones (README)
-FEWEST_STEPS = 1_000  # the built-in faces take 3,125
+FEWEST_STEPS = 1_000
 
 
 def expectations(config: TrainConfig, images: int) -> list[str]:
@@ -275,7 +275,8 @@ def expectations(config: TrainConfig, images: int) -> list[str]:
         found.append(f"note: {few} and little else; a generator that draws new ones needs some hundreds of one kind of thing")
     if config.total_steps < FEWEST_STEPS:
         few = f"{config.kimg:g} kimg are only {cli.counted(config.total_steps, 'step')}"
-        found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take 3,125 (--data demo)")
+        usual = TrainConfig(data="demo", **PRESETS["demo"]).total_steps
+        found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take {usual:,} (--data demo)")
     return found
 
 
