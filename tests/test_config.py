@@ -58,7 +58,7 @@ def test_run_is_named_after_the_data(data, run):
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
         (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'"),
         (["--preset", "fast"], "--preset: expected one of paper, auto, demo, received 'fast'"),
-        (["--siz", "64"], "unrecognized arguments: --siz 64"),
+        (["--siz", "64"], "--siz: did you mean --size?"),
         (["--kimg"], "--kimg: expected one argument"),
     ],
 )
