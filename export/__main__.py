@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None):
     flags = read_flags(argv)
     out = flags.out or flags.run / "export"
     with user_errors(VERB):
-        check_trained(flags.run)
         check_place(out, "--out" if flags.out else "--run")
+        check_trained(flags.run)
         generator, classes = load(flags.run)
     import tensorflow as tf
 

@@ -321,7 +321,7 @@ def expectations(config: TrainConfig, images: int) -> list[str]:
         found.append(f"note: {few} and little else; a generator that draws new ones needs some hundreds of one kind of thing")
     if config.total_steps < FEWEST_STEPS:
         few = f"{config.kimg:g} kimg are only {cli.counted(config.total_steps, 'step')}"
-        usual = math.ceil(1000 * PRESETS["demo"]["kimg"] / PRESETS["demo"]["batch"])
+        usual = TrainConfig(data="demo", **PRESETS["demo"]).total_steps
         found.append(f"note: {few}: expect little more than blurs of colour; the built-in faces take {usual:,} (--data demo)")
     return found
 
