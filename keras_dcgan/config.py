@@ -165,7 +165,9 @@ class TrainConfig:
         one_of("bce", "hinge", "least_squares", "wasserstein", "relativistic"),
         "what the two networks play for",
     )
-    r1: float = setting("Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images")
+    r1: float = setting(
+        "Optimisation", 0.0, number(0), "weight of the penalty on D's gradient at real images; the preset auto goes by the size"
+    )
     r2: float = setting("Optimisation", 0.0, number(0), "the same at generated images")
     penalty_every: int = setting(
         "Optimisation", 8, number(1, 1000, kind=int), "steps between two penalties, which are that many times as strong"
@@ -267,15 +269,11 @@ AVERAGED = {"ema_kimg": 10.0, "precision": "auto", "batch": 32}
 CLASSIC = {**AVERAGED, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5}
 AUTO = {
     **CLASSIC,
-    "g_lr": 8e-4,
-    "d_lr": 8e-4,
     "beta1": 0.0,
     "loss": "relativistic",
     "d_norm": "none",
     "d_stem": 16,
     "minibatch_std": 4,
-    "r1": 3.0,
-    "r2": 3.0,
     "penalty_every": 1,
 }
 PRESETS = {
@@ -283,7 +281,7 @@ PRESETS = {
     "paper": {},
     "auto": AUTO,
     # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
-    "demo": {**AUTO, "filters": 32, "kimg": 50.0, "tick_kimg": 4.0},
+    "demo": {**AUTO, "g_lr": 8e-4, "d_lr": 8e-4, "r1": 3.0, "r2": 3.0, "filters": 32, "kimg": 50.0, "tick_kimg": 4.0},
     # auto and demo as they were up to 0.1: batch norm in the discriminator too, cross-entropy, no penalties.
     "classic": CLASSIC,
     "classic-demo": {**AVERAGED, "filters": 32, "kimg": 100.0, "tick_kimg": 4.0},
@@ -295,6 +293,11 @@ ADAPTIVE = ("auto", "classic")
 
 FEW = 5_000  # images
 OFTEN = 10  # times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/RECIPE.md
+
+
+def penalty(size: tuple[int, int]) -> float:
+    """The gradient penalties' weight that auto takes: by the pixels, since an image's gradient has a part for each of them."""
+    return float(f"{size[0] * size[1] / 1700:.2g}")
 
 
 def augmentation(images: int, kimg: float) -> tuple[str, str]:
@@ -336,9 +339,13 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
         typed["data"] = portraits(begun)
     preset = as_begun(typed.get("preset", "demo" if cli.is_demo(typed["data"]) else "auto"), begun)
     settings = {"run": run, **PRESETS[preset], **typed, "preset": preset}
+    # What was chosen at the beginning stays, also when a longer --kimg would choose otherwise.
+    kept = begun if begun.get("preset") in ADAPTIVE else {}
+    if preset == "auto":
+        usual = penalty(settings.get("size", TrainConfig.size))
+        settings = {name: kept.get(name, usual) for name in ("r1", "r2")} | settings
     if preset in ADAPTIVE:
-        # What was chosen at the beginning stays, also when a longer --kimg would choose otherwise.
-        chosen = begun.get("augment") if begun.get("preset") in ADAPTIVE else None
+        chosen = kept.get("augment")
         if images and not chosen:
             chosen, _ = augmentation(images, settings.get("kimg", TrainConfig.kimg))
         settings = {"augment": chosen or TrainConfig.augment} | settings
@@ -371,7 +378,8 @@ def choices(config: TrainConfig, images: int) -> str:
     augment, why = augmentation(images, config.kimg)
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take --augment {augment}"
-    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in [*PRESETS[config.preset], "augment"]]
+    names = [*PRESETS[config.preset], *(("r1", "r2") if config.preset == "auto" else ()), "augment"]
+    chosen = [f"{flag(name)} {as_text(getattr(config, name))}" for name in names]
     return f"--preset {config.preset}: {' '.join(chosen)} ({why})"
 
 

@@ -309,7 +309,7 @@ def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
     done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL, "--d-lr", "0.1")
     assert done.returncode == 2
-    assert done.stderr.startswith("fit: --d-lr: the run has 0.0008, received 0.1") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fit: --d-lr: the run has 0.0004, received 0.1") and done.stderr.count("\n") == 1
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

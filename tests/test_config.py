@@ -104,7 +104,7 @@ def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
     with pytest.raises(ValueError) as error:
         check_run(from_flags([*flags, "--size", "32", "--g-lr", "1e-3", "--kimg", "7"]))
     assert str(error.value).partition(" (the run is ")[0] == (
-        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0008, received 0.001"
+        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0004, received 0.001"
     )
     with pytest.raises(ValueError, match="^--run: expected a path without any of "):
         check_run(dataclasses.replace(begun, run="a[1]"))
@@ -138,6 +138,13 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
+    settings = [from_flags(["--data", "x", *more]) for more in ([], ["--size", "32"], ["--size", "128x64"], ["--r2", "0"])]
+    assert [(each.r1, each.r2) for each in settings] == [(2.4, 2.4), (0.6, 0.6), (4.8, 4.8), (2.4, 0)]
+    assert "--r1 2.4 --r2 2.4 --augment" in choices(settings[0], 10_000)
+    assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [0, 0, 3]
 
 
 def test_portraits_are_those_that_the_run_began_with(tmp_path):

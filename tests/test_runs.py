@@ -246,7 +246,7 @@ def test_other_settings_or_images_are_refused_by_name(saved):
     config, _ = saved
     before = (runs.Path(config.run) / "config.json").read_text()
     other = settings(config.run, "--d-lr", "0.1", "--seed", "5")
-    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0008, received 0.1"):
+    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0004, received 0.1"):
         with runs.open_run(other, MANIFEST):
             pass
     with pytest.raises(ValueError, match="--data: the run has 16 images of fingerprint abc, received 33 of xyz"):
