@@ -281,7 +281,7 @@ PRESETS = {
     "paper": {},
     "auto": AUTO,
     # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
-    "demo": {**AUTO, "g_lr": 8e-4, "d_lr": 8e-4, "r1": 3.0, "r2": 3.0, "filters": 32, "kimg": 50.0, "tick_kimg": 4.0},
+    "demo": {**AUTO, "g_lr": 8e-4, "d_lr": 8e-4, "r1": 6.0, "r2": 6.0, "filters": 32, "kimg": 50.0, "tick_kimg": 4.0},
     # auto and demo as they were up to 0.1: batch norm in the discriminator too, cross-entropy, no penalties.
     "classic": CLASSIC,
     "classic-demo": {**AVERAGED, "filters": 32, "kimg": 100.0, "tick_kimg": 4.0},

@@ -20,7 +20,7 @@ from keras_dcgan import cli
 from keras_dcgan.config import number
 from keras_dcgan.progress import watched
 
-COUNT = 12_000  # that `--data demo` trains on; a discriminator knows 4,000 by heart after 40 kimg, and is blind to what is rare
+COUNT = 12_000  # that `--data demo` trains on: seen four times each, which is too seldom to be learned by heart
 FEWER = 4000  # that are drawn into a folder
 SUPERSAMPLING = 4  # drawn this many times larger, then reduced: Pillow's own shapes have hard edges
 

@@ -144,7 +144,7 @@ def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
     settings = [from_flags(["--data", "x", *more]) for more in ([], ["--size", "32"], ["--size", "128x64"], ["--r2", "0"])]
     assert [(each.r1, each.r2) for each in settings] == [(2.4, 2.4), (0.6, 0.6), (4.8, 4.8), (2.4, 0)]
     assert "--r1 2.4 --r2 2.4 --augment" in choices(settings[0], 10_000)
-    assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [0, 0, 3]
+    assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [0, 0, 6]
 
 
 def test_portraits_are_those_that_the_run_began_with(tmp_path):
