@@ -1,4 +1,5 @@
-"""R1 and R2 at every step for a third more than a discriminator's loss alone costs; through second derivatives it costs double.
+"""R1 and R2 at every step, for 1.4 to 1.5 times what a discriminator's loss alone costs. Through second derivatives it is 3 times
+(64x64, 32 and 64 filters, batches of 32, two cores, TensorFlow 2.21).
 
     critic = PiecewiseLinear(discriminator)         # one of models.discriminator(norm="none")
     step = critic.gradients(real, fakes, labels=[], loss=LOSSES["relativistic"], r1=1.0, r2=1.0)
