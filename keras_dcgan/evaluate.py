@@ -277,7 +277,7 @@ def table(result: dict) -> str:
             more = ", ".join(f"{label.rpartition('_')[2]} px: {ratio:.2f}" for label, ratio in levels)
         if name == "memorised" and result["images"]["memorised_fake"] > result["images"]["fake"]:
             more = f"of {result['images']['memorised_fake']:,} generated"
-        rows.append(f"  {name:<12}{value:>12.4f}  {more:<24}{BEST.get(name, 'lower')}")
+        rows.append(f"  {name:<12}{value:>12.4f}  {more:<24} {BEST.get(name, 'lower')}")
     return "\n".join(rows + [f"note: {note}" for note in result["notes"]])
 
 

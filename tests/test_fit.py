@@ -155,7 +155,7 @@ def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
     poison(99)
     done = fit(0.16, "--on-nan", "rollback")
     assert done.returncode == 1 and done.stdout.count("Rollback 1 of 1") == 1
-    assert "after 1 rollbacks; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+    assert "after 1 rollback; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
 
 
 def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, monkeypatch, tmp_path):
