@@ -292,6 +292,7 @@ ADAPTIVE = ("auto", "classic")
 
 
 FEW = 5_000  # images
+SELDOM = 15  # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 OFTEN = 10  # times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/RECIPE.md
 
 
@@ -300,16 +301,19 @@ def penalty(size: tuple[int, int]) -> float:
     return float(f"{size[0] * size[1] / 1700:.2g}")
 
 
-def augmentation(images: int, kimg: float) -> tuple[str, str]:
-    """What auto takes for so many images, shown for so long, and why."""
+def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, str]:
+    """What auto or classic takes for so many images, shown for so long, and why."""
+    times = 1000 * kimg / images
+    shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
+    seldom = "none", f"{shown}, too seldom to be learned by heart"
+    if preset == "auto" and times <= SELDOM:
+        return seldom
     if images <= FEW:
         few = f"{images:,} images are few" if images > 1 else "1 image is little"
         return "all", f"{few}, and the discriminator would soon know {'them' if images > 1 else 'it'} by heart"
-    times = 1000 * kimg / images
-    shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
     if times > OFTEN:
         return "translation", f"{shown}, and small shifts keep the discriminator from learning them by heart"
-    return "none", f"{shown}, too seldom to be learned by heart"
+    return seldom
 
 
 FEWEST = 100  # distinct images: with 500 the generator still draws new ones (README)
@@ -347,7 +351,7 @@ def from_flags(arguments: list[str] | None = None, images: int | None = None) ->
     if preset in ADAPTIVE:
         chosen = kept.get("augment")
         if images and not chosen:
-            chosen, _ = augmentation(images, settings.get("kimg", TrainConfig.kimg))
+            chosen, _ = augmentation(images, settings.get("kimg", TrainConfig.kimg), preset)
         settings = {"augment": chosen or TrainConfig.augment} | settings
     return TrainConfig(**settings)
 
@@ -375,7 +379,7 @@ def as_begun(preset: str, begun: dict) -> str:
 
 def choices(config: TrainConfig, images: int) -> str:
     """What an adaptive preset settled on, as flags, and why."""
-    augment, why = augmentation(images, config.kimg)
+    augment, why = augmentation(images, config.kimg, config.preset)
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take --augment {augment}"
     names = [*PRESETS[config.preset], *(("r1", "r2") if config.preset == "auto" else ()), "augment"]

@@ -120,7 +120,10 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
         return from_flags(["--data", "x", *more], images)
 
     assert [settings(images).augment for images in (500, 50_000, 200_000)] == ["all", "translation", "none"]  # for 1000 kimg
-    assert [settings(50_000, "--kimg", kimg).augment for kimg in ("500", "501")] == ["none", "translation"]
+    assert [settings(50_000, "--kimg", kimg).augment for kimg in ("750", "751")] == ["none", "translation"]
+    assert [settings(500, "--kimg", kimg).augment for kimg in ("7.5", "7.6")] == ["none", "all"]
+    classic = [settings(images, "--preset", "classic", "--kimg", "501").augment for images in (500, 50_000, 51_000)]
+    assert classic == ["all", "translation", "none"]
     assert "is shown 167 times" in choices(settings(6_000), 6_000) and "is shown 4.8 times" in choices(
         settings(50_000, "--kimg", "240"), 50_000
     )

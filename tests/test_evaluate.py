@@ -1,5 +1,6 @@
 """The verb end to end, on a run whose generator draws from the data, and on one that cannot."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -118,28 +119,28 @@ def test_real_features_are_made_once(trained, evaluate, monkeypatch):
 
 
 def test_features_that_are_spoilt_or_cannot_be_kept_are_made_anew(tmp_path, monkeypatch):
-    prepared = data.prepare("demo", (16, 16), 3, cache=str(tmp_path / "prepared"))
+    prepared = data.prepare("demo:40", (16, 16), 3, cache=str(tmp_path / "prepared"))
     pictures, cache = prepared.images[:8], str(tmp_path / "cache")
 
     def embed(images):
         return images.mean(axis=(1, 2), dtype=np.float32)
 
-    embed.name, exact = "mean colour", embed(pictures)
+    embed.name, exact, quiet = "mean colour", embed(pictures), progress.Progress(stream=io.StringIO())
     for _ in range(2):
-        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
     (file,) = (tmp_path / "cache").rglob("features.npy")
     for spoilt in (file.read_bytes()[:-4], b""):
         file.write_bytes(spoilt)
-        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
     turned = pictures[::-1]  # as shards have the images of a folder
-    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, turned, cache), exact[::-1])
+    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, turned, cache, quiet), exact[::-1])
     file.unlink()
 
     def full(*_):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache), exact)
+    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
     assert [entry.name for entry in file.parent.iterdir()] == ["manifest.json"]
 
 

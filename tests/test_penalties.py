@@ -23,7 +23,8 @@ def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, 
     critic = PiecewiseLinear(models.discriminator(size, 3, 4, classes, "none", group, stem, kinds=kinds))
     real, fakes = tf.random.normal((8, *size, 3)), tf.random.normal((8, *size, 3)) - 0.5
     labels = [tf.constant([0, 1, 2, 0, 1, 2, 0, 1])] if classes else []
-    found = tf.function(autograph=False)(lambda: critic.gradients(real, fakes, labels, LOSSES[loss], 0.7, 0.3, scale=2.0).gradients)()
+    step = tf.function(lambda: critic.gradients(real, fakes, labels, LOSSES[loss], 0.7, 0.3, 2.0).gradients, autograph=False)
+    found = step()
 
     def outputs(images):
         for layer in critic.convolutions:

@@ -73,6 +73,7 @@ def test_the_judge_and_the_study_want_the_same_classes_everywhere(tmp_path, monk
     assert "--out: expected NAME.keras, received judge" in capsys.readouterr().err
     classify.classifier((16, 16), 3, 2).save(tmp_path / "judge.keras")
     lively_generator(latent_dim=4, classes=3).save(tmp_path / "generator_last.keras")
+    (tmp_path / "generator.keras").touch()
     (tmp_path / "data.json").write_text(json.dumps({"classes": list("abc")}))
     with pytest.raises(SystemExit):
         classify.main(["agree", "--judge", str(tmp_path / "judge.keras"), "--run", str(tmp_path), "--samples", "3"])

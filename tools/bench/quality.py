@@ -76,7 +76,7 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
         shutil.rmtree(run)
         if config["preset"] not in ADAPTIVE or "--augment" in flags:
             return flags, rate
-        chosen = augmentation(images, rate * 60 * args.minutes / 1000)[0]
+        chosen = augmentation(images, rate * 60 * args.minutes / 1000, config["preset"])[0]
         flags = [*flags, "--augment", chosen]
         if chosen == config["augment"]:
             return flags, rate
