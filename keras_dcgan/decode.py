@@ -30,6 +30,8 @@ Image.init()  # now: Pillow would load its plugins when the first file needs the
 EXTENSIONS = ".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .heic".split()
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 1 GB of RGB and the copies that a conversion needs
 TAIL = 64  # bytes
+LARGEST_PROFILE = 1 << 22  # bytes
+BMP_HEAD = 14 + 124  # bytes
 LARGEST_FILE = 1 << 29  # bytes: files are read into memory whole
 PASSING = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)  # of a network disk, or of this process
 
@@ -183,9 +185,9 @@ def _open_png(file: BinaryIO, max_pixels: int) -> Opened:
 
 def _open_gif(file: BinaryIO, max_pixels: int) -> Opened:
     image = Image.open(file, formats=["GIF"])
-    frame = image.tile[0][1]
+    frame, profile = image.tile[0][1], _gif_profile(file)
     if frame == (0, 0, *image.size):
-        return Opened(image)
+        return Opened(image, profile)
 
     def framed(image: Image.Image) -> Image.Image:
         """What the first frame leaves of the canvas is transparent, as browsers show it."""
@@ -193,7 +195,20 @@ def _open_gif(file: BinaryIO, max_pixels: int) -> Opened:
         whole.paste(image.crop(frame).convert("RGBA"), frame[:2])
         return whole
 
-    return Opened(image, finish=framed)
+    return Opened(image, profile, framed)
+
+
+def _gif_profile(file: BinaryIO) -> bytes | None:
+    """What stands in its blocks before the image data, which Pillow passes over."""
+    position = file.tell()
+    file.seek(0)
+    head, pieces = file.read(LARGEST_PROFILE), []
+    file.seek(position)
+    at = head.find(b"\x21\xff\x0bICCRGBG1012") + 14
+    while at >= 14 and at < len(head) and head[at]:  # a length, and as many bytes
+        pieces.append(head[at + 1 : at + 1 + head[at]])
+        at += 1 + head[at]
+    return b"".join(pieces) or None
 
 
 def _open_tiff(file: BinaryIO, max_pixels: int) -> Opened:
@@ -228,7 +243,14 @@ def _open_avif(file: BinaryIO, max_pixels: int) -> Opened:
 
 
 def _open_bmp(file: BinaryIO, max_pixels: int) -> Opened:
-    return Opened(Image.open(file, formats=["BMP"]))
+    """Pillow passes over the profile that a header of version 5 points to."""
+    head, profile = file.read(BMP_HEAD), None
+    if len(head) == BMP_HEAD and head[14] == 124 and head[70:74] == b"DEBM":  # embedded, the letters from right to left
+        start, length = (int.from_bytes(head[at : at + 4], "little") for at in (126, 130))
+        file.seek(14 + start)
+        profile = file.read(length) if length < LARGEST_PROFILE else None
+    file.seek(0)
+    return Opened(Image.open(file, formats=["BMP"]), profile)
 
 
 OPEN = {

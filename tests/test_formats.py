@@ -189,6 +189,23 @@ def test_colours_of_a_profile_come_out_in_srgb(kind, options):
     np.testing.assert_allclose(untouched, [*IN_P3, 255], atol=1)
 
 
+@pytest.mark.parametrize("profile, expected", [(DISPLAY_P3, [255, 0, 0, 255]), (DISPLAY_P3[:90], [*IN_P3, 255])])
+def test_so_do_those_of_gif_and_bmp_which_pillow_passes_over(profile, expected):
+    image = Image.new("RGB", (48, 48), IN_P3)
+    gif = encoded(image.quantize(2), "GIF")
+    pieces = [profile[at : at + 255] for at in range(0, len(profile), 255)]
+    blocks = b"".join(bytes([len(piece)]) + piece for piece in pieces)
+    behind = 13 + 3 * (2 << (gif[10] & 7))  # the palette
+    gif = gif[:behind] + b"\x21\xff\x0bICCRGBG1012" + blocks + b"\0" + gif[behind:]
+    np.testing.assert_allclose(decoded(gif)[20, 20], expected, atol=9)
+    bmp = encoded(image, "BMP")
+    header = (124).to_bytes(4, "little") + bmp[18:54] + bytes(16) + b"DEBM" + bytes(52)
+    pixels = bmp[54:]
+    header += b"".join(number.to_bytes(4, "little") for number in (124 + len(pixels), len(profile), 0))
+    bmp = bmp[:10] + (138).to_bytes(4, "little") + header + pixels + profile
+    np.testing.assert_allclose(decoded(bmp)[20, 20], expected, atol=9)
+
+
 @pytest.mark.skipif("AVIF" not in Image.OPEN, reason="this Pillow has no AVIF")
 def test_so_do_those_of_avif():
     file = encoded(Image.new("RGB", (48, 48), IN_P3), "AVIF", quality=100, icc_profile=DISPLAY_P3)
