@@ -19,7 +19,7 @@ ALIKE = 1.0  # grey level: real images that differ by less are no measure
 IMPROVED = 0.999  # times the best distance so far: a generator that hardly moves drifts by less
 LOST = 2.0  # times the best distance so far
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
-GRAINY = 2.0  # times the real images' detail at the finest level; after their first ticks healthy runs of auto are at 1.1 to 1.6
+GRAINY = 2.0  # times the real detail at the finest level; runs of demo are at 1.4 after their first tick, at 1.1 at their end
 WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
 
 
