@@ -1,7 +1,8 @@
 """Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
 
-Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and prints what each weighs,
-how near it is to the Keras generator, and how fast it is. What misses its threshold is not left there, and the exit status is 1.
+Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and
+prints what each weighs, how near it is to the Keras generator, and how fast it is. What misses its threshold
+is not left there, and the exit status is 1.
 """
 
 import atexit
@@ -13,7 +14,19 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, at_end, fail, nobody_reads, place, quiet, run, tidy, user_errors, writing
+from keras_dcgan.cli import (
+    Expected,
+    Parser,
+    at_end,
+    fail,
+    nobody_reads,
+    place,
+    quiet,
+    run,
+    tidy,
+    user_errors,
+    writing,
+)
 from keras_dcgan.config import check_trained
 
 VERB = "export"
@@ -29,15 +42,21 @@ def main(argv: list[str] | None = None):
         generator, classes = load(flags.run)
     import tensorflow as tf
 
-    about = {name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text}
+    about = {
+        name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text
+    }
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
         with writing("--out" if flags.out else "--run", out), quiet():
-            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about)
+            artefacts = export(
+                generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about
+            )
     except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)
-    if "web" in flags.formats and any(artefact.parity.ms and not artefact.parity.faults for artefact in artefacts):
+    if "web" in flags.formats and any(
+        artefact.parity.ms and not artefact.parity.faults for artefact in artefacts
+    ):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
@@ -49,8 +68,20 @@ def main(argv: list[str] | None = None):
 def read_flags(argv):
     parser = Parser(VERB, __doc__)
     add = parser.add_argument
-    add("--run", type=place, required=True, metavar="DIR", help="the run directory of `python -m keras_dcgan.fit`")
-    add("--formats", type=formats, default=FORMATS, metavar="A,B", help=f"of {','.join(FORMATS)} [all of them]")
+    add(
+        "--run",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="the run directory of `python -m keras_dcgan.fit`",
+    )
+    add(
+        "--formats",
+        type=formats,
+        default=FORMATS,
+        metavar="A,B",
+        help=f"of {','.join(FORMATS)} [all of them]",
+    )
     about = "where to [export in the run]; it then holds what this export made, no earlier one"
     add("--out", type=place, metavar="DIR", help=about)
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
@@ -64,7 +95,9 @@ def formats(text: str) -> tuple[str, ...]:
         raise Expected(f"expected some of {','.join(FORMATS)}, received {text!r}")
     drawing = [name for name, variant in VARIANTS.items() if variant.file.endswith(".tflite")]
     if "web" in chosen and not chosen & set(drawing):
-        raise Expected(f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}")
+        raise Expected(
+            f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}"
+        )
     return tuple(name for name in FORMATS if name in chosen)
 
 
@@ -76,7 +109,9 @@ def load(run: Path):
 
         devices.settle_keras()
         try:
-            tf.config.set_visible_devices([], "GPU")  # a GPU's own rounding (TF32) would count against files that are exact
+            tf.config.set_visible_devices(
+                [], "GPU"
+            )  # a GPU's own rounding (TF32) would count against files that are exact
         except RuntimeError:  # a notebook has used it before
             at_end.callback(
                 tf.config.experimental.enable_tensor_float_32_execution,
@@ -106,12 +141,17 @@ def tell(line: str):
 
 def print_next(artefacts: list[Artefact], out: Path):
     if any(artefact.parity.ms for artefact in artefacts):  # edge_sample draws with .tflite files
-        print(f"Next: python export/edge_sample.py --model {shlex.quote(str(out))} --seeds 0-15 --out grid.png")
+        print(
+            f"Next: python export/edge_sample.py --model {shlex.quote(str(out))} --seeds 0-15 --out grid.png"
+        )
 
 
 def refuse(artefacts: list[Artefact]):
     for artefact in artefacts:
-        print(f"{VERB}: {artefact.variant.file} is not written: {'; '.join(artefact.parity.faults)}", file=sys.stderr)
+        print(
+            f"{VERB}: {artefact.variant.file} is not written: {'; '.join(artefact.parity.faults)}",
+            file=sys.stderr,
+        )
     if artefacts:
         raise SystemExit(1)
 

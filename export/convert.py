@@ -2,12 +2,12 @@
 
     artefacts = export(load_generator("runs/imgs"), FORMATS, out=Path("runs/imgs/export"), name="imgs")
 
-fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every file has three
-signatures: `sample` (z -> images, float32 in [-1, 1]), `sample_rgb` (z -> pixels, uint8, in the model's own channels) and
-`sample_rgba` (z -> pixels, uint8, always four: what Android's ARGB_8888 and a browser's ImageData take as it is); those of a
-conditional generator take `label` beside z. The batch of the .tflite files is 1: a dynamic one is 40 % slower, and GPU delegates
-refuse it. The SavedModel, for servers, takes any batch, and has `sample` once more as `serving_default`, which TensorFlow Serving
-asks for.
+fills `out` with the rows of VARIANTS that pass, and model.json, which tells a device all about them. Every
+file has three signatures: `sample` (z -> images, float32 in [-1, 1]), `sample_rgb` (z -> pixels, uint8, in
+the model's own channels) and `sample_rgba` (z -> pixels, uint8, always four: what Android's ARGB_8888 and a
+browser's ImageData take as it is); those of a conditional generator take `label` beside z. The batch of the
+.tflite files is 1: a dynamic one is 40 % slower, and GPU delegates refuse it. The SavedModel, for servers,
+takes any batch, and has `sample` once more as `serving_default`, which TensorFlow Serving asks for.
 """
 
 import hashlib
@@ -37,8 +37,12 @@ class Variant:
     least_psnr: float  # dB against Keras
     weights: str  # "float32", "float16" or "int8"
     for_cpu: bool = False  # without transposed convolutions, which float32 is slow at on a CPU
-    activations: str = "float32"  # or "int8", which is all that many NPUs know: their ranges are those of CALIBRATION_SEEDS
-    tolerance: int = 0  # grey levels: with int8 activations the steps from images to pixels round, each by up to a half
+    activations: str = (
+        "float32"  # or "int8", which is all that many NPUs know: their ranges are those of CALIBRATION_SEEDS
+    )
+    tolerance: int = (
+        0  # grey levels: with int8 activations the steps from images to pixels round, each by up to a half
+    )
 
 
 VARIANTS = {
@@ -51,7 +55,8 @@ VARIANTS = {
 FORMATS = (*VARIANTS, "web")
 CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
 MODEL_JSON, METADATA = "model.json", "metadata.json"
-WORKSHOP = ".export.part"  # where everything is made and measured; within `out`, since renaming works within one file system
+# where everything is made and measured; within `out`, since renaming works within one file system
+WORKSHOP = ".export.part"
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,18 @@ class Artefact:
 
 
 def check_place(out: Path, flag: str = "--out"):
-    """Raises ValueError or OSError, naming `flag`, where `out` is no folder that can be written and read again, or where files have
-    our names and no export wrote them: not ours to replace."""
+    """Raises ValueError or OSError, naming `flag`, where `out` is no folder that can be written and read
+    again, or where files have our names and no export wrote them: not ours to replace."""
     config.check_place(flag, out)
-    taken = [name for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web") if (out / name).exists()]
+    taken = [
+        name
+        for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web")
+        if (out / name).exists()
+    ]
     if taken and not (is_ours(out / MODEL_JSON) or (out / WORKSHOP).exists()):
-        raise FileExistsError(f"{flag}: expected a folder of an earlier export, or none, received {out} with a {taken[0]}")
+        raise FileExistsError(
+            f"{flag}: expected a folder of an earlier export, or none, received {out} with a {taken[0]}"
+        )
 
 
 def is_ours(description: Path) -> bool:
@@ -91,9 +102,10 @@ def export(
 ) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 
-    `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each artefact as soon as
-    it is measured. `about`: what the files are to say besides, such as licence="CC0-1.0". Afterwards `out` holds what passed and
-    nothing of an earlier export, since that may be of other weights; where nothing passed the earlier one is left.
+    `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each
+    artefact as soon as it is measured. `about`: what the files are to say besides, such as licence="CC0-1.0".
+    Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights;
+    where nothing passed the earlier one is left.
     """
     workshop = out / WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
@@ -111,13 +123,17 @@ def export(
         shutil.rmtree(workshop)
 
 
-def make(generator, formats: Iterable[str], folder: Path, description: dict, report: Callable[[Artefact], None]) -> list[Artefact]:
+def make(
+    generator, formats: Iterable[str], folder: Path, description: dict, report: Callable[[Artefact], None]
+) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
     from export import graph
 
     latent_dim, classes = description["latent_dim"], len(description["classes"])
     inputs, calibration = (
-        inputs_of(range(seeds.start, seeds.start + max(len(seeds), classes)), latent_dim, classes)  # all classes, be they many
+        inputs_of(
+            range(seeds.start, seeds.start + max(len(seeds), classes)), latent_dim, classes
+        )  # all classes, be they many
         for seeds in (parity.SEEDS, CALIBRATION_SEEDS)
     )
     reference = generator.predict(as_keras_takes(inputs.values()), batch_size=8, verbose=0)
@@ -151,9 +167,11 @@ def write_saved_model(generator, folder: Path, batch: int | None):
     import keras
     import tensorflow as tf
 
-    # An endpoint called `serve` would swallow the others in the conversion. Not `archive.track(generator)`: the endpoints bring
-    # their variables along, and tracked as well they were written twice (Keras 3.15).
-    inputs = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in generator.inputs]
+    # An endpoint called `serve` would swallow the others in the conversion. Not `archive.track(generator)`:
+    # the endpoints bring their variables along, and tracked as well they were written twice (Keras 3.15).
+    inputs = [
+        tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in generator.inputs
+    ]
     archive = keras.export.ExportArchive()
 
     def draw(inputs):
@@ -161,7 +179,9 @@ def write_saved_model(generator, folder: Path, batch: int | None):
 
     archive.add_endpoint("sample", lambda *inputs: {"images": draw(inputs)}, inputs)
     # Truncation of x + 0.5 rounds half up, as keras_dcgan.images.to_uint8 does; 1 becomes 255.5 and so 255.
-    archive.add_endpoint("sample_rgb", lambda *inputs: {"pixels": tf.cast(draw(inputs) * 127.5 + 128.0, tf.uint8)}, inputs)
+    archive.add_endpoint(
+        "sample_rgb", lambda *inputs: {"pixels": tf.cast(draw(inputs) * 127.5 + 128.0, tf.uint8)}, inputs
+    )
     rgba = lambda *inputs: {"pixels": tf.cast(to_rgba(draw(inputs) * 127.5 + 128.0), tf.uint8)}  # noqa: E731
     archive.add_endpoint("sample_rgba", rgba, inputs)
     archive.write_out(str(folder), verbose=False)
@@ -174,7 +194,9 @@ def to_rgba(images):
     if images.shape[-1] == 4:
         return images
     colours = tf.concat([images] * 3, axis=-1) if images.shape[-1] == 1 else images
-    return tf.concat([colours, tf.fill(tf.shape(colours[..., :1]), 255.0)], axis=-1)  # of a fixed batch a constant
+    return tf.concat(
+        [colours, tf.fill(tf.shape(colours[..., :1]), 255.0)], axis=-1
+    )  # of a fixed batch a constant
 
 
 def as_keras_takes(inputs: Iterable):
@@ -186,14 +208,17 @@ def as_keras_takes(inputs: Iterable):
 def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray] | None = None) -> bytes:
     """Builtin operations only, which every LiteRT runtime has; the signatures share their weights.
 
-    `calibration`: inputs whose activations show the ranges that int8 is to cover; without it activations stay float. From a
-    SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file answers NaN.
+    `calibration`: inputs whose activations show the ranges that int8 is to cover; without it activations stay
+    float. From a SavedModel, since concrete functions leave the weights of a Keras 3 model behind: the file
+    answers NaN.
     """
     import tensorflow as tf
 
     from export import graph
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(parity.SIGNATURES))
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=list(parity.SIGNATURES)
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -201,21 +226,33 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
         converter.target_spec.supported_types = [tf.float16]
     if calibration is None:
         return graph.for_gpu(converter.convert())
-    rows = [{name: values[row : row + 1] for name, values in calibration.items()} for row in range(len(calibration["z"]))]
+    rows = [
+        {name: values[row : row + 1] for name, values in calibration.items()}
+        for row in range(len(calibration["z"]))
+    ]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: ((signature, row) for signature in parity.SIGNATURES for row in rows)
+    converter.representative_dataset = lambda: (
+        (signature, row) for signature in parity.SIGNATURES for row in rows
+    )
     return converter.convert()  # not taken apart: NPUs like their ReLU fused, and a GPU has the other files
 
 
 def add_metadata(file: Path, description: dict):
-    """A zip with metadata.json at the end of the file, where LiteRT does not look: a file alone tells what model.json tells."""
+    """A zip with metadata.json at the end of the file, where LiteRT does not look: a file alone tells what
+    model.json tells."""
     with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(description))  # ZipInfo's date is fixed: the same bytes every time
+        archive.writestr(
+            zipfile.ZipInfo(METADATA), json.dumps(description)
+        )  # ZipInfo's date is fixed: the same bytes every time
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """Of a file; of a folder, those of its files one after the other, in the order of their names."""
-    files = [path] if path.is_file() else sorted((file for file in path.rglob("*") if file.is_file()), key=Path.as_posix)
+    files = (
+        [path]
+        if path.is_file()
+        else sorted((file for file in path.rglob("*") if file.is_file()), key=Path.as_posix)
+    )
     content = b"".join(file.read_bytes() for file in files)
     return len(content), hashlib.sha256(content).hexdigest()
 
@@ -225,11 +262,13 @@ def describe(generator, name: str, classes: Sequence[str]) -> dict:
     latent_dim, (height, width, channels) = generator.inputs[0].shape[1], generator.output_shape[1:]
     values = {"z": {"distribution": "standard normal"}, "label": {"range": [0, len(classes) - 1]}}
     inputs = {
-        tensor.name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype, **values[tensor.name]} for tensor in generator.inputs
+        tensor.name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype, **values[tensor.name]}
+        for tensor in generator.inputs
     }
     images = {"images": {"shape": [1, height, width, channels], "dtype": "float32", "range": [-1, 1]}}
     pixels, rgba = (
-        {"pixels": {"shape": [1, height, width, count], "dtype": "uint8", "range": [0, 255]}} for count in (channels, 4)
+        {"pixels": {"shape": [1, height, width, count], "dtype": "uint8", "range": [0, 255]}}
+        for count in (channels, 4)
     )
     return {
         "format_version": FORMAT_VERSION,
@@ -250,8 +289,12 @@ def describe(generator, name: str, classes: Sequence[str]) -> dict:
 
 
 def golden(seed: int, latent_dim: int) -> dict:
-    """The first components of a seed's z, by which a device can tell that it makes the same; nine digits are a float32 exactly."""
-    return {"seed": seed, "z": [float(f"{value:.9g}") for value in latents([seed], latent_dim)[0, :GOLDEN_COMPONENTS]]}
+    """The first components of a seed's z, by which a device can tell that it makes the same; nine digits are
+    a float32 exactly."""
+    return {
+        "seed": seed,
+        "z": [float(f"{value:.9g}") for value in latents([seed], latent_dim)[0, :GOLDEN_COMPONENTS]],
+    }
 
 
 def entry(artefact: Artefact) -> dict:
@@ -267,8 +310,8 @@ def entry(artefact: Artefact) -> dict:
 
 
 def put_in_place(workshop: Path, out: Path, passed: list[str]):
-    """Moves what an earlier export left out of the way, then what passed in; model.json goes first and comes last, so that at no
-    moment it describes files of other weights."""
+    """Moves what an earlier export left out of the way, then what passed in; model.json goes first and comes
+    last, so that at no moment it describes files of other weights."""
     earlier = workshop / "earlier"
     earlier.mkdir()
     for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values())):

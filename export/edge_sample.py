@@ -1,4 +1,5 @@
-"""Draws pictures with an exported generator where there is no TensorFlow: copy this one file and a .tflite to the device.
+"""Draws pictures with an exported generator where there is no TensorFlow: copy this one file and a .tflite to
+the device.
 
     pip install numpy pillow ai-edge-litert
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
@@ -6,7 +7,8 @@
     python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
-Of a folder that `python -m export` has written, the most exact file is taken: a seed's picture is then Keras' own.
+Of a folder that `python -m export` has written, the most exact file is taken: a seed's picture is then Keras'
+own.
 """
 
 import argparse
@@ -34,7 +36,8 @@ MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
 
 
 def latents(seeds, latent_dim: int) -> np.ndarray:
-    """Seeds from 0 to 2**32 - 1 -> z ~ N(0, I), float32 (N, latent_dim): Threefry-2x32-20 and Box-Muller, as in latents.py."""
+    """Seeds from 0 to 2**32 - 1 -> z ~ N(0, I), float32 (N, latent_dim): Threefry-2x32-20 and Box-Muller, as
+    in latents.py."""
     seeds = np.asarray(seeds, np.uint32).reshape(-1, 1)
     keys = (seeds, np.uint32(0), seeds ^ np.uint32(0x1BD11BDA))
     x0, x1 = np.arange((latent_dim + 1) // 2, dtype=np.uint32) + keys[0], np.uint32(0)
@@ -50,28 +53,37 @@ def latents(seeds, latent_dim: int) -> np.ndarray:
 
 def choose(model: Path) -> Path:
     """A folder -> its most exact .tflite; anything else is taken for a file."""
-    found = [file for file in ([model / name for name in FILES] if model.is_dir() else [model]) if file.is_file()]
+    found = [
+        file for file in ([model / name for name in FILES] if model.is_dir() else [model]) if file.is_file()
+    ]
     if not found:
-        raise FileNotFoundError(f"--model: expected a .tflite file, or a folder with {' or '.join(FILES)}, received {model}")
+        raise FileNotFoundError(
+            f"--model: expected a .tflite file, or a folder with {' or '.join(FILES)}, received {model}"
+        )
     return found[0]
 
 
 def read_description(file: Path) -> dict:
-    """The metadata within the file, {} where some tool has dropped it. ValueError where a seed would be another picture here."""
+    """The metadata within the file, {} where some tool has dropped it. ValueError where a seed would be
+    another picture here."""
     try:
         about = json.loads(zipfile.ZipFile(file).read("metadata.json"))
     except (zipfile.BadZipFile, KeyError):  # no zip, or another tool's
         about = {}
     for golden in about.get("seed", {}).get("golden", []):
         z = latents([golden["seed"]], len(golden["z"]))[0]
-        if not np.allclose(z, golden["z"], rtol=0, atol=1e-5):  # the last digits of log and cos are the C library's own
-            raise ValueError(f"{file}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}")
+        if not np.allclose(
+            z, golden["z"], rtol=0, atol=1e-5
+        ):  # the last digits of log and cos are the C library's own
+            raise ValueError(
+                f"{file}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}"
+            )
     return about
 
 
 def load(file: Path, threads: int = 1, signature: str = "sample_rgb"):
-    """-> what draws one image: runner(z=(1, latent_dim)) -> {name: (1, H, W, C)}, the size of its latents, and whether it takes a
-    label (1,) as well. Raises ValueError where the file cannot be read."""
+    """-> what draws one image: runner(z=(1, latent_dim)) -> {name: (1, H, W, C)}, the size of its latents,
+    and whether it takes a label (1,) as well. Raises ValueError where the file cannot be read."""
     try:
         interpreter = Interpreter(str(file), num_threads=threads)
         interpreter.allocate_tensors()
@@ -79,18 +91,30 @@ def load(file: Path, threads: int = 1, signature: str = "sample_rgb"):
         inputs = runner.get_input_details()
         return runner, int(inputs["z"]["shape"][1]), "label" in inputs
     except (ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"--model: expected a generator exported by keras_dcgan, received {file} ({error})") from error
+        raise ValueError(
+            f"--model: expected a generator exported by keras_dcgan, received {file} ({error})"
+        ) from error
 
 
 def compiled(file: Path, device: str, signature: str = "sample_rgb"):
-    """-> a runner as above, LiteRT's CompiledModel on the "GPU" or the "CPU" alone. ValueError where it does not take all of it."""
+    """-> a runner as above, LiteRT's CompiledModel on the "GPU" or the "CPU" alone. ValueError where it does
+    not take all of it."""
     try:
         from ai_edge_litert import compiled_model, hardware_accelerator  # younger than the Interpreter
 
-        model = compiled_model.CompiledModel.from_file(str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device])
+        model = compiled_model.CompiledModel.from_file(
+            str(file), hardware_accel=hardware_accelerator.HardwareAccelerator[device]
+        )
         (name, details), *_ = model.get_output_tensor_details(signature).items()
-    except (ImportError, AttributeError, TypeError, RuntimeError) as error:  # before LiteRT 2.1.5 it is another
-        raise ValueError(f"--gpu: expected a {device} that takes the whole of {file}, received {error}") from error
+    except (
+        ImportError,
+        AttributeError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # before LiteRT 2.1.5 it is another
+        raise ValueError(
+            f"--gpu: expected a {device} that takes the whole of {file}, received {error}"
+        ) from error
 
     def run(**inputs):
         buffers = {key: model.create_input_buffer_by_name(signature, key) for key in inputs}
@@ -98,7 +122,11 @@ def compiled(file: Path, device: str, signature: str = "sample_rgb"):
             buffers[key].write(values)
         image = model.create_output_buffer_by_name(signature, name)
         model.run_by_name(signature, buffers, {name: image})
-        return {name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(details["shape"])}
+        return {
+            name: image.read(int(np.prod(details["shape"])), np.dtype(details["dtype"]).type).reshape(
+                details["shape"]
+            )
+        }
 
     return run
 
@@ -107,25 +135,35 @@ def load_array(file: Path) -> np.ndarray:
     try:
         return np.load(file)
     except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
-        raise ValueError(f"--latent: expected latents as keras_dcgan.edit writes them, received {file} ({error})") from error
+        raise ValueError(
+            f"--latent: expected latents as keras_dcgan.edit writes them, received {file} ({error})"
+        ) from error
 
 
 def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
-    """A label for each seed, int32 (N,): the wanted class, by name or number; else the classes in turn, as keras_dcgan.sample does.
-    `classes` is [] where the file does not tell. Raises ValueError where there is no such class."""
+    """A label for each seed, int32 (N,): the wanted class, by name or number; else the classes in turn, as
+    keras_dcgan.sample does. `classes` is [] where the file does not tell. Raises ValueError where there is no
+    such class."""
     if wanted is None and classes:
         return np.array([seed % len(classes) for seed in seeds], np.int32)
     label = classes.index(wanted) if wanted in classes else int(wanted) if (wanted or "").isdecimal() else -1
     if not 0 <= label < len(classes):
-        known = f"one of {', '.join(classes)}, or a number below {len(classes)}" if classes else "a file that names its classes"
+        known = (
+            f"one of {', '.join(classes)}, or a number below {len(classes)}"
+            if classes
+            else "a file that names its classes"
+        )
         raise ValueError(f"--class: expected {known}, received {wanted!r}")
     return np.full(len(seeds), label, np.int32)
 
 
 def draw(runner, inputs: dict[str, np.ndarray]):
-    """{"z": float32 (N, latent_dim)}, and "label": int32 (N,) of a conditional generator -> N images (H, W, C), one by one."""
+    """{"z": float32 (N, latent_dim)}, and "label": int32 (N,) of a conditional generator -> N images (H, W,
+    C), one by one."""
     for row in range(len(inputs["z"])):
-        yield next(iter(runner(**{name: values[row : row + 1] for name, values in inputs.items()}).values()))[0]
+        yield next(iter(runner(**{name: values[row : row + 1] for name, values in inputs.items()}).values()))[
+            0
+        ]
 
 
 def watched(images, total: int):
@@ -140,15 +178,22 @@ def watched(images, total: int):
 
 def milliseconds(runner, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
     """From the first of the inputs to its image, `runs` times, after a tenth as many to warm up."""
-    return 1000 * np.array(timeit.repeat(lambda: next(draw(runner, inputs)), repeat=runs // 10 + runs, number=1)[-runs:])
+    return 1000 * np.array(
+        timeit.repeat(lambda: next(draw(runner, inputs)), repeat=runs // 10 + runs, number=1)[-runs:]
+    )
 
 
 def grid(images: np.ndarray, columns: int | None) -> np.ndarray:
-    """uint8 (N, H, W, C) -> one uint8 (rows*H, columns*W, C), row by row; as square as N allows if `columns` is None."""
+    """uint8 (N, H, W, C) -> one uint8 (rows*H, columns*W, C), row by row; as square as N allows if `columns`
+    is None."""
     count, height, width, channels = images.shape
     columns = min(columns or int(np.ceil(np.sqrt(count))), count)
     sheet = np.concatenate([images, np.zeros((-count % columns, height, width, channels), np.uint8)])
-    return sheet.reshape(-1, columns, height, width, channels).swapaxes(1, 2).reshape(-1, columns * width, channels)
+    return (
+        sheet.reshape(-1, columns, height, width, channels)
+        .swapaxes(1, 2)
+        .reshape(-1, columns * width, channels)
+    )
 
 
 def save(image: np.ndarray, path: Path):
@@ -167,9 +212,13 @@ def save(image: np.ndarray, path: Path):
 
 def seeds(text: str) -> list[int]:
     """'0-3,7' -> [0, 1, 2, 3, 7]."""
-    ends = [[int(end) if end.strip().isdecimal() else -1 for end in part.split("-")] for part in text.split(",")]
+    ends = [
+        [int(end) if end.strip().isdecimal() else -1 for end in part.split("-")] for part in text.split(",")
+    ]
     if any(len(end) > 2 or not 0 <= end[0] <= end[-1] < 2**32 for end in ends):
-        raise argparse.ArgumentTypeError(f"expected seeds from 0 to 4294967295, such as 0-63 or 1,5,9, received {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected seeds from 0 to 4294967295, such as 0-63 or 1,5,9, received {text!r}"
+        )
     if any(end[-1] - end[0] >= 10**6 for end in ends):
         raise argparse.ArgumentTypeError(f"expected at most a million seeds at once, received {text!r}")
     return [seed for end in ends for seed in range(end[0], end[-1] + 1)]
@@ -196,21 +245,44 @@ def truncation(text: str) -> float:
 
 
 def main(argv: list[str] | None = None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
-    parser.error = lambda message: parser.exit(2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.error = lambda message: parser.exit(
+        2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n"
+    )
     parser.add_argument("--model", type=place, required=True, metavar="DIR_OR_FILE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
-    which.add_argument("--latent", type=place, metavar="Z.npy", help="latents in their place, as keras_dcgan.edit writes them")
-    parser.add_argument(
-        "--out", type=place, metavar="PATH", help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]"
+    which.add_argument(
+        "--latent",
+        type=place,
+        metavar="Z.npy",
+        help="latents in their place, as keras_dcgan.edit writes them",
     )
-    parser.add_argument("--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]")
-    parser.add_argument("--truncation", type=truncation, default=1.0, help="scales z; below 1: typical, less varied [%(default)s]")
+    parser.add_argument(
+        "--out",
+        type=place,
+        metavar="PATH",
+        help="NAME.png: one grid; else a folder [sample.png; with --benchmark none]",
+    )
+    parser.add_argument(
+        "--class", dest="wanted_class", metavar="C", help="its name, or its number [each in turn]"
+    )
+    parser.add_argument(
+        "--truncation",
+        type=truncation,
+        default=1.0,
+        help="scales z; below 1: typical, less varied [%(default)s]",
+    )
     parser.add_argument("--cols", type=count, help="columns of the grid [as square as the seeds allow]")
     parser.add_argument("--threads", type=count, default=1, help="[%(default)s]")
-    parser.add_argument("--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph")
-    parser.add_argument("--benchmark", action="store_true", help="print the times of 200 images, and the memory used")
+    parser.add_argument(
+        "--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph"
+    )
+    parser.add_argument(
+        "--benchmark", action="store_true", help="print the times of 200 images, and the memory used"
+    )
     flags = parser.parse_args(argv)
     try:
         out = flags.out or (None if flags.benchmark else Path("sample.png"))
@@ -219,17 +291,27 @@ def main(argv: list[str] | None = None):
         runner, latent_dim, takes_label = load(file, flags.threads)
         z = np.atleast_2d(load_array(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
         if z.shape[1:] != (latent_dim,):
-            raise ValueError(f"--latent: expected latents of length {latent_dim}, received {flags.latent} of shape {z.shape}")
+            raise ValueError(
+                f"--latent: expected latents of length {latent_dim}, received {flags.latent} of "
+                f"shape {z.shape}"
+            )
         if not len(z) or not np.isfinite(z).all():
-            raise ValueError(f"--latent: expected finite numbers, received {flags.latent} with {'others' if len(z) else 'none'}")
+            raise ValueError(
+                f"--latent: expected finite numbers, received {flags.latent} with "
+                f"{'others' if len(z) else 'none'}"
+            )
         numbers, kind = (range(len(z)), "latent") if flags.latent else (flags.seeds, "seed")
         inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
         if takes_label and flags.latent and flags.wanted_class is None:
-            raise ValueError("--class: expected the class of these latents, as keras_dcgan.edit printed it, received none")
+            raise ValueError(
+                "--class: expected the class of these latents, as keras_dcgan.edit printed it, received none"
+            )
         if takes_label:
             inputs["label"] = labels(numbers, flags.wanted_class, about.get("classes", []))
         elif flags.wanted_class is not None:
-            raise ValueError(f"--class: expected a generator that was trained with --conditional, received {file}")
+            raise ValueError(
+                f"--class: expected a generator that was trained with --conditional, received {file}"
+            )
         runner = compiled(file, "GPU") if flags.gpu else runner
         if out and out.suffix.lower() == ".png":
             save(grid(np.stack(list(watched(draw(runner, inputs), len(numbers)))), flags.cols), out)
@@ -244,7 +326,10 @@ def main(argv: list[str] | None = None):
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
         peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text(encoding="utf-8") if MEMORY.exists() else "")
         memory = f", {int(peak[0]) / 1000:.0f} MB of memory at most" if peak else ""
-        print(f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on {device}{memory}")
+        print(
+            f"{median:.2f} ms an image (95 % below {slow:.2f}), {1000 / median:.0f} images/s, on "
+            f"{device}{memory}"
+        )
 
 
 if __name__ == "__main__":
@@ -252,9 +337,11 @@ if __name__ == "__main__":
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         if stream is None:  # closed (`>&-`): the next file to be opened would take its number
             os.dup2(nowhere, number)
-    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there. "backslashreplace", since a
-    # file name may hold what this terminal cannot show.
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2))
+    # LiteRT's C++ greets on stderr and has no switch for it: from here on only Python writes there.
+    # "backslashreplace", since a file name may hold what this terminal cannot show.
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2)
+    )
     os.dup2(nowhere, 2)
     if IS_INTERRUPTIBLE:
         signal.signal(signal.SIGINT, signal.default_int_handler)

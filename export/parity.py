@@ -1,10 +1,12 @@
-"""Is what ships the same function as the Keras generator? The same inputs go through both, the artefact as it lies on disk.
+"""Is what ships the same function as the Keras generator? The same inputs go through both, the artefact as it
+lies on disk.
 
     z = latents(SEEDS, latent_dim)
     parity = check(Path("export/generator_fp16.tflite"), {"z": z}, generator.predict(z), least_psnr=60)
     parity.faults                      # () if it may ship, else sentences that say why not
 
-The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; all signatures of each are compared.
+The .tflite files run in the interpreter that devices use, the SavedModel is loaded back; all signatures of
+each are compared.
 """
 
 from dataclasses import dataclass
@@ -34,17 +36,30 @@ class Parity:
         return f"{self.psnr:.1f}" if self.max_error else "equal"
 
 
-def check(artefact: Path, inputs: dict[str, np.ndarray], reference: np.ndarray, least_psnr: float, tolerance: int = 0) -> Parity:
-    """Runs z (N, latent_dim), and label (N,) of a conditional generator, through the signatures of a .tflite file or a
-    SavedModel and holds the results against Keras' images (N, H, W, C) in [-1, 1]; its pixels may be `tolerance` grey levels off
-    its own images."""
+def check(
+    artefact: Path,
+    inputs: dict[str, np.ndarray],
+    reference: np.ndarray,
+    least_psnr: float,
+    tolerance: int = 0,
+) -> Parity:
+    """Runs z (N, latent_dim), and label (N,) of a conditional generator, through the signatures of a .tflite
+    file or a SavedModel and holds the results against Keras' images (N, H, W, C) in [-1, 1]; its pixels may
+    be `tolerance` grey levels off its own images."""
     run = run_saved_model if artefact.is_dir() else run_tflite
     (images, pixels, rgba), ms, *others = run(artefact, inputs)
-    shapes, expected = [images.shape, pixels.shape, rgba.shape], [reference.shape] * 2 + [(*reference.shape[:3], 4)]
+    shapes, expected = (
+        [images.shape, pixels.shape, rgba.shape],
+        [reference.shape] * 2 + [(*reference.shape[:3], 4)],
+    )
     if shapes != expected:
         return Parity(-np.inf, np.inf, ms, (f"draws images of shapes {shapes}, not {expected}",))
     decibels = psnr(reference, images)
-    faults = (*broken(images), *too_far(decibels, least_psnr), *pixels_differ("sample_rgb", images, pixels, tolerance))
+    faults = (
+        *broken(images),
+        *too_far(decibels, least_psnr),
+        *pixels_differ("sample_rgb", images, pixels, tolerance),
+    )
     faults += (*pixels_differ("sample_rgba", with_alpha(images), rgba, tolerance),)
     for compiled in others:
         faults += (*pixels_differ("CompiledModel's sample_rgb", images[:1], compiled, tolerance + 1),)
@@ -52,8 +67,9 @@ def check(artefact: Path, inputs: dict[str, np.ndarray], reference: np.ndarray, 
 
 
 def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarray], float, np.ndarray]:
-    """-> the images of each of SIGNATURES, drawn one at a time by the script that runs on devices; the milliseconds of one; and the
-    first image's `sample_rgb` through LiteRT's other way of running a file, CompiledModel."""
+    """-> the images of each of SIGNATURES, drawn one at a time by the script that runs on devices; the
+    milliseconds of one; and the first image's `sample_rgb` through LiteRT's other way of running a file,
+    CompiledModel."""
     from export import edge_sample
 
     runners = {signature: edge_sample.load(file, signature=signature)[0] for signature in SIGNATURES}
@@ -62,7 +78,9 @@ def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarr
     return drawn, ms, next(edge_sample.draw(edge_sample.compiled(file, "CPU"), inputs))[None]
 
 
-def run_saved_model(folder: Path, inputs: dict[str, np.ndarray], batch: int = 8) -> tuple[list[np.ndarray], None]:
+def run_saved_model(
+    folder: Path, inputs: dict[str, np.ndarray], batch: int = 8
+) -> tuple[list[np.ndarray], None]:
     """-> the images of each of SIGNATURES, as TensorFlow Serving would run them."""
     import tensorflow as tf
 
@@ -85,7 +103,8 @@ def too_far(decibels: float, least: float) -> list[str]:
 
 
 def broken(images: np.ndarray) -> list[str]:
-    """What no generator draws, whatever Keras says: a file whose weights were lost answers NaN, or always the same."""
+    """What no generator draws, whatever Keras says: a file whose weights were lost answers NaN, or always the
+    same."""
     if not np.isfinite(images).all():
         return ["draws NaN or infinity"]
     spread = np.ptp(images, axis=0).max()
@@ -101,8 +120,13 @@ def with_alpha(images: np.ndarray) -> np.ndarray:
 
 
 def pixels_differ(signature: str, images: np.ndarray, pixels: np.ndarray, tolerance: int = 0) -> list[str]:
-    """Whether a signature of uint8 is `sample` in grey levels, by the arithmetic that `keras_dcgan.sample` uses."""
+    """Whether a signature of uint8 is `sample` in grey levels, by the arithmetic that `keras_dcgan.sample`
+    uses."""
     if pixels.dtype != np.uint8:
         return [f"{signature} answers {pixels.dtype}, expected uint8"]
     levels = np.abs(pixels.astype(np.int16) - to_uint8(np.nan_to_num(images))).max()
-    return [] if levels <= tolerance else [f"{signature} is {levels} grey levels off its own sample, expected at most {tolerance}"]
+    return (
+        []
+        if levels <= tolerance
+        else [f"{signature} is {levels} grey levels off its own sample, expected at most {tolerance}"]
+    )

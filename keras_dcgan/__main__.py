@@ -20,7 +20,14 @@ LIST = """keras_dcgan: a folder of images in, a generator that runs on a phone o
 
 Each of them explains itself with --help. `python -m keras_dcgan fit ...` and `keras-dcgan fit ...` are the same."""
 VERBS = ("fit", "sample", "explore", "edit", "evaluate", "features", "demo", "data", "export")
-ELSEWHERE = {"train": "fit", "generate": "sample", "draw": "sample", "test": "evaluate", "measure": "evaluate", "convert": "export"}
+ELSEWHERE = {
+    "train": "fit",
+    "generate": "sample",
+    "draw": "sample",
+    "test": "evaluate",
+    "measure": "evaluate",
+    "convert": "export",
+}
 
 
 def main():
@@ -31,12 +38,16 @@ def main():
         print(f"keras_dcgan {keras_dcgan.__version__}")
     elif verb in VERBS:
         sys.argv[1:] = arguments
-        runpy.run_module("export" if verb == "export" else f"keras_dcgan.{verb}", run_name="__main__", alter_sys=True)
+        runpy.run_module(
+            "export" if verb == "export" else f"keras_dcgan.{verb}", run_name="__main__", alter_sys=True
+        )
     else:
         word = verb.lower()
         nearest = ELSEWHERE.get(word) or next(iter(difflib.get_close_matches(word, VERBS, 1)), None)
         hint = f": did you mean {nearest}?" if nearest and not verb.startswith("-") else ""
-        print(f"keras_dcgan: expected one of {', '.join(VERBS)} first, received {verb!r}{hint}", file=sys.stderr)
+        print(
+            f"keras_dcgan: expected one of {', '.join(VERBS)} first, received {verb!r}{hint}", file=sys.stderr
+        )
         raise SystemExit(2)
 
 

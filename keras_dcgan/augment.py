@@ -1,11 +1,12 @@
-"""DiffAugment (Zhao et al., arXiv:2006.10738, 2020): the discriminator sees real and generated images through the same random
-changes, and the generator learns through them. Few images then last much longer before D knows them by heart.
+"""DiffAugment (Zhao et al., arXiv:2006.10738, 2020): the discriminator sees real and generated images through
+the same random changes, and the generator learns through them. Few images then last much longer before D
+knows them by heart.
 
     for change in POLICIES["all"]:
         images = change(images, uniform)                    # float32 (N, H, W, C) in [-1, 1] -> the same shape
 
-Pure functions: each change takes its random numbers, uniform in [0, 1), one row an image, so that the caller decides what they
-depend on. Everything stays in float32, whatever the networks' arithmetic.
+Pure functions: each change takes its random numbers, uniform in [0, 1), one row an image, so that the caller
+decides what they depend on. Everything stays in float32, whatever the networks' arithmetic.
 """
 
 import tensorflow as tf

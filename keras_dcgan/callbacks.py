@@ -1,10 +1,12 @@
-"""What happens around the training step: ticks, progress, metrics.jsonl, sample grids, TensorBoard. No training math.
+"""What happens around the training step: ticks, progress, metrics.jsonl, sample grids, TensorBoard. No
+training math.
 
     ticks = Ticks(config, measure=dict, actions=[grids, metrics_file, board], save=lambda: run.save(gan))
     gan.fit(batches, steps_per_epoch=config.total_steps - step, callbacks=[ticks], verbose=0)
 
-Ticks are counted from the start of the run and not of the process. At the end of one, each action is called with the tick's row, a
-dict, in the order given; the checkpoint comes last, so that all it vouches for is on disk by then.
+Ticks are counted from the start of the run and not of the process. At the end of one, each action is called
+with the tick's row, a dict, in the order given; the checkpoint comes last, so that all it vouches for is on
+disk by then.
 """
 
 import contextlib
@@ -36,16 +38,28 @@ SCALARS = {
     "spread": "samples/spread against real",
     "sharpness": "samples/sharpness against real",
 }
-SHOWN = {"d_loss": ".3f", "g_loss": ".3f", "real_acc": ".2f", "fake_acc": ".2f", "swd": ".1f"}  # on a tick's line
+SHOWN = {
+    "d_loss": ".3f",
+    "g_loss": ".3f",
+    "real_acc": ".2f",
+    "fake_acc": ".2f",
+    "swd": ".1f",
+}  # on a tick's line
 RATED = 2.0  # seconds of steps that tell how fast they are
 
 
 class Outlook(keras.callbacks.Callback):
-    """After the first steps (the very first, which builds the graph, does not count) tells once how fast they are: tell(images a
-    second, images left). Not later than at the end of the first tick. `stops`: that was all that was wanted. `is_alone`: without
-    other processes, which would go on to another step."""
+    """After the first steps (the very first, which builds the graph, does not count) tells once how fast they
+    are: tell(images a second, images left). Not later than at the end of the first tick. `stops`: that was
+    all that was wanted. `is_alone`: without other processes, which would go on to another step."""
 
-    def __init__(self, config: TrainConfig, tell: Callable[[float, int], None], stops: bool = False, is_alone: bool = True):
+    def __init__(
+        self,
+        config: TrainConfig,
+        tell: Callable[[float, int], None],
+        stops: bool = False,
+        is_alone: bool = True,
+    ):
         super().__init__()
         self.config, self.tell, self.stops, self.is_alone = config, tell, stops, is_alone
         self.first, self.is_told, self.calls = None, False, 0
@@ -65,12 +79,14 @@ class Outlook(keras.callbacks.Callback):
 
 
 class Ticks(keras.callbacks.Callback):
-    """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is under way. Where the
-    model takes several steps per execution, as on a GPU, all of this happens after the last of them.
+    """Counts steps, shows progress, ends ticks; on SIGINT or SIGTERM ends the training after the step that is
+    under way. Where the model takes several steps per execution, as on a GPU, all of this happens after the
+    last of them.
 
-    `measure()` adds to the tick's row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc, fake_acc}; `actions` take
-    the row; `save()` saves the model. `seconds`: training time before this process. After a signal `received` holds its number; a
-    second one ends the process at once. Raises Diverged after a step whose loss is no number, and before anything of it is saved.
+    `measure()` adds to the tick's row {tick, step, kimg, seconds, img_per_s, d_loss, g_loss, real_acc,
+    fake_acc}; `actions` take the row; `save()` saves the model. `seconds`: training time before this process.
+    After a signal `received` holds its number; a second one ends the process at once. Raises Diverged after a
+    step whose loss is no number, and before anything of it is saved.
     """
 
     def __init__(
@@ -100,7 +116,10 @@ class Ticks(keras.callbacks.Callback):
         self.began = self.tick_began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self.step = self.step, min(self.step + self.model.steps_per_execution, self.config.total_steps)
+        before, self.step = (
+            self.step,
+            min(self.step + self.model.steps_per_execution, self.config.total_steps),
+        )
         if not all(map(math.isfinite, logs.values())):
             self.diverge([name for name, value in logs.items() if not math.isfinite(value)])
         self.progress.update(self.step * self.batch)
@@ -112,7 +131,8 @@ class Ticks(keras.callbacks.Callback):
                 self.diverge([])
             self.model.settle()
             with file_errors():
-                self.save()  # the tick goes on in the next process: the means so far are part of the checkpoint
+                # the tick goes on in the next process: the means so far are part of the checkpoint
+                self.save()
         if received:
             self.model.stop_training = True
 
@@ -131,7 +151,9 @@ class Ticks(keras.callbacks.Callback):
             **self.measure(),
         }
         self.tick_began, self.tick_start = now, self.step
-        self.progress.facts = "".join(f"  {name} {row[name]:{digits}}" for name, digits in SHOWN.items() if name in row)
+        self.progress.facts = "".join(
+            f"  {name} {row[name]:{digits}}" for name, digits in SHOWN.items() if name in row
+        )
         self.progress.leave()
         self.model.reset_means()
         with file_errors():
@@ -149,8 +171,9 @@ class Ticks(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def signals(self):
-        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`. Not where Python has no say in them: off the main
-        thread. One that the parent process has switched off (nohup, a shell's &) stays off."""
+        """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`. Not where Python has no say
+        in them: off the main thread. One that the parent process has switched off (nohup, a shell's &) stays
+        off."""
 
         def note(number, frame):
             self.received = number
@@ -159,7 +182,9 @@ class Ticks(keras.callbacks.Callback):
         before = {}
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-            before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+            before = {
+                number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)
+            }
         for number in before:
             signal.signal(number, note)
         try:
@@ -172,8 +197,8 @@ class Ticks(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def file_errors():
-    """Turns what TensorFlow raises when it cannot write into OSError. Keras takes one of those, OutOfRangeError, for the end of the
-    data, and would end the training as if all were well."""
+    """Turns what TensorFlow raises when it cannot write into OSError. Keras takes one of those,
+    OutOfRangeError, for the end of the data, and would end the training as if all were well."""
     try:
         yield
     except tf.errors.DataLossError:  # of what was read: a damaged shard
@@ -183,8 +208,8 @@ def file_errors():
 
 
 class MetricsFile:
-    """metrics.jsonl: one row a tick, all of them also in `rows`. Those after `step`, which a killed process wrote after its last
-    checkpoint, are dropped."""
+    """metrics.jsonl: one row a tick, all of them also in `rows`. Those after `step`, which a killed process
+    wrote after its last checkpoint, are dropped."""
 
     def __init__(self, path: Path, step: int):
         self.path = path
@@ -199,7 +224,8 @@ class MetricsFile:
 
 
 class SampleGrids:
-    """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real images."""
+    """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real
+    images."""
 
     def __init__(self, folder: Path, generator: Callable, inputs: list[np.ndarray], every: int):
         self.folder, self.generator, self.inputs, self.every = folder, generator, inputs, every
@@ -240,7 +266,13 @@ class Board:
         self.writer = tf.summary.create_file_writer(str(folder))
 
     def introduce(self, settings: dict, reals: np.ndarray):
-        table = "\n".join(["| setting | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in settings.items())])
+        table = "\n".join(
+            [
+                "| setting | value |",
+                "| --- | --- |",
+                *(f"| {name} | {value} |" for name, value in settings.items()),
+            ]
+        )
         table = table.encode(errors="backslashreplace").decode()  # a path may hold what is no UTF-8
         with self.writer.as_default(step=0):
             tf.summary.text("settings", table)
@@ -264,7 +296,8 @@ class Board:
 
 
 class Alarm:
-    """Says once, on the screen and in TensorBoard, when something begins to be wrong; with `stops` it ends the training then."""
+    """Says once, on the screen and in TensorBoard, when something begins to be wrong; with `stops` it ends
+    the training then."""
 
     def __init__(self, rows: list[dict], ticks: Ticks, board: Board, stops: bool):
         self.rows, self.ticks, self.board, self.stops = rows, ticks, board, stops
@@ -282,7 +315,8 @@ class Alarm:
 
 
 def _cut_events(folder: Path, step: int):
-    """What came up to `step`, in one file, in place of those that are there. A kill at any moment loses and doubles nothing."""
+    """What came up to `step`, in one file, in place of those that are there. A kill at any moment loses and
+    doubles nothing."""
     old, merged = sorted(folder.glob("*.tfevents.*")), folder / ".events.merged"
     if not old and not merged.exists():
         return
@@ -294,7 +328,9 @@ def _cut_events(folder: Path, step: int):
                     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
                         if tf.compat.v1.Event.FromString(record).step <= step:
                             writer.write(record)
-                except tf.errors.DataLossError:  # torn by a kill in the middle of a record: what came before it is kept
+                except (
+                    tf.errors.DataLossError
+                ):  # torn by a kill in the middle of a record: what came before it is kept
                     continue
         files.replace(beside, merged)
     for file in old:

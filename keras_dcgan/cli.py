@@ -1,6 +1,8 @@
-"""What every verb has in common: how it reads its flags, and how it says that something is wrong. Stdlib only.
+"""What every verb has in common: how it reads its flags, and how it says that something is wrong. Stdlib
+only.
 
-A user's mistake is one line on stderr that names the flag, what was expected and what was received, and exit status 2:
+A user's mistake is one line on stderr that names the flag, what was expected and what was received, and exit
+status 2:
 
     fit: --size: expected N or HxW with sides from 16 to 512, received '9'
 """
@@ -52,7 +54,8 @@ ELSEWHERE = {
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with defaults in --help, no abbreviated flags, and errors of one line, which name the nearest flag."""
+    """argparse with defaults in --help, no abbreviated flags, and errors of one line, which name the nearest
+    flag."""
 
     def __init__(self, prog: str, description: str):
         super().__init__(
@@ -79,7 +82,9 @@ class Parser(argparse.ArgumentParser):
         for flag, others in ELSEWHERE.items():
             if flag in known and name not in known and name in others.split():
                 return f"there is {flag}"
-        close = difflib.get_close_matches(name, known, 1, 0.7) or [flag for flag in known if flag.startswith(f"{name}-")]
+        close = difflib.get_close_matches(name, known, 1, 0.7) or [
+            flag for flag in known if flag.startswith(f"{name}-")
+        ]
         return f"did you mean {close[0]}?" if close else "expected one of the flags that --help lists"
 
     def error(self, message):
@@ -101,7 +106,8 @@ def spell(error: UnicodeEncodeError) -> tuple[str, int]:
 codecs.register_error("spell", spell)
 
 
-screen = 2  # the file descriptor of what the user sees as stderr; `quiet` puts another file in its place for a while
+# the file descriptor of what the user sees as stderr; `quiet` puts another file in its place for a while
+screen = 2
 interrupted = False  # by Ctrl-C: whatever is raised from then on comes of it
 
 
@@ -140,7 +146,9 @@ def run(main: Callable[[], int | None]) -> int | None:
             raise
     if screen != 2:  # it came in the middle of `quiet`
         os.dup2(screen, 2)
-    exec("")  # Python 3.11 would else end as killed where the KeyboardInterrupt has passed another exec of a string
+    exec(
+        ""
+    )  # Python 3.11 would else end as killed where the KeyboardInterrupt has passed another exec of a string
     interrupted = False
     print("interrupted", file=sys.stderr)
     return 130
@@ -162,7 +170,8 @@ def tidy(main: Callable) -> Callable:
 
 
 def open_streams():
-    """Closed ones (`>&-`) lead to nowhere: the next file to be opened would take their number, and what C++ prints with it."""
+    """Closed ones (`>&-`) lead to nowhere: the next file to be opened would take their number, and what C++
+    prints with it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -173,11 +182,15 @@ def open_streams():
 
 @contextlib.contextmanager
 def ctrl_c():
-    """Meanwhile Ctrl-C raises KeyboardInterrupt wherever the main thread is, and again where somebody has swallowed it: TensorFlow
-    calls Python from C++, and makes something else of it there, or nothing. A second one ends the process at once."""
+    """Meanwhile Ctrl-C raises KeyboardInterrupt wherever the main thread is, and again where somebody has
+    swallowed it: TensorFlow calls Python from C++, and makes something else of it there, or nothing. A second
+    one ends the process at once."""
     global interrupted
     interrupted = False
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (
+        signal.SIG_IGN,
+        None,
+    ):
         yield
         return
 
@@ -221,7 +234,8 @@ def nobody_reads(stream: TextIO):
 
 @contextlib.contextmanager
 def user_errors(verb: str):
-    """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not the training."""
+    """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not
+    the training."""
     try:
         yield
     except BrokenPipeError:
@@ -232,7 +246,8 @@ def user_errors(verb: str):
 
 @contextlib.contextmanager
 def on_behalf_of(flag: str, asked: str = "--data"):
-    """Errors of the enclosed step that name the flag `asked` name `flag` instead: the one that the user has typed."""
+    """Errors of the enclosed step that name the flag `asked` name `flag` instead: the one that the user has
+    typed."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -241,7 +256,8 @@ def on_behalf_of(flag: str, asked: str = "--data"):
 
 @contextlib.contextmanager
 def writing(flag: str, place):
-    """Errors of the system in the enclosed steps name the flag and what was to be written, not the hidden file that it is first."""
+    """Errors of the system in the enclosed steps name the flag and what was to be written, not the hidden
+    file that it is first."""
     try:
         yield
     except BrokenPipeError:
@@ -259,11 +275,13 @@ def counted(number: int, noun: str) -> str:
 
 @contextlib.contextmanager
 def quiet():
-    """Keeps stderr from the user's screen, also what C++ writes there. It is shown if the enclosed steps fail, but for OSError.
+    """Keeps stderr from the user's screen, also what C++ writes there. It is shown if the enclosed steps
+    fail, but for OSError.
 
-    For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment variable silences
-    (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's failure on a machine without a GPU). The first
-    time without garbage collection, which would look at all that is being imported, again and again: a seventh of the time.
+    For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment
+    variable silences (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's
+    failure on a machine without a GPU). The first time without garbage collection, which would look at all
+    that is being imported, again and again: a seventh of the time.
     """
     global screen
     hurried = gc.isenabled() and "tensorflow" not in sys.modules
@@ -294,8 +312,9 @@ def quiet():
 
 
 def unnamed_file() -> BinaryIO:
-    """For a while; where the system has no place for temporary files, what is written is lost. The import of TensorFlow and a
-    .keras file want such a place as well: memory will do, where a container has everything else read-only."""
+    """For a while; where the system has no place for temporary files, what is written is lost. The import of
+    TensorFlow and a .keras file want such a place as well: memory will do, where a container has everything
+    else read-only."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -308,7 +327,8 @@ def unnamed_file() -> BinaryIO:
 
 
 class Expected(argparse.ArgumentTypeError, ValueError):
-    """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's message."""
+    """What a flag's reader raises, with what it expected: argparse would swallow a plain ValueError's
+    message."""
 
 
 # gs://bucket, https://host, host:/folder; written as a path it would be made here.
@@ -317,7 +337,8 @@ DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def path(text: str) -> str:
-    """A path of this machine, with a leading ~ expanded. What means something elsewhere is refused: it would be made here."""
+    """A path of this machine, with a leading ~ expanded. What means something elsewhere is refused: it would
+    be made here."""
     expected = f"expected a path of this machine, received {text!r}"
     if text in ("", "-"):
         raise Expected(expected)
@@ -344,7 +365,8 @@ def path_or(*words: str) -> Callable[[str], str]:
 
 
 def source(text: str) -> str:
-    """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as well."""
+    """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as
+    well."""
     is_bucket = text.endswith(".tfrecord") and "://" in text
     return text if is_bucket or is_demo(text) else path(text)
 

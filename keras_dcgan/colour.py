@@ -1,6 +1,7 @@
-"""Colours of any profile -> sRGB, which is what screens show and other decoders give. Pillow's ImageCms (LittleCMS).
+"""Colours of any profile -> sRGB, which is what screens show and other decoders give. Pillow's ImageCms
+(LittleCMS).
 
-    to_srgb(image, profile)       # profile: the bytes of an ICC profile as files carry them
+to_srgb(image, profile)       # profile: the bytes of an ICC profile as files carry them
 """
 
 import functools
@@ -9,12 +10,18 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour space of a profile -> mode of the images that it is for
-NEAR = 3  # of 255: a profile that moves no colour further is sRGB under another name, and the pixels stay what they are
+MODES = {
+    "RGB": "RGB",
+    "GRAY": "L",
+    "CMYK": "CMYK",
+}  # colour space of a profile -> mode of the images that it is for
+# of 255: a profile that moves no colour further is sRGB under another name, and the pixels stay what they are
+NEAR = 3
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An L, RGB, RGBA or CMYK image -> L, RGB, RGBA. A profile that is broken, or for images of another kind, changes nothing."""
+    """An L, RGB, RGBA or CMYK image -> L, RGB, RGBA. A profile that is broken, or for images of another kind,
+    changes nothing."""
     mode, transform = _transform(profile) if profile else (None, None)
     if transform and _fits(mode, image):
         colours = image if image.mode == mode else image.convert("RGB").convert(mode)
@@ -48,7 +55,9 @@ def _transform(profile: bytes) -> tuple[str | None, ImageCms.ImageCmsTransform |
         mode = MODES[source.profile.xcolor_space.strip()]
         flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
+        transform = ImageCms.buildTransform(
+            source, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags
+        )
         probe = _probe(mode)
         change = np.asarray(transform.apply(probe), int) - np.asarray(probe.convert("RGB"), int)
     except Exception:  # LittleCMS and Pillow may raise anything on damaged bytes; the pixels are still good

@@ -1,4 +1,5 @@
-"""Any source of images -> one uint8 array, prepared once and kept in a cache, and a manifest of what was left out and why.
+"""Any source of images -> one uint8 array, prepared once and kept in a cache, and a manifest of what was left
+out and why.
 
     images = prepare("./imgs", (64, 64))       # a folder, a .zip, .npy/.npz, "shards/*.tfrecord" or "demo" -> ImageSet
     print(report(images.manifest))             # 3,994 images of 64x64x3 from ./imgs, 6 files left out: 4 truncated ...
@@ -6,8 +7,9 @@
 
     python -m keras_dcgan.data                 # what is in the cache; --clear empties it
 
-Every image is decoded once, by a pool of threads (decode.py). Rows are appended to one file in the order of the names and only when
-whole, so there is never a row without its picture; a cache entry is written beside its place and renamed into it.
+Every image is decoded once, by a pool of threads (decode.py). Rows are appended to one file in the order of
+the names and only when whole, so there is never a row without its picture; a cache entry is written beside
+its place and renamed into it.
 """
 
 import collections
@@ -53,14 +55,17 @@ def prepare(
     cache: str | None = None,
     show: Callable[[str], None] = print,
 ) -> ImageSet:
-    """-> the images of `source`, uint8 (N, height, width, channels) in the order of their names, from the cache if they are there.
+    """-> the images of `source`, uint8 (N, height, width, channels) in the order of their names, from the
+    cache if they are there.
 
-    size: (height, width). channels: 1, 3, 4 or "auto": 4 if a fifth of the images is transparent somewhere, else 1 if all are
-    grey, else 3. crop: "center", or "none" to squash. background: shows through where an image is transparent and the result may
-    not be. max_pixels: larger images are left out. conditional: the first level of folders is the class. cache: where prepared
-    images are kept [$KERAS_DCGAN_CACHE, else the user's cache folder]. show: takes the lines to tell the user.
+    size: (height, width). channels: 1, 3, 4 or "auto": 4 if a fifth of the images is transparent somewhere,
+    else 1 if all are grey, else 3. crop: "center", or "none" to squash. background: shows through where an
+    image is transparent and the result may not be. max_pixels: larger images are left out. conditional: the
+    first level of folders is the class. cache: where prepared images are kept [$KERAS_DCGAN_CACHE, else the
+    user's cache folder]. show: takes the lines to tell the user.
 
-    Raises ValueError or OSError for what the user can put right, its message starting with the flag of `fit`; never for a bad file.
+    Raises ValueError or OSError for what the user can put right, its message starting with the flag of `fit`;
+    never for a bad file.
     """
     _check("--channels", channels, ("auto", 1, 3, 4))
     _check("--crop", crop, ("center", "none"))
@@ -68,9 +73,14 @@ def prepare(
         raise ValueError(f"--size: expected a height and a width of at least 1, received {size}")
     if source.endswith(".tfrecord"):
         shards = open_shards(source, size, channels, conditional)
-        wanted, there = (crop, _colour(background)), (shards.manifest["crop"], tuple(shards.manifest["background"]))
+        wanted, there = (
+            (crop, _colour(background)),
+            (shards.manifest["crop"], tuple(shards.manifest["background"])),
+        )
         if wanted != there:
-            raise ValueError(f"--crop, --background: expected {there}, as the shards have it, received {wanted}")
+            raise ValueError(
+                f"--crop, --background: expected {there}, as the shards have it, received {wanted}"
+            )
         return shards
     settings = {
         "size": tuple(size),
@@ -88,7 +98,9 @@ def prepare(
     key = hashlib.sha256(json.dumps([VERSION, found.kind, found.state, settings]).encode()).hexdigest()[:32]
     entry = cache_folder(cache) / key
     if (entry / "manifest.json").exists():
-        with contextlib.suppress(ValueError, KeyError, EOFError, FileNotFoundError):  # spoilt by a power cut: made once more
+        with contextlib.suppress(
+            ValueError, KeyError, EOFError, FileNotFoundError
+        ):  # spoilt by a power cut: made once more
             prepared = _read(entry, source, found)
             if not _are_back(prepared.manifest, found):
                 return prepared
@@ -106,7 +118,8 @@ def prepare_one(
     background: str | tuple[int, int, int] = "white",
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image file as `prepare` would have it, uint8 (height, width, channels), and the (height, width) of the original.
+    """One image file as `prepare` would have it, uint8 (height, width, channels), and the (height, width) of
+    the original.
 
     Raises OSError where it cannot be read, ValueError where it is no image."""
     with open(file, "rb") as stream, pillow_for_threads(max_pixels):
@@ -120,21 +133,28 @@ def prepare_one(
 def report(manifest: dict) -> str:
     """What a user should know about the data, in a few lines."""
     height, width = manifest["size"]
-    lines = [f"{cli.counted(manifest['images'], 'image')} of {height}x{width}x{manifest['channels']} from {manifest['source']}"]
+    lines = [
+        f"{cli.counted(manifest['images'], 'image')} of {height}x{width}x{manifest['channels']} from {manifest['source']}"
+    ]
     if manifest["classes"]:
         lines[0] += f" in {len(manifest['classes'])} classes"
     lines += _reasons_table(manifest["left_out"])
     if duplicates := manifest["duplicates"]:
         shown = [f"{_printable(pair['file'])} = {_printable(pair['same_as'])}" for pair in duplicates[:3]]
-        lines.append(f"{cli.counted(len(duplicates), 'exact duplicate')}, kept: {_and_more(shown, duplicates)}")
+        lines.append(
+            f"{cli.counted(len(duplicates), 'exact duplicate')}, kept: {_and_more(shown, duplicates)}"
+        )
     if small := manifest["small"]:
-        shown = [f"{_printable(image['file'])} ({image['size'][0]}x{image['size'][1]})" for image in small[:3]]
+        shown = [
+            f"{_printable(image['file'])} ({image['size'][0]}x{image['size'][1]})" for image in small[:3]
+        ]
         lines.append(f"{len(small):,} smaller than half of {height}x{width}, kept: {_and_more(shown, small)}")
     return "\n".join(lines + [f"note: {note}" for note in manifest["notes"]])
 
 
 def cache_folder(cache: str | None = None) -> pathlib.Path:
-    """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's caches."""
+    """`cache`, else $KERAS_DCGAN_CACHE, else keras_dcgan in the place where this system keeps a user's
+    caches."""
     place = {"darwin": "~/Library/Caches", "win32": "~/AppData/Local"}.get(sys.platform, "~/.cache")
     usual = os.path.join(os.environ.get("XDG_CACHE_HOME") or place, "keras_dcgan")
     try:
@@ -143,7 +163,8 @@ def cache_folder(cache: str | None = None) -> pathlib.Path:
         raise ValueError(f"--cache: {error}; $KERAS_DCGAN_CACHE can name one as well") from error
 
 
-# -------------------------------------------------------------------------------------------------- from files to an array
+# -------------------------------------------------------------------------------------------------- from
+# files to an array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,14 +178,16 @@ class Facts:
 
 def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8")) | {"source": source}
-    # In place too a map of its own: of the other, which has been read through, every page counts as this process's memory.
+    # In place too a map of its own: of the other, which has been read through, every page counts as this
+    # process's memory.
     images = np.load(found.array.filename if manifest["in_place"] else entry / "images.npy", mmap_mode="r")
     images = images[..., np.newaxis] if images.ndim == 3 else images
     return ImageSet(images, np.load(entry / "labels.npy") if manifest["classes"] else None, manifest)
 
 
 def _are_back(manifest: dict, found: Source) -> bool:
-    """Whether a file that could not be read when the others were prepared can be now: its disk may have been away."""
+    """Whether a file that could not be read when the others were prepared can be now: its disk may have been
+    away."""
     missing = {item["file"] for item in manifest["left_out"] if item["reason"] in (VANISHED, UNREADABLE)}
     for number in (number for number, name in enumerate(found.names) if name in missing):
         with contextlib.suppress(OSError, Rejected), found.read(number) as file:
@@ -192,18 +215,24 @@ def _fill(entry: pathlib.Path, source: str, found: Source, settings: dict, show:
         unfinished.mkdir(parents=True)
         _sweep(entry.parent)
     except OSError as error:
-        raise OSError(f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}") from error
+        raise OSError(
+            f"--cache: expected a folder that can be written, received {entry.parent}: {error.strerror}"
+        ) from error
     try:
         manifest = _prepare(unfinished, source, found, settings, show)
         (unfinished / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-        if entry.exists() and not (entry / "manifest.json").exists():  # half removed, by hand or by an older version
+        if (
+            entry.exists() and not (entry / "manifest.json").exists()
+        ):  # half removed, by hand or by an older version
             _remove(entry)
         files.replace(unfinished, entry)
     except OSError as error:
         if not (entry / "manifest.json").exists():  # else another process was first, and its entry is as good
             if str(error).startswith("--"):
                 raise
-            raise OSError(f"--cache: expected to write into {entry.parent}, received: {error.strerror}") from error
+            raise OSError(
+                f"--cache: expected to write into {entry.parent}, received: {error.strerror}"
+            ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -216,7 +245,9 @@ def _sweep(cache: pathlib.Path):
                 shutil.rmtree(folder)
 
 
-def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, show: Callable[[str], None]) -> dict:
+def _prepare(
+    folder: pathlib.Path, source: str, found: Source, settings: dict, show: Callable[[str], None]
+) -> dict:
     height, width = settings["size"]
     kept, facts, left_out = range(len(found.names)), [], found.left_out
     is_usable = _is_usable(found.array, settings)
@@ -231,16 +262,24 @@ def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, s
             show("\n".join(_reasons_table(left_out)))
             reasons = collections.Counter(item["reason"] for item in left_out).most_common()
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-            raise ValueError(f"--data: none of the {cli.counted(len(left_out), 'file')} in {source} can be used: {reasons}")
+            raise ValueError(
+                f"--data: none of the {cli.counted(len(left_out), 'file')} in {source} can be used: {reasons}"
+            )
         channels = _channels(settings["channels"], facts)
-        digests = _write_images(folder / "images.npy", rows, len(kept), settings["size"], channels, settings["background"])
+        digests = _write_images(
+            folder / "images.npy", rows, len(kept), settings["size"], channels, settings["background"]
+        )
         rows.unlink()
     classes, labels = _labels(found, kept) if settings["conditional"] else ([], np.empty(0, np.int32))
     if classes:
         np.save(folder / "labels.npy", labels)
     first = {}
     same = [(i, first.setdefault(row, i)) for i, row in zip(kept, digests)]
-    small = [(i, image.size) for i, image in zip(kept, facts) if 2 * image.size[0] < height or 2 * image.size[1] < width]
+    small = [
+        (i, image.size)
+        for i, image in zip(kept, facts)
+        if 2 * image.size[0] < height or 2 * image.size[1] < width
+    ]
     smaller = sum(image.size[0] < height or image.size[1] < width for image in facts)
     note = f"{smaller:,} of {len(kept):,} images are smaller than --size and were enlarged"
     note = note if len(kept) > 1 else "the image is smaller than --size and was enlarged"
@@ -251,7 +290,8 @@ def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, s
         "channels": channels,
         "images": len(kept),
         "classes": classes,
-        # Of what the network will see, not of names and dates: the same on another machine, and after a `touch`.
+        # Of what the network will see, not of names and dates: the same on another machine, and after a
+        # `touch`.
         "fingerprint": digest([channels, classes, labels.tobytes(), *digests]),
         "in_place": is_usable,
         "left_out": sorted(left_out, key=lambda item: item["file"]),
@@ -262,7 +302,8 @@ def _prepare(folder: pathlib.Path, source: str, found: Source, settings: dict, s
 
 
 def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable[[str], None]):
-    """Appends RGBA rows to the file `rows`. -> the numbers of the names that are in it, their Facts, and what was left out."""
+    """Appends RGBA rows to the file `rows`. -> the numbers of the names that are in it, their Facts, and what
+    was left out."""
     size, crop, max_pixels = settings["size"], settings["crop"], settings["max_pixels"]
 
     def work(i):
@@ -280,7 +321,9 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
             return VANISHED
         except OSError as error:
             if error.errno in PASSING:  # no fault of the file's, to be remembered in the cache
-                raise OSError(f"--data: {_printable(found.names[i])} cannot be read at the moment: {error.strerror}") from error
+                raise OSError(
+                    f"--data: {_printable(found.names[i])} cannot be read at the moment: {error.strerror}"
+                ) from error
             return UNREADABLE
         red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
         is_grey = np.array_equal(red, green) and np.array_equal(green, blue)
@@ -297,7 +340,9 @@ def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callabl
                 kept.append(i)
                 facts.append(result[1])
     seconds = max(time.monotonic() - start, 1e-9)
-    show(f"prepared {cli.counted(len(kept), 'image')} in {seconds:.1f} s ({len(kept) / seconds:,.0f} images/s)")
+    show(
+        f"prepared {cli.counted(len(kept), 'image')} in {seconds:.1f} s ({len(kept) / seconds:,.0f} images/s)"
+    )
     return kept, facts, left_out
 
 
@@ -309,7 +354,10 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
     tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
     done = 0
     try:
-        for task in [*tasks, *[range(0)] * 4 * threads]:  # the empty ones at the end push out what is still waiting
+        for task in [
+            *tasks,
+            *[range(0)] * 4 * threads,
+        ]:  # the empty ones at the end push out what is still waiting
             waiting.append(pool.submit(lambda task: [work(i) for i in task], task))
             if len(waiting) > 4 * threads:
                 results = waiting.popleft().result()
@@ -352,7 +400,9 @@ def _with_channels(rgba: np.ndarray, channels: int, background: tuple[int, int, 
     if has_alpha.any():
         rgb = rgb.copy()
         alpha = rgba[has_alpha][..., 3:].astype(np.uint16)
-        rgb[has_alpha] = (rgb[has_alpha] * alpha + np.array(background, np.uint16) * (255 - alpha) + 127) // 255
+        rgb[has_alpha] = (
+            rgb[has_alpha] * alpha + np.array(background, np.uint16) * (255 - alpha) + 127
+        ) // 255
     if channels == 3:
         return rgb
     grey = rgb @ np.array([19595, 38470, 7471], np.uint32)  # BT.601 in 65,536ths, as Pillow has it
@@ -368,7 +418,9 @@ def _labels(found: Source, kept: list[int]) -> tuple[list[str], np.ndarray]:
     counts.update(found.classes[i] for i in kept)
     classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10
     if few := [f"{_printable(name)}: {counts[name]}" for name in classes if counts[name] < 2]:
-        raise ValueError(f"--conditional: expected two or more images in each class, received {', '.join(few)}")
+        raise ValueError(
+            f"--conditional: expected two or more images in each class, received {', '.join(few)}"
+        )
     number = {name: i for i, name in enumerate(classes)}
     return classes, np.array([number[found.classes[i]] for i in kept], np.int32)
 
@@ -380,19 +432,23 @@ def _is_usable(array: np.ndarray | None, settings: dict) -> bool:
     return array.shape[1:3] == settings["size"] and settings["channels"] in ("auto", array.shape[-1])
 
 
-# ---------------------------------------------------------------------------------------------------------- small matters
+# ------------------------------------------------------------------------
+# small matters
 
 
 def _check(flag: str, value, allowed: tuple):
     if value not in allowed:
-        raise ValueError(f"{flag}: expected {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}, received {value!r}")
+        raise ValueError(
+            f"{flag}: expected {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}, received {value!r}"
+        )
 
 
 def _check_free_space(folder: pathlib.Path, needed: int):
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"--cache: expected {needed / 1e9:.1f} GB free in {folder.parent} while preparing, received {free / 1e9:.1f} GB"
+            f"--cache: expected {needed / 1e9:.1f} GB free in {folder.parent} while preparing, "
+            f"received {free / 1e9:.1f} GB"
         )
 
 
@@ -417,16 +473,22 @@ def _reasons_table(left_out: list[dict]) -> list[str]:
 
 
 def _and_more(shown: list[str], everything: list) -> str:
-    return ", ".join(shown) + (f" and {len(everything) - len(shown):,} more" if len(everything) > len(shown) else "")
+    return ", ".join(shown) + (
+        f" and {len(everything) - len(shown):,} more" if len(everything) > len(shown) else ""
+    )
 
 
 def _printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)  # a file name may hold anything, also what no terminal can show
+    return (
+        name if name.isprintable() else ascii(name)
+    )  # a file name may hold anything, also what no terminal can show
 
 
 def main():
     parser = cli.Parser("keras_dcgan.data", "Lists the prepared images in the cache.")
-    parser.add_argument("--cache", type=cli.path, metavar="DIR", help="[$KERAS_DCGAN_CACHE, else the user's cache folder]")
+    parser.add_argument(
+        "--cache", type=cli.path, metavar="DIR", help="[$KERAS_DCGAN_CACHE, else the user's cache folder]"
+    )
     parser.add_argument("--clear", action="store_true", help="remove them all")
     args = parser.parse_args()
     with cli.user_errors(parser.verb):

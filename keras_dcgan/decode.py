@@ -1,9 +1,11 @@
-"""One image file, whatever is in it -> a small uint8 RGBA array, or the reason why not. NumPy + Pillow; no TensorFlow.
+"""One image file, whatever is in it -> a small uint8 RGBA array, or the reason why not. NumPy + Pillow; no
+TensorFlow.
 
     with open("cat.jpg", "rb") as file:
         pixels, original_size = decode(file, (64, 64))     # (64, 64, 4) uint8 and (375, 500); raises Rejected("truncated")
 
-Always RGBA, so that what the channels of a whole folder should be can be decided when all of it has been seen.
+Always RGBA, so that what the channels of a whole folder should be can be decided when all of it has been
+seen.
 """
 
 import contextlib
@@ -25,15 +27,23 @@ from keras_dcgan.colour import is_for_cmyk, to_srgb
 from keras_dcgan.formats import DAMAGED, NOT_AN_IMAGE, NOT_SUPPORTED, TOO_LARGE, TRUNCATED, Rejected  # noqa: F401 (for our callers)
 from keras_dcgan.jpeg import Jpeg
 
-# What is not asked for is not opened: among Pillow's forty formats are some that start programs (EPS), and many that nobody fuzzes.
-Image.init()  # now: Pillow would load its plugins when the first file needs them, which is not meant for many threads
+# What is not asked for is not opened: among Pillow's forty formats are some that start programs (EPS), and
+# many that nobody fuzzes.
+# now: Pillow would load its plugins when the first file needs them, which is not meant for many threads
+Image.init()
 EXTENSIONS = ".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .heic".split()
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 1 GB of RGB and the copies that a conversion needs
 TAIL = 64  # bytes
 LARGEST_PROFILE = 1 << 22  # bytes
 BMP_HEAD = 14 + 124  # bytes
 LARGEST_FILE = 1 << 29  # bytes: files are read into memory whole
-PASSING = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)  # of a network disk, or of this process
+PASSING = (
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EMFILE,
+    errno.ENFILE,
+)  # of a network disk, or of this process
 
 # EXIF orientation -> what turns the stored picture upright.
 UPRIGHT = {
@@ -48,12 +58,14 @@ UPRIGHT = {
 ON_ITS_SIDE = (5, 6, 7, 8)
 ORIENTATION = 0x0112
 
-# Images of more pixels than this are decoded one at a time: memory is then bounded however many threads there are.
+# Images of more pixels than this are decoded one at a time: memory is then bounded however many threads there
+# are.
 LARGE = 16_000_000
 STRIP = 1 << 20  # pixels that are calculated with at once
-# JPEGs are decoded at a half, a quarter or an eighth, as long as that leaves so many times the pixels that are needed. On photos
-# of 500x375 that is a full decode at 64x64, in twice the time; 1 was 43 dB from it, and 23 where edges are hard. Photos of 2 to 6
-# megapixels come to 54 to 56 dB from a full decode in a third of its time, where 1 had 52 to 54, and 33 where lines are thin.
+# JPEGs are decoded at a half, a quarter or an eighth, as long as that leaves so many times the pixels that
+# are needed. On photos of 500x375 that is a full decode at 64x64, in twice the time; 1 was 43 dB from it, and
+# 23 where edges are hard. Photos of 2 to 6 megapixels come to 54 to 56 dB from a full decode in a third of
+# its time, where 1 had 52 to 54, and 33 where lines are thin.
 DRAFT = 3
 one_large_image = threading.Lock()
 
@@ -64,18 +76,25 @@ class Opened:
 
     image: Image.Image
     profile: bytes | None = None  # ICC
-    finish: Callable[[Image.Image], Image.Image] = lambda image: image  # when it is decoded: what its format wants put right
+    finish: Callable[[Image.Image], Image.Image] = lambda image: (
+        image
+    )  # when it is decoded: what its format wants put right
     again: Image.Image | None = None  # the same once more, which must come out the same
     is_cut: bool = False  # parts of it lie behind the end of the file
 
 
 @contextlib.contextmanager
 def pillow_for_threads(max_pixels: int = MAX_PIXELS) -> Iterator[TextIO]:
-    """Around the threads that decode, since these are globals of the process: Pillow's warnings are off, its own limit on pixels
-    is `max_pixels` (it also looks at frames that are larger than their canvas), and stderr is closed, on which libtiff prints what
-    it thinks of a damaged file. -> stderr."""
+    """Around the threads that decode, since these are globals of the process: Pillow's warnings are off, its
+    own limit on pixels is `max_pixels` (it also looks at frames that are larger than their canvas), and
+    stderr is closed, on which libtiff prints what it thinks of a damaged file. -> stderr."""
     limit = Image.MAX_IMAGE_PIXELS
-    with os.fdopen(os.dup(2), "w") as screen, open(os.devnull, "w") as nowhere, warnings.catch_warnings(), tiff.through_libtiff():
+    with (
+        os.fdopen(os.dup(2), "w") as screen,
+        open(os.devnull, "w") as nowhere,
+        warnings.catch_warnings(),
+        tiff.through_libtiff(),
+    ):
         warnings.simplefilter("ignore")
         Image.MAX_IMAGE_PIXELS = max_pixels / 2  # at twice its limit Pillow refuses, below that it warns
         sys.stderr.flush()
@@ -93,9 +112,9 @@ def decode(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """-> (height, width, 4) uint8, and (height, width) as a viewer would show the original. Raises Rejected.
 
-    The first frame, upright as EXIF has it, its colours in sRGB; palettes and CMYK become RGB; grey of 16 bits or of floats is
-    stretched over the range that it holds. `crop`: "center" keeps the proportions and cuts, "none" squashes. `name`:
-    says what a file is that is none of these.
+    The first frame, upright as EXIF has it, its colours in sRGB; palettes and CMYK become RGB; grey of 16
+    bits or of floats is stretched over the range that it holds. `crop`: "center" keeps the proportions and
+    cuts, "none" squashes. `name`: says what a file is that is none of these.
     """
     with _reasons():
         kind = formats.kind(file.read(formats.HEAD), os.path.splitext(name)[1].lower())
@@ -112,7 +131,9 @@ def decode(
                 for each in (image, opened.again):
                     if each:
                         each.draft(None, (DRAFT * stored[1], DRAFT * stored[0]))
-        width, height = original_size if image.info.get("progressive") else image.size  # that holds all of its coefficients
+        width, height = (
+            original_size if image.info.get("progressive") else image.size
+        )  # that holds all of its coefficients
         with one_large_image if width * height > LARGE else contextlib.nullcontext():
             with _reasons(kind, opened.is_cut):
                 image.load()
@@ -125,7 +146,8 @@ def decode(
     return np.asarray(pixels.convert("RGBA")), _as_stored(original_size[::-1], orientation)
 
 
-# --------------------------------------------------------------------------------------- what each format wants beside Pillow
+# --------------------------------------------------------------------------------------- what each format
+# wants beside Pillow
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -136,7 +158,8 @@ def _content(file: BinaryIO) -> bytes:
 
 
 def _refuse_a_tail_of_zeros(file: BinaryIO):
-    """A download that was cut in a file of its full size. Codes that fill whole bytes evenly have no such tail, and no checksum."""
+    """A download that was cut in a file of its full size. Codes that fill whole bytes evenly have no such
+    tail, and no checksum."""
     head = file.read(12)
     end = 8 + int.from_bytes(head[4:8], "little") if head.startswith(b"RIFF") else file.seek(0, io.SEEK_END)
     file.seek(max(0, end - TAIL))
@@ -170,7 +193,8 @@ def _open_png(file: BinaryIO, max_pixels: int) -> Opened:
             key = found.key[0] if found.bits == 16 else found.key[0] * 255 // ((1 << found.bits) - 1)
             is_clear = values == (bool(key) if image.mode == "1" else key)
             grey = image.convert("L") if found.bits < 16 else _stretched(image, where=~is_clear).convert("L")
-        else:  # of 16 bits Pillow gives the upper 8; the others it gives where it is told that they come first
+        # of 16 bits Pillow gives the upper 8; the others it gives where it is told that they come first
+        else:
             lower = Image.open(io.BytesIO(found.content), formats=["PNG"])
             lower.tile = [tiff.with_arguments(tile, "RGB;16L") for tile in lower.tile]
             lower.load()
@@ -245,7 +269,9 @@ def _open_avif(file: BinaryIO, max_pixels: int) -> Opened:
 def _open_bmp(file: BinaryIO, max_pixels: int) -> Opened:
     """Pillow passes over the profile that a header of version 5 points to."""
     head, profile = file.read(BMP_HEAD), None
-    if len(head) == BMP_HEAD and head[14] == 124 and head[70:74] == b"DEBM":  # embedded, the letters from right to left
+    if (
+        len(head) == BMP_HEAD and head[14] == 124 and head[70:74] == b"DEBM"
+    ):  # embedded, the letters from right to left
         start, length = (int.from_bytes(head[at : at + 4], "little") for at in (126, 130))
         file.seek(14 + start)
         profile = file.read(length) if length < LARGEST_PROFILE else None
@@ -267,7 +293,8 @@ OPEN = {
 
 
 def resized(image: Image.Image, size: tuple[int, int], crop: str) -> Image.Image:
-    """An L, RGB, RGBA or F (0 to 255) image at `size` (height, width); F comes back as L. Antialiased; alpha is weighed in."""
+    """An L, RGB, RGBA or F (0 to 255) image at `size` (height, width); F comes back as L. Antialiased; alpha
+    is weighed in."""
     height, width = size
     left = top = 0.0
     if crop == "center":
@@ -303,7 +330,9 @@ def _orientation(image: Image.Image) -> int:
         found = image.getexif().get(ORIENTATION, 1)
     except Exception:  # a broken EXIF block (anything may be raised) is no reason to lose the picture
         return 1
-    if isinstance(found, (bytes, tuple)) and found:  # of another type than it should be: a byte, or several numbers
+    if (
+        isinstance(found, (bytes, tuple)) and found
+    ):  # of another type than it should be: a byte, or several numbers
         found = found[0]
     return found if isinstance(found, int) else 1
 
@@ -313,21 +342,25 @@ def _as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _plain_mode(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Any mode of Pillow -> L, RGB, RGBA, or F from 0 to 255; CMYK only where there is a profile to convert it by."""
+    """Any mode of Pillow -> L, RGB, RGBA, or F from 0 to 255; CMYK only where there is a profile to convert
+    it by."""
     if image.mode.startswith(("I", "F")):
         return _stretched(image)
     if image.mode == "La":  # which Pillow makes no RGBA of
         image = image.convert("LA")
     if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode in ("L", "RGB") or (image.mode == "CMYK" and is_for_cmyk(profile)):  # a convert would copy it
+    if image.mode in ("L", "RGB") or (
+        image.mode == "CMYK" and is_for_cmyk(profile)
+    ):  # a convert would copy it
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _stretched(image: Image.Image, where: np.ndarray | None = None) -> Image.Image:
-    """Medical and scientific files use 10 or 12 of 16 bits, or units of their own: their own range is the only one known. It is
-    that of the pixels `where`; in strips, since whole copies in float64 would take gigabytes."""
+    """Medical and scientific files use 10 or 12 of 16 bits, or units of their own: their own range is the
+    only one known. It is that of the pixels `where`; in strips, since whole copies in float64 would take
+    gigabytes."""
     rows = max(1, STRIP // image.width)
     strips = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
     low, high = np.inf, -np.inf

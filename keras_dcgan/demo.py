@@ -1,9 +1,11 @@
-"""The built-in pictures: cartoon portraits, so that `fit --data demo` can start before anybody has collected images.
+"""The built-in pictures: cartoon portraits, so that `fit --data demo` can start before anybody has collected
+images.
 
     python -m keras_dcgan.demo ./imgs        # face-0000.png ... face-3999.png; then: python -m keras_dcgan.fit --data ./imgs
 
-`Face` says what a portrait looks like, `paint` draws it. Heads, eyes and mouths sit at the same place in every picture, colours
-come from short palettes and nothing is much thinner than two pixels of 64: a small GAN learns such pictures in minutes.
+`Face` says what a portrait looks like, `paint` draws it. Heads, eyes and mouths sit at the same place in
+every picture, colours come from short palettes and nothing is much thinner than two pixels of 64: a small GAN
+learns such pictures in minutes.
 """
 
 import dataclasses
@@ -20,7 +22,9 @@ from keras_dcgan import cli
 from keras_dcgan.config import number
 from keras_dcgan.progress import watched
 
-COUNT = 12_000  # that `--data demo` trains on: seen four times each, which is too seldom to be learned by heart
+COUNT = (
+    12_000  # that `--data demo` trains on: seen four times each, which is too seldom to be learned by heart
+)
 FEWER = 4000  # that are drawn into a folder
 SUPERSAMPLING = 4  # drawn this many times larger, then reduced: Pillow's own shapes have hard edges
 
@@ -35,7 +39,8 @@ def both(half: str) -> np.ndarray:
     return np.concatenate([right, right[right[:, 0] > 0][::-1] * (-1, 1)])
 
 
-# Corners x,y of smooth outlines in 64ths of the picture, x from the middle and y from the top, for a head 30 units wide.
+# Corners x,y of smooth outlines in 64ths of the picture, x from the middle and y from the top, for a head 30
+# units wide.
 HAIR_BEHIND = {
     "afro": both("0,20 20,24 21,36 15,43 0,44"),
     "bun": both("0,1 5.5,3 6.5,8 4,13 0,14"),
@@ -45,17 +50,25 @@ HAIR_BEHIND = {
 }
 HAIR = {
     "crop": both("0,8.5 11.5,12 17,23 16,33 13,33 13,25 7,21"),
-    "parted": outline("-13,33 -16,33 -17,23 -11.5,12 0,8.5 11.5,12 17,23 16,33 13,33 13,24 8.5,18.5 3,22.5 -5,24.5 -13,27"),
-    "quiff": outline("-13,32 -16,33 -17,22 -14,12 -5,7 5,3.5 14,6 17,14 17,24 16,33 13,32 12.5,23 5,18.5 -5,21.5 -12.5,23"),
+    "parted": outline(
+        "-13,33 -16,33 -17,23 -11.5,12 0,8.5 11.5,12 17,23 16,33 13,33 13,24 8.5,18.5 3,22.5 -5,24.5 -13,27"
+    ),
+    "quiff": outline(
+        "-13,32 -16,33 -17,22 -14,12 -5,7 5,3.5 14,6 17,14 17,24 16,33 13,32 12.5,23 5,18.5 -5,21.5 -12.5,23"
+    ),
     "afro": both("0,2 14,6 22.5,18 23,32 18,40 13.4,36 12.8,25 6.5,20"),
     "bun": both("0,8.5 11.5,12 17,23 16,33 13,33 12.4,24 6,18"),
     "bob": both("0,8 11,10.5 17,21 18,35 15,38 13.3,29 9.5,26.5 0,26"),
     "long": both("0,8 11,10.5 17,21 18,38 15,43 13.4,31 9.5,23 0,15.5"),
-    "wavy": outline("-13,33 -15,40 -18,34 -17,21 -11,10.5 0,7.5 11,10.5 17,21 18,34 15,40 13,32 12,25 7,17.5 0,22 -8,25.5"),
+    "wavy": outline(
+        "-13,33 -15,40 -18,34 -17,21 -11,10.5 0,7.5 11,10.5 17,21 18,34 15,40 13,32 12,25 7,17.5 0,22 -8,25.5"
+    ),
 }
 SHEEN = outline("-11.4,18.4 -9.6,14.2 -6.4,12.2 -0.2,11 0.2,12 -5.4,14 -7.6,15.6 -10.6,18.8")
 BRIDGE = both("0,33 2,33.8 2,35.2 0,34.9")  # of the glasses
-LASHES = outline("-4.7,-0.8 -2.4,-3.7 0.3,-4.8 2.8,-4.3 5.3,-1.4 2.6,-2.7 0.2,-3.1 -2.2,-2.3")  # counted from the right eye
+LASHES = outline(
+    "-4.7,-0.8 -2.4,-3.7 0.3,-4.8 2.8,-4.3 5.3,-1.4 2.6,-2.7 0.2,-3.1 -2.2,-2.3"
+)  # counted from the right eye
 BROW = outline("-4,-7.5 0,-9 4.7,-7 4.5,-6 0,-6.8 -3.7,-6.5")  # likewise
 # Outlines painted one over the other, each in a tone from -1 (darkest) to 1 (lightest) of the part's colour.
 BEARDS = {
@@ -67,7 +80,10 @@ MOUTHS = {
     "smile": [(both("0,46.7 3,46 5.4,44.4 3.6,47.8 0,49"), 0)],
     "grin": [(both("0,45.2 5.2,44.8 3.6,48.6 0,50"), -0.6), (both("0,45.4 4.3,45.2 3.6,47 0,47.3"), 1)],
     "calm": [(both("0,46 2.4,45.8 4.2,46.6 2.4,48 0,48.2"), 0)],
-    "oh": [(both("0,44 2.1,45 2.9,47.2 2.1,49.4 0,50.4"), 0), (both("0,45.4 1.2,46 1.7,47.2 1.2,48.4 0,49"), -0.6)],
+    "oh": [
+        (both("0,44 2.1,45 2.9,47.2 2.1,49.4 0,50.4"), 0),
+        (both("0,45.4 1.2,46 1.7,47.2 1.2,48.4 0,49"), -0.6),
+    ],
 }
 COLLARS = {
     "none": [],
@@ -82,7 +98,11 @@ HATS = {
         (DOME, 0),
         (both("0,17 10,17.6 17.4,19.6 18.4,23 17,25.2 9,23.6 0,23"), 0.35),
     ],
-    "cap": [(DOME, 0), (both("0,5 7,8 9,20 0,21"), 0.35), (both("0,19 10,19.6 17.4,23 18.6,26.6 10,25.4 0,25"), -0.3)],
+    "cap": [
+        (DOME, 0),
+        (both("0,5 7,8 9,20 0,21"), 0.35),
+        (both("0,19 10,19.6 17.4,23 18.6,26.6 10,25.4 0,25"), -0.3),
+    ],
     "brim": [
         (both("0,4 9,5 14,11 15.6,22 0,23"), 0),
         (both("0,15.5 15,17 15.8,22 0,23"), -0.3),
@@ -106,7 +126,9 @@ def between(low: float, high: float):
 class Face:
     """All that differs between portraits, and what it may be. Lengths are in 64ths of the picture."""
 
-    background: str = one_of("#f6cf5a #86c5e4 #a9d8c0 #c6aede #f2a5b5 #6fb3ad #fbe3b8 #8fa8df #ee8f78 #5674a8 #9fc27c")
+    background: str = one_of(
+        "#f6cf5a #86c5e4 #a9d8c0 #c6aede #f2a5b5 #6fb3ad #fbe3b8 #8fa8df #ee8f78 #5674a8 #9fc27c"
+    )
     skin: str = one_of("#ffe0cd #f8cba9 #eeb389 #d69664 #b27144 #885031 #6b4030")
     width: float = between(0.94, 1.04)  # of head, hair and hat; 1 is 30 units
     jaw: float = between(11.2, 13.5)
@@ -140,9 +162,12 @@ class Face:
 
 @functools.cache
 def tone(colour: str, amount: float) -> tuple[int, ...]:
-    """The colour, that much darker (down to -1) or lighter (up to 1). Dark is a warm red: black looks dirty on skin."""
+    """The colour, that much darker (down to -1) or lighter (up to 1). Dark is a warm red: black looks dirty
+    on skin."""
     end = ImageColor.getrgb("#fffaf0" if amount > 0 else "#4a1528")
-    return tuple(round(a + (b - a) * abs(amount)) for a, b in zip(ImageColor.getrgb(colour), end, strict=True))
+    return tuple(
+        round(a + (b - a) * abs(amount)) for a, b in zip(ImageColor.getrgb(colour), end, strict=True)
+    )
 
 
 @functools.cache
@@ -177,7 +202,12 @@ class Canvas:
 
     def box(self, x, y, half_width, half_height) -> tuple[int, int, int, int]:
         left, top = round((32 + x - half_width) * self.unit), round((y - half_height) * self.unit)
-        return left, top, left + round(2 * half_width * self.unit) - 1, top + round(2 * half_height * self.unit) - 1
+        return (
+            left,
+            top,
+            left + round(2 * half_width * self.unit) - 1,
+            top + round(2 * half_height * self.unit) - 1,
+        )
 
     def oval(self, x, y, half_width, half_height, colour):
         self.pen.ellipse(self.box(x, y, half_width, half_height), colour)
@@ -270,11 +300,22 @@ def pictures(count: int = COUNT, seed: int = 0, size: int = 64) -> np.ndarray:
 
 
 def main():
-    parser = cli.Parser("keras_dcgan.demo", "Draws cartoon portraits into a folder, to have something to train on.")
+    parser = cli.Parser(
+        "keras_dcgan.demo", "Draws cartoon portraits into a folder, to have something to train on."
+    )
     parser.add_argument("folder", type=cli.path, help="where face-0000.png ... go; made if missing")
-    parser.add_argument("--count", type=number(1, 10**6, kind=int), default=FEWER, help="how many pictures [%(default)s]")
-    parser.add_argument("--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]")
-    parser.add_argument("--seed", type=number(0, 2**32 - 1, kind=int), default=0, help="another seed, other faces [%(default)s]")
+    parser.add_argument(
+        "--count", type=number(1, 10**6, kind=int), default=FEWER, help="how many pictures [%(default)s]"
+    )
+    parser.add_argument(
+        "--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]"
+    )
+    parser.add_argument(
+        "--seed",
+        type=number(0, 2**32 - 1, kind=int),
+        default=0,
+        help="another seed, other faces [%(default)s]",
+    )
     args = parser.parse_args()
     folder = pathlib.Path(args.folder)
     if folder.is_file():
@@ -287,7 +328,9 @@ def main():
             paint(face, args.size).save(unfinished, "PNG")
             unfinished.replace(path)
     wrote = cli.counted(args.count, "picture")
-    print(f"wrote {wrote} into {args.folder}; next: python -m keras_dcgan.fit --data {shlex.quote(args.folder)}")
+    print(
+        f"wrote {wrote} into {args.folder}; next: python -m keras_dcgan.fit --data {shlex.quote(args.folder)}"
+    )
 
 
 if __name__ == "__main__":

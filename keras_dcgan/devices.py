@@ -1,8 +1,9 @@
-"""What this machine offers a training: devices, arithmetic, compiler. Turns the words of the Performance flags into settings.
+"""What this machine offers a training: devices, arithmetic, compiler. Turns the words of the Performance
+flags into settings.
 
-devices.start(threads=0, deterministic=False)      # before anything else touches TensorFlow
-with devices.strategy("auto").scope(): ...
-devices.precision("auto")                          # -> "mixed_bfloat16" on a CPU with AVX512-BF16 or AMX, or a recent GPU
+devices.start(threads=0, deterministic=False)      # before anything else touches TensorFlow with
+devices.strategy("auto").scope(): ... devices.precision("auto")                          # -> "mixed_bfloat16"
+on a CPU with AVX512-BF16 or AMX, or a recent GPU
 """
 
 import contextlib
@@ -25,7 +26,8 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 DEVICE_FILES = "/dev"
 
 
-# Settings of Keras that ~/.keras/keras.json, the environment, or whoever used this process before may have changed.
+# Settings of Keras that ~/.keras/keras.json, the environment, or whoever used this process before may have
+# changed.
 KERAS_DEFAULTS = {
     "floatx": "float32",
     "epsilon": 1e-7,
@@ -38,7 +40,8 @@ KERAS_DEFAULTS = {
 
 @contextlib.contextmanager
 def keras_defaults() -> Iterator[None]:
-    """Around what builds, loads or trains networks: the same bits whatever Keras has been told. Can decorate a function."""
+    """Around what builds, loads or trains networks: the same bits whatever Keras has been told. Can decorate
+    a function."""
     with contextlib.ExitStack() as undo:
         _set_keras_defaults(undo)
         yield
@@ -52,8 +55,8 @@ def _set_keras_defaults(undo: contextlib.ExitStack):
 
 
 def settle_keras():
-    """keras_defaults, and a seed of its own, for as long as the verb takes (cli.tidy). Raises ValueError where Keras has been
-    imported with another backend."""
+    """keras_defaults, and a seed of its own, for as long as the verb takes (cli.tidy). Raises ValueError
+    where Keras has been imported with another backend."""
     if keras.config.backend() != "tensorflow":
         received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
         raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
@@ -63,48 +66,65 @@ def settle_keras():
 
 
 def start(threads: int = 0, deterministic: bool = False) -> str | None:
-    """Settles what TensorFlow can only be told before it starts its devices, and Keras. `threads` 0: as many as there are cores.
-    -> what the user is to be warned of."""
+    """Settles what TensorFlow can only be told before it starts its devices, and Keras. `threads` 0: as many
+    as there are cores. -> what the user is to be warned of."""
     settle_keras()
     warning = None
     if threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         except RuntimeError:  # a notebook has used it before: then it keeps its ways
-            there = tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
+            there = (
+                tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
+            )
             warning = f"--threads: TensorFlow has begun before, and keeps to {there}"
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with contextlib.suppress(RuntimeError):  # as above
-            tf.config.experimental.set_memory_growth(gpu, True)  # or TensorFlow takes all of the memory from everybody else
+            tf.config.experimental.set_memory_growth(
+                gpu, True
+            )  # or TensorFlow takes all of the memory from everybody else
     if not gpus:
-        # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and changes nothing (2.21).
+        # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and
+        # changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})
-    if deterministic and gpus:  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
+    if (
+        deterministic and gpus
+    ):  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
         tf.config.experimental.enable_op_determinism()
     return warning
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
-    """auto: all GPUs if there are several, else one device. Raises ValueError where there is nothing to mirror on.
+    """auto: all GPUs if there are several, else one device. Raises ValueError where there is nothing to
+    mirror on.
 
-    multiworker: the machines of TF_CONFIG, which Kubernetes' TFJob and Vertex AI set, and which must be the first thing that
-    TensorFlow is told about.
+    multiworker: the machines of TF_CONFIG, which Kubernetes' TFJob and Vertex AI set, and which must be the
+    first thing that TensorFlow is told about.
     """
     if name == "multiworker":
         try:
             json.loads(os.environ["TF_CONFIG"])["cluster"]
         except (KeyError, TypeError, ValueError) as error:
             received = os.environ.get("TF_CONFIG", "none")
-            raise ValueError(f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}") from error
+            raise ValueError(
+                f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}"
+            ) from error
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (tf.errors.OpError, RuntimeError) as error:  # its port is taken; or TensorFlow has begun before
+        except (
+            tf.errors.OpError,
+            RuntimeError,
+        ) as error:  # its port is taken; or TensorFlow has begun before
             why = getattr(error, "message", str(error))
-            raise ValueError(f"--strategy: expected TF_CONFIG of a cluster that can be joined: {why}") from error
+            raise ValueError(
+                f"--strategy: expected TF_CONFIG of a cluster that can be joined: {why}"
+            ) from error
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")  # CPU devices can be split in two, to try this without GPUs
+        devices = gpus or tf.config.list_logical_devices(
+            "CPU"
+        )  # CPU devices can be split in two, to try this without GPUs
         if len(devices) < 2:
             raise ValueError(f"--strategy: expected at least 2 devices for mirrored, received {len(devices)}")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -128,16 +148,24 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
 
     @tf.function(autograph=False)  # to read its source would take 0.1 s
     def sum_over_replicas(value):
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(value,)), axis=None)
+        return strategy.reduce(
+            tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(value,)), axis=None
+        )
 
-    total, squares = (float(sum_over_replicas(tf.constant(value, tf.float64))) for value in (number, number**2))
-    return strategy.num_replicas_in_sync * squares == total**2  # the variance is 0; exact, since steps are below 2**26
+    total, squares = (
+        float(sum_over_replicas(tf.constant(value, tf.float64))) for value in (number, number**2)
+    )
+    return (
+        strategy.num_replicas_in_sync * squares == total**2
+    )  # the variance is 0; exact, since steps are below 2**26
 
 
 def check_batch(batch: int, strategy: tf.distribute.Strategy):
     """Raises ValueError where the devices cannot share a batch evenly."""
     if batch % strategy.num_replicas_in_sync:
-        raise ValueError(f"--batch: expected a multiple of the {strategy.num_replicas_in_sync} devices, received {batch}")
+        raise ValueError(
+            f"--batch: expected a multiple of the {strategy.num_replicas_in_sync} devices, received {batch}"
+        )
 
 
 def names(strategy: tf.distribute.Strategy) -> str:
@@ -146,7 +174,9 @@ def names(strategy: tf.distribute.Strategy) -> str:
     gpus = tf.config.get_visible_devices("GPU")[: max(1, replicas // processes)]
     if gpus:
         kinds = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-        found = ", ".join(f"{kinds.count(kind)} x {kind}" if len(gpus) > 1 else kind for kind in dict.fromkeys(kinds))
+        found = ", ".join(
+            f"{kinds.count(kind)} x {kind}" if len(gpus) > 1 else kind for kind in dict.fromkeys(kinds)
+        )
     else:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         found = f"{cores} core{'s' if cores > 1 else ''} of {_cpu_name()}"
@@ -163,11 +193,20 @@ def _cpu_name() -> str:
 
 
 def unused_gpu() -> str | None:
-    """Why the training will be slow though this machine has an NVIDIA GPU; None where there is none, or it was not to be used."""
-    if has_gpu() or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1") or not (found := _nvidia_gpus()):
+    """Why the training will be slow though this machine has an NVIDIA GPU; None where there is none, or it
+    was not to be used."""
+    if (
+        has_gpu()
+        or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+        or not (found := _nvidia_gpus())
+    ):
         return None
     cuda = tf.sysconfig.get_build_info().get("cuda_version")
-    wanted = f"the libraries and a driver of CUDA {cuda} (pip install -e '.[cuda]')" if cuda else "a build with CUDA"
+    wanted = (
+        f"the libraries and a driver of CUDA {cuda} (pip install -e '.[cuda]')"
+        if cuda
+        else "a build with CUDA"
+    )
     return f"this machine has {', '.join(found)}, which TensorFlow {tf.__version__} cannot use: it wants {wanted}"
 
 
@@ -179,8 +218,11 @@ def _nvidia_gpus() -> list[str]:
             done = subprocess.run(query, capture_output=True, text=True, timeout=20)
             if done.returncode == 0 and done.stdout.strip():
                 return done.stdout.strip().splitlines()
-    # Where the tool is missing, or at odds with the driver. In a container that was given no GPU there is no device.
-    return ["an NVIDIA GPU"] if any(re.fullmatch(r"nvidia\d+", file) for file in _listed(DEVICE_FILES)) else []
+    # Where the tool is missing, or at odds with the driver. In a container that was given no GPU there is no
+    # device.
+    return (
+        ["an NVIDIA GPU"] if any(re.fullmatch(r"nvidia\d+", file) for file in _listed(DEVICE_FILES)) else []
+    )
 
 
 def _listed(folder: str) -> list[str]:
@@ -200,17 +242,20 @@ def precision(name: str) -> str:
         return POLICIES[name]
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
+        capabilities = [
+            tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+        ]
         worst = min(capabilities)
         return POLICIES["bfloat16" if worst >= (8, 0) else "float16" if worst >= (7, 0) else "float32"]
     return POLICIES["bfloat16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"]
 
 
 def compiles(jit: str) -> bool:
-    """auto: XLA on a GPU only; on the CPU it halved the speed of this step (TensorFlow 2.21: 57 images/s against 111).
+    """auto: XLA on a GPU only; on the CPU it halved the speed of this step (TensorFlow 2.21: 57 images/s
+    against 111).
 
-    On one device only: Keras 3.15 compiles the step of all replicas as one program, which then reaches for the other devices'
-    variables. Raises ValueError where that is asked for.
+    On one device only: Keras 3.15 compiles the step of all replicas as one program, which then reaches for
+    the other devices' variables. Raises ValueError where that is asked for.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if jit == "on" and replicas > 1:
@@ -219,7 +264,8 @@ def compiles(jit: str) -> bool:
 
 
 def steps_at_once() -> int:
-    """Steps between two looks at the losses. On a GPU each look would make it wait for Python; on a CPU it costs nothing."""
+    """Steps between two looks at the losses. On a GPU each look would make it wait for Python; on a CPU it
+    costs nothing."""
     return 16 if has_gpu() else 1
 
 

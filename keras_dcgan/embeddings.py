@@ -1,8 +1,8 @@
 """Images -> vectors in which nearness means likeness: what FID, KID and the like are measured in.
 
-    embed = load("random")                  # no download; or "inception", or a MODEL.keras
-    embed.name                              # "random-1": figures of different names must never be compared
-    embed(images)                           # uint8 (N, height, width, C), C 1, 3 or 4 -> float32 (N, dim)
+embed = load("random")                  # no download; or "inception", or a MODEL.keras
+embed.name                              # "random-1": figures of different names must never be compared
+embed(images)                           # uint8 (N, height, width, C), C 1, 3 or 4 -> float32 (N, dim)
 """
 
 import hashlib
@@ -49,7 +49,8 @@ class Embedding:
 
 
 def load(features: str, inception_weights: str | None = None) -> Embedding:
-    """random, inception, or the path of a MODEL.keras -> Embedding. Raises ValueError or OSError, starting with the flag."""
+    """random, inception, or the path of a MODEL.keras -> Embedding. Raises ValueError or OSError, starting
+    with the flag."""
     if features == "random":
         return Embedding("random-1", random_network())
     if features == "inception":
@@ -58,11 +59,12 @@ def load(features: str, inception_weights: str | None = None) -> Embedding:
 
 
 def random_network(side: int = 32, widths: Iterable[int] = (32, 64, 128, 256), seed: int = 0) -> keras.Model:
-    """Convolutions of random weights in the shape of a small VGG: images (N, side, side, 3) in [-1, 1] -> (N, 1920).
+    """Convolutions of random weights in the shape of a small VGG: images (N, side, side, 3) in [-1, 1] -> (N,
+    1920).
 
-    Naeem et al. (arXiv:2002.09797, 2020) propose such features for pictures that no pretrained network knows. Weights
-    N(0, 2 / inputs) (He et al., arXiv:1502.01852, 2015) from NumPy's generator, so that they are the same everywhere. The vector is
-    each block's output, averaged over the quarters of the image.
+    Naeem et al. (arXiv:2002.09797, 2020) propose such features for pictures that no pretrained network knows.
+    Weights N(0, 2 / inputs) (He et al., arXiv:1502.01852, 2015) from NumPy's generator, so that they are the
+    same everywhere. The vector is each block's output, averaged over the quarters of the image.
     """
     rng = np.random.default_rng(seed)
     x = images = keras.Input((side, side, 3))
@@ -79,18 +81,24 @@ def random_network(side: int = 32, widths: Iterable[int] = (32, 64, 128, 256), s
 
 
 def inception(weights: str | None) -> Embedding:
-    """Keras' InceptionV3 up to its average pooling: 2,048 numbers. These weights are Keras' own, so figures are near those of the
-    papers, which took another port, but not comparable with them."""
+    """Keras' InceptionV3 up to its average pooling: 2,048 numbers. These weights are Keras' own, so figures
+    are near those of the papers, which took another port, but not comparable with them."""
     file = Path(weights or os.path.expanduser(os.path.join(KERAS_HOME, "models", INCEPTION_FILE)))
     if not file.is_file():
         flag = "--inception-weights" if weights else "--features"
-        raise FileNotFoundError(f"{flag}: expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there")
-    model = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(299, 299, 3), pooling="avg")
+        raise FileNotFoundError(
+            f"{flag}: expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there"
+        )
+    model = keras.applications.InceptionV3(
+        include_top=False, weights=None, input_shape=(299, 299, 3), pooling="avg"
+    )
     try:
         model.load_weights(file)
     except Exception as error:  # Keras raises whatever its HDF5 reader raises
         why = versions.why_not(error, "")
-        raise ValueError(f"--inception-weights: expected Inception's weights, received {file} ({why})") from error
+        raise ValueError(
+            f"--inception-weights: expected Inception's weights, received {file} ({why})"
+        ) from error
     return Embedding(f"inception-{_digest(file)}", model)
 
 
@@ -101,10 +109,15 @@ def from_file(path: str) -> Embedding:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         why = versions.why_not(error, versions.newer(versions.of_keras_file(Path(path))))
-        raise ValueError(f"--features: expected a model that Keras can load, received {path} ({why})") from error
+        raise ValueError(
+            f"--features: expected a model that Keras can load, received {path} ({why})"
+        ) from error
     shapes = model.input_shape, model.output_shape
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
-        raise ValueError(f"--features: expected a model from images (N, H, W, 3) to (N, dim), received {shapes[0]} to {shapes[1]}")
+        raise ValueError(
+            "--features: expected a model from images (N, H, W, 3) to (N, dim), received "
+            f"{shapes[0]} to {shapes[1]}"
+        )
     return Embedding(f"{Path(path).stem}-{_digest(Path(path))}", model)
 
 

@@ -1,7 +1,8 @@
-"""Measures a run against real images: `python -m keras_dcgan.evaluate --run runs/imgs`. Prints a table, writes JSON and a page.
+"""Measures a run against real images: `python -m keras_dcgan.evaluate --run runs/imgs`. Prints a table,
+writes JSON and a page.
 
-swd and msssim are taken of pixels, the others of features (`--features`). Figures of different features, sizes or numbers of images
-cannot be compared, so each comes with all three.
+swd and msssim are taken of pixels, the others of features (`--features`). Figures of different features,
+sizes or numbers of images cannot be compared, so each comes with all three.
 """
 
 import base64
@@ -21,7 +22,10 @@ from keras_dcgan.config import check_file, check_trained, load_config, number, r
 from keras_dcgan.progress import Progress
 
 METRICS = ("swd", "sharpness", "fid", "kid", "prdc", "msssim", "memorisation")
-BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {"sharpness": "near 1", "memorised": "near 0.05"}
+BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {
+    "sharpness": "near 1",
+    "memorised": "near 0.05",
+}
 PAIRS = 8  # of fakes and their nearest training images on the page
 FEW, FEWEST = 10_000, 16
 PIECE = 100  # images whose features are made between two looks at the clock
@@ -55,15 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--data: expected {FEWEST} images or more, received {real.manifest['images']}")
         changed = not flags.data and real.manifest["fingerprint"] != runs.of_data(flags.run, "fingerprint")
         if (changed or real.labels is not None) and real.manifest["classes"] != classes:
-            raise ValueError(f"--data: expected the classes of the training, received others: {config.data} has changed since")
+            raise ValueError(
+                f"--data: expected the classes of the training, received others: {config.data} has "
+                "changed since"
+            )
         if real.manifest["channels"] != generator.output_shape[-1]:
             there, here = real.manifest["channels"], generator.output_shape[-1]
-            raise ValueError(f"--data: expected images of {here} channels, received {there}: {config.data} has changed since")
+            raise ValueError(
+                f"--data: expected images of {here} channels, received {there}: {config.data} has "
+                "changed since"
+            )
         held_out = None
         if flags.held_out:
             with cli.on_behalf_of("--held-out"):
                 held_out = real_images(flags.held_out, config, generator)
-    # Copies are looked for among all that was trained on; the other figures take as many real images as generated ones.
+    # Copies are looked for among all that was trained on; the other figures take as many real images as
+    # generated ones.
     total, most = real.manifest["images"], TRAINING if "memorisation" in flags.metrics else 0
     most = min(most, int(2e9 / np.prod(generator.output_shape[1:])))
     count = min(total, max(most, flags.samples))
@@ -84,7 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
     }
     with Progress() as progress:
         fakes = draw(generator, flags.samples, progress, labels)
-        result["metrics"], pairs, caveats = of_pixels(flags.metrics, training[rows], fakes[: len(rows)], progress), [], []
+        result["metrics"], pairs, caveats = (
+            of_pixels(flags.metrics, training[rows], fakes[: len(rows)], progress),
+            [],
+            [],
+        )
         if embed:  # after the pixels: the swd takes much memory, and TensorFlow keeps what it has taken
             vectors = cached_features(embed, real, training, config.cache, progress)
             fake_vectors, new_vectors = vectors_of(embed, fakes, progress, "generated"), None
@@ -108,17 +123,27 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> cli.Parser:
     result = cli.Parser("keras_dcgan.evaluate", "Measures the generator of a run against real images.")
     result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--data", type=cli.source, metavar="PATH", help="the real images [those of the training]")
+    result.add_argument(
+        "--data", type=cli.source, metavar="PATH", help="the real images [those of the training]"
+    )
     about = "real images that were not trained on, for the check for copies"
     result.add_argument("--held-out", type=cli.source, metavar="PATH", help=about)
-    result.add_argument("--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]")
+    result.add_argument(
+        "--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
+    )
     count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
     features, about = cli.path_or("random", "inception"), "what to compare by; FILE.keras: any model [random]"
-    result.add_argument("--features", type=features, default="random", metavar="random|inception|FILE", help=about)
-    result.add_argument("--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]")
-    result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]")
+    result.add_argument(
+        "--features", type=features, default="random", metavar="random|inception|FILE", help=about
+    )
+    result.add_argument(
+        "--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]"
+    )
+    result.add_argument(
+        "--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]"
+    )
     about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json]"
     result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result
@@ -126,9 +151,14 @@ def parser() -> cli.Parser:
 
 def check_flags(flags):
     if flags.inception_weights and flags.features != "inception":
-        raise ValueError(f"--inception-weights: expected to stand with --features inception, received it with {flags.features}")
+        raise ValueError(
+            "--inception-weights: expected to stand with --features inception, received it with "
+            f"{flags.features}"
+        )
     if flags.held_out and "memorisation" not in flags.metrics:
-        raise ValueError(f"--held-out: expected memorisation among --metrics, received {','.join(flags.metrics)}")
+        raise ValueError(
+            f"--held-out: expected memorisation among --metrics, received {','.join(flags.metrics)}"
+        )
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -140,7 +170,9 @@ def names(text: str) -> tuple[str, ...]:
 
 def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet:
     """Prepared as the run's own were."""
-    channels = config.channels if source == config.data else generator.output_shape[-1]  # what training prepared is in the cache
+    channels = (
+        config.channels if source == config.data else generator.output_shape[-1]
+    )  # what training prepared is in the cache
     conditional = config.conditional and source == config.data
     return data.prepare(
         source,
@@ -153,12 +185,16 @@ def real_images(source: str, config, generator) -> feed.ImageSet | feed.ShardSet
 
 
 def draw(generator, count: int, progress: Progress, labels: np.ndarray | None) -> np.ndarray:
-    """The pictures of seeds 0 to count - 1, of a conditional run with these labels: uint8 (count, H, W, C)."""
+    """The pictures of seeds 0 to count - 1, of a conditional run with these labels: uint8 (count, H, W,
+    C)."""
     pictures = np.empty((count, *generator.output_shape[1:]), np.uint8)
     progress.begin("drawing", count)
     for start in range(0, count, FEW):
         seeds = np.arange(start, min(start + FEW, count))
-        inputs = [latents.latents(seeds, generator.inputs[0].shape[-1]), *([] if labels is None else [labels[seeds]])]
+        inputs = [
+            latents.latents(seeds, generator.inputs[0].shape[-1]),
+            *([] if labels is None else [labels[seeds]]),
+        ]
         for seed, picture in zip(seeds, images.draw(generator, inputs)):
             pictures[seed] = picture
             progress.update(int(seed) + 1)
@@ -177,7 +213,8 @@ def vectors_of(embed, pictures: np.ndarray, progress: Progress, kind: str) -> np
 
 
 def cached_features(embed, prepared, pictures: np.ndarray, cache: str, progress: Progress) -> np.ndarray:
-    """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and clears them too."""
+    """The vectors of real images, from the cache if they are there; `python -m keras_dcgan.data` lists and
+    clears them too."""
     digest = hashlib.blake2b()  # of the pictures: shards have the fingerprint of a folder in another order
     for start in range(0, len(pictures), images.CHUNK):
         digest.update(np.ascontiguousarray(pictures[start : start + images.CHUNK]))
@@ -215,10 +252,12 @@ def of_pixels(wanted, real: np.ndarray, fake: np.ndarray, progress: Progress) ->
     return found
 
 
-def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, float], list[tuple[int, int]], list[str]]:
-    """Vectors of training images, generated ones and ones held out, or None -> the figures, the pairs (number of a fake, number of
-    its nearest training image) that are nearest to each other, and what is to be said of them. `rows`: which of the training images
-    the fakes are compared with as a set."""
+def of_features(
+    wanted, training, rows, every_fake, new
+) -> tuple[dict[str, float], list[tuple[int, int]], list[str]]:
+    """Vectors of training images, generated ones and ones held out, or None -> the figures, the pairs (number
+    of a fake, number of its nearest training image) that are nearest to each other, and what is to be said of
+    them. `rows`: which of the training images the fakes are compared with as a set."""
     found, pairs, caveats = {}, [], []
     real, fake = training[rows], every_fake[: len(rows)]  # sets of one size: more of either would look better
     if "fid" in wanted:
@@ -229,7 +268,10 @@ def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, floa
         with unless_too_few("precision, recall, density and coverage", caveats):
             count = distinct_count(real)
             if count < len(real):
-                caveats.append(f"{count:,} of {len(real):,} real images are distinct: prdc is of those and as many generated ones")
+                caveats.append(
+                    f"{count:,} of {len(real):,} real images are distinct: prdc is of those and as "
+                    "many generated ones"
+                )
             found |= metrics.neighbourhoods(real, fake[:count])
     if "memorisation" in wanted:
         with unless_too_few("memorised", caveats):
@@ -242,13 +284,16 @@ def of_features(wanted, training, rows, every_fake, new) -> tuple[dict[str, floa
 def distinct_count(real: np.ndarray) -> int:
     count = len(metrics.distinct(real))
     if count < FEWEST:
-        raise ValueError(f"expected at least {FEWEST} distinct real images, received {count} among {len(real):,}")
+        raise ValueError(
+            f"expected at least {FEWEST} distinct real images, received {count} among {len(real):,}"
+        )
     return count
 
 
 @contextlib.contextmanager
 def unless_too_few(figures: str, caveats: list[str]):
-    """A figure for which there are too few distinct images, real or generated, is not given, and it is said why."""
+    """A figure for which there are too few distinct images, real or generated, is not given, and it is said
+    why."""
     try:
         yield
     except ValueError as error:
@@ -260,7 +305,10 @@ def notes(result: dict) -> list[str]:
     if "fid" in result["metrics"] and few < FEW:
         found.append(f"fid of {few:,} images is too high by chance; kid is not: prefer it below {FEW:,}")
     if result["metrics"].get("memorised", 0) > 0.1:
-        found.append("more generated images than by chance lie close to a training image: look at the pairs on the page")
+        found.append(
+            "more generated images than by chance lie close to a training image: look at the pairs "
+            "on the page"
+        )
     return found
 
 
@@ -273,7 +321,9 @@ def table(result: dict) -> str:
         more = f"± {result['metrics']['kid_ci95']:.5f}" if name == "kid" else ""
         more = f"real images: {result['metrics']['msssim_real']:.4f}" if name == "msssim" else more
         if name == "sharpness":
-            levels = [(label, ratio) for label, ratio in result["metrics"].items() if label.startswith("sharpness_")]
+            levels = [
+                (label, ratio) for label, ratio in result["metrics"].items() if label.startswith("sharpness_")
+            ]
             more = ", ".join(f"{label.rpartition('_')[2]} px: {ratio:.2f}" for label, ratio in levels)
         if name == "memorised" and result["images"]["memorised_fake"] > result["images"]["fake"]:
             more = f"of {result['images']['memorised_fake']:,} generated"
@@ -281,7 +331,8 @@ def table(result: dict) -> str:
     return "\n".join(rows + [f"note: {note}" for note in result["notes"]])
 
 
-# ------------------------------------------------------------------------------------------------------------------- page
+# ------------------------------------------------------------------------
+# page
 
 
 def page(result: dict, real: np.ndarray, fake: np.ndarray, pairs: list[tuple[int, int]], run: Path) -> str:
@@ -289,7 +340,10 @@ def page(result: dict, real: np.ndarray, fake: np.ndarray, pairs: list[tuple[int
     sets = {"Generated": fake, "Real": real}
     parts = [
         f"<h1>{html.escape(result['run'])}</h1><pre>{html.escape(table(result))}</pre>",
-        *(figure(title, images.grid(some[feed.preview_rows(len(some), min(64, len(some)))], 8)) for title, some in sets.items()),
+        *(
+            figure(title, images.grid(some[feed.preview_rows(len(some), min(64, len(some)))], 8))
+            for title, some in sets.items()
+        ),
     ]
     if pairs:
         both = np.stack([fake[[i for i, _ in pairs]], real[[j for _, j in pairs]]])

@@ -1,7 +1,9 @@
-"""Draws what a generator can be steered along: `python -m keras_dcgan.explore --run runs/imgs --out strips.png`.
+"""Draws what a generator can be steered along: `python -m keras_dcgan.explore --run runs/imgs --out
+strips.png`.
 
-For each direction, the strongest first, and each seed a strip: the seed's own picture in the middle, what becomes of it to either
-side. Nobody has named the directions: look at what changes. model.json has the same ones, and the page's sliders move along them.
+For each direction, the strongest first, and each seed a strip: the seed's own picture in the middle, what
+becomes of it to either side. Nobody has named the directions: look at what changes. model.json has the same
+ones, and the page's sliders move along them.
 """
 
 from pathlib import Path
@@ -30,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         directions = latents.directions(generator, flags.directions)
         z = latents.truncate(latents.latents(flags.seeds, directions.shape[1]), flags.truncation)
         amounts = np.linspace(-flags.reach, flags.reach, flags.columns)
-        strips = z[:, None] + amounts[:, None] * directions[:, None, None]  # direction, seed, column, component
+        strips = (
+            z[:, None] + amounts[:, None] * directions[:, None, None]
+        )  # direction, seed, column, component
         inputs = [strips.reshape(-1, z.shape[1]).astype(np.float32)]
         if labels is not None:
             inputs.append(np.tile(np.repeat(labels, flags.columns), len(directions)))
@@ -50,17 +54,31 @@ def odd(text: str) -> int:
 
 
 def parser() -> cli.Parser:
-    result = cli.Parser("keras_dcgan.explore", "Draws what becomes of pictures along the directions that a generator feels most.")
+    result = cli.Parser(
+        "keras_dcgan.explore",
+        "Draws what becomes of pictures along the directions that a generator feels most.",
+    )
     result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
-    result.add_argument("--out", type=cli.path, required=True, metavar="NAME.png", help="the sheet: a strip a row")
+    result.add_argument(
+        "--out", type=cli.path, required=True, metavar="NAME.png", help="the sheet: a strip a row"
+    )
     result.add_argument("--seeds", type=cli.seeds, default=[0], metavar="0-3", help="whose strips [0]")
     result.add_argument(
-        "--class", dest="wanted_class", metavar="A,B", help="of a conditional run: seed by seed, in turn [its number says which]"
+        "--class",
+        dest="wanted_class",
+        metavar="A,B",
+        help="of a conditional run: seed by seed, in turn [its number says which]",
     )
     rows = (
         ("--directions", "N", 6, number(1, 100, kind=int), "how many, the strongest first; model.json has 6"),
         ("--columns", "N", 9, odd, "pictures of a strip, an odd number: the seed's own is in the middle"),
-        ("--reach", "R", 4.0, number(0, 20, above=True), "how far to either side; the page's sliders go as far as 4"),
+        (
+            "--reach",
+            "R",
+            4.0,
+            number(0, 20, above=True),
+            "how far to either side; the page's sliders go as far as 4",
+        ),
         ("--truncation", "T", 1.0, number(0, 2), "scales the latents of the seeds"),
     )
     for flag, metavar, default, read, about in rows:

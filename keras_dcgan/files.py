@@ -3,20 +3,33 @@
     write(Path("runs/imgs/config.json"), text)
     replace(unfinished, place)                     # a file, or a folder of files
 
-They are written beside their place, made sure of, and renamed into it: a kill or a power cut leaves the old one or the new one.
+They are written beside their place, made sure of, and renamed into it: a kill or a power cut leaves the old
+one or the new one.
 """
 
 import errno
 import os
 from pathlib import Path
 
-# What a file system says that knows no fsync, or none of folders: network mounts, FUSE, WSL. A real fault is EIO, ENOSPC or EDQUOT.
-UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EISDIR)
+# What a file system says that knows no fsync, or none of folders: network mounts, FUSE, WSL. A real fault is
+# EIO, ENOSPC or EDQUOT.
+UNKNOWN = (
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EBADF,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EISDIR,
+)
 
 
 def write(path: Path, text: str):
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may hold what is no UTF-8
+    beside.write_text(
+        text, encoding="utf-8", errors="backslashreplace"
+    )  # a file name may hold what is no UTF-8
     replace(beside, path)
 
 
@@ -29,8 +42,9 @@ def replace(beside: Path, place: Path):
 
 
 def sync(path: Path):
-    """Returns when the file's content, or the folder's names, are on the disk and not in some memory; at once where the file system
-    cannot tell: what has been renamed is then whole after a kill, if not after a power cut."""
+    """Returns when the file's content, or the folder's names, are on the disk and not in some memory; at once
+    where the file system cannot tell: what has been renamed is then whole after a kill, if not after a power
+    cut."""
     if os.name == "nt":  # opens no folders, and syncs nothing that is open for reading only
         return
     try:

@@ -1,6 +1,8 @@
-"""Trains a DCGAN on a folder of images: `python -m keras_dcgan.fit --data ./imgs`. The same command again resumes.
+"""Trains a DCGAN on a folder of images: `python -m keras_dcgan.fit --data ./imgs`. The same command again
+resumes.
 
-What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for TensorBoard, checkpoints.
+What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for
+TensorBoard, checkpoints.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
 def prepare(config: TrainConfig) -> ImageSet | ShardSet:
     from keras_dcgan import data
 
-    return data.prepare(config.data, config.size, config.channels, conditional=config.conditional, **config.preparation)
+    return data.prepare(
+        config.data, config.size, config.channels, conditional=config.conditional, **config.preparation
+    )
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,21 @@ def train(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int:
     is_chief = devices.worker(strategy)[0] == 0
     with contextlib.ExitStack() as stack:
         with cli.user_errors("fit"), tensorflow_errors():
-            gan = build(config, prepared, strategy)  # first: settings that cannot be built shall not bind a new run
-            opened = runs.open_run(config, prepared.manifest) if is_chief else contextlib.nullcontext(runs.Run(Path(config.run)))
+            gan = build(
+                config, prepared, strategy
+            )  # first: settings that cannot be built shall not bind a new run
+            opened = (
+                runs.open_run(config, prepared.manifest)
+                if is_chief
+                else contextlib.nullcontext(runs.Run(Path(config.run)))
+            )
             session = Session(config, prepared, strategy, stack.enter_context(opened), gan, is_chief)
             step = restore(session)
         if step >= config.total_steps:
-            print(f"{config.run} has been trained for {step * config.batch / 1000:g} kimg already; a larger --kimg goes on.")
+            print(
+                f"{config.run} has been trained for {step * config.batch / 1000:g} kimg already; a "
+                "larger --kimg goes on."
+            )
             return farewell(config.run)
         print(plan(session), flush=True)
         return train_with_rollbacks(session, step)
@@ -123,7 +136,9 @@ def tensorflow_errors():
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise ValueError(f"--batch, --filters: expected what fits into memory: {error.message.splitlines()[0]}") from error
+        raise ValueError(
+            f"--batch, --filters: expected what fits into memory: {error.message.splitlines()[0]}"
+        ) from error
     except tf.errors.OpError as error:
         raise OSError(error.message.splitlines()[0]) from error
 
@@ -133,15 +148,21 @@ def restore(session: Session) -> int:
 
     source, gan = session.config.init_from, session.gan
     if source and not session.run.checkpoints():
-        runs.load_networks(source, generator=gan.generator, discriminator=gan.discriminator, ema_generator=gan.ema_generator)
+        runs.load_networks(
+            source, generator=gan.generator, discriminator=gan.discriminator, ema_generator=gan.ema_generator
+        )
         print(f"Starting from the networks of {source}.")
     images, fingerprint = (session.prepared.manifest[name] for name in ("images", "fingerprint"))
     if not devices.agree(session.strategy, int(fingerprint[:5], 16)):  # 20 bits, of which no sum is rounded
-        raise ValueError(f"--data: expected the same images for all workers, received {images:,} of fingerprint {fingerprint} here")
+        raise ValueError(
+            f"--data: expected the same images for all workers, received {images:,} of fingerprint "
+            f"{fingerprint} here"
+        )
     step, spoilt = session.run.restore(gan)
     if not devices.agree(session.strategy, step):
         raise ValueError(
-            f"--run: expected a directory that all workers share, received {session.run.path}, which holds step {step} here"
+            f"--run: expected a directory that all workers share, received {session.run.path}, "
+            f"which holds step {step} here"
         )
     if spoilt:
         print(f"Passed over spoilt checkpoints: {', '.join(spoilt)}.", file=sys.stderr)
@@ -171,18 +192,30 @@ def train_with_rollbacks(session: Session, step: int) -> int:
                 return 128 + error.received
             step, _ = session.run.restore(session.gan)
             session.gan.stream.assign(rollbacks + 1)
-            print(f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with other latents.", flush=True)
+            print(
+                f"warning: {error}. Rollback {rollbacks + 1} of {ROLLBACKS}: from step {step} with "
+                "other latents.",
+                flush=True,
+            )
         except tf.errors.ResourceExhaustedError as error:
-            return stopped(session, error.message.splitlines()[0], "Try a smaller --batch or --filters in another --run")
+            return stopped(
+                session, error.message.splitlines()[0], "Try a smaller --batch or --filters in another --run"
+            )
         except lost as error:
             why = error.message.splitlines()[0]
             if devices.worker(session.strategy)[1] > 1:
-                return stopped(session, f"lost another worker ({why})", "Start every worker with the same command again")
+                return stopped(
+                    session, f"lost another worker ({why})", "Start every worker with the same command again"
+                )
             return stopped(session, why, "Type the same command again")
         except tf.errors.OpError as error:
             if isinstance(error, tf.errors.InternalError):  # a mistake of ours, or of TensorFlow's
                 raise
-            return stopped(session, error.message.splitlines()[0], "Look at --data: if it is that, prepare or pack it elsewhere")
+            return stopped(
+                session,
+                error.message.splitlines()[0],
+                "Look at --data: if it is that, prepare or pack it elsewhere",
+            )
         except OSError as error:
             return stopped(session, error, "Free some space, or make it writable")
 
@@ -194,7 +227,11 @@ def train_from(session: Session, step: int) -> int:
 
     config, gan = session.config, session.gan
     ticks = observe(session, step) if session.is_chief else follow(session)
-    first = [callbacks.Outlook(config, lambda *pace: ticks.progress.note(outlook(session, *pace)))] if session.is_chief else []
+    first = (
+        [callbacks.Outlook(config, lambda *pace: ticks.progress.note(outlook(session, *pace)))]
+        if session.is_chief
+        else []
+    )
     seed = config.seed + (int(gan.stream.numpy()) << 32)
     with ticks.signals():
         gan.fit(
@@ -205,14 +242,20 @@ def train_from(session: Session, step: int) -> int:
             verbose=0,
         )
         if ticks.step == config.total_steps:
-            # Who left before the chief has saved would be taken for a lost worker. To be left after that is no harm.
+            # Who left before the chief has saved would be taken for a lost worker. To be left after that is
+            # no harm.
             with contextlib.suppress(tf.errors.OpError):
                 devices.agree(session.strategy, ticks.step)
     if ticks.received:
-        print(f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command goes on from here.")
+        print(
+            f"Stopped after {ticks.step * config.batch / 1000:.1f} kimg, saved. The same command "
+            "goes on from here."
+        )
         return 128 + ticks.received
     if ticks.step < config.total_steps:
-        return stopped(session, "by --on-collapse stop", f"{session.run.path}/generator.keras is the best so far")
+        return stopped(
+            session, "by --on-collapse stop", f"{session.run.path}/generator.keras is the best so far"
+        )
     return farewell(session.run.path) if session.is_chief else 0
 
 
@@ -225,7 +268,9 @@ def batches(session: Session, seed: int, step: int):
     def of_this_process(context):
         shard = context.input_pipeline_id, context.num_input_pipelines
         dataset = feed.batches(session.prepared, config.batch, seed, step, flip=config.flip, shard=shard)
-        dataset = dataset.take(config.total_steps - step)  # the last of several steps at once would go on beyond
+        dataset = dataset.take(
+            config.total_steps - step
+        )  # the last of several steps at once would go on beyond
         return dataset.rebatch(context.get_per_replica_batch_size(config.batch))
 
     return session.strategy.distribute_datasets_from_function(of_this_process)
@@ -238,7 +283,10 @@ def observe(session: Session, step: int):
     config, run, gan = session.config, session.run, session.gan
     metrics = callbacks.MetricsFile(run.path / "metrics.jsonl", step)
     if config.ticks(step) and not metrics.rows:
-        print(f"warning: {metrics.path} has no row up to here: the next tick's generator counts as the best", file=sys.stderr)
+        print(
+            f"warning: {metrics.path} has no row up to here: the next tick's generator counts as the best",
+            file=sys.stderr,
+        )
     sampler = gan.sampler()
     grids = callbacks.SampleGrids(run.path / "samples", sampler, grid_inputs(session), config.grid_every)
     reals = feed.preview(session.prepared, GRID) if step == 0 else None
@@ -255,7 +303,9 @@ def observe(session: Session, step: int):
     measure = dict
     if config.metrics == "swd":
         count = watchdog.sample_count(1000 * config.tick_kimg)
-        measure = watchdog.Quality(feed.preview(session.prepared, count), sampler, sample_inputs(session, count))
+        measure = watchdog.Quality(
+            feed.preview(session.prepared, count), sampler, sample_inputs(session, count)
+        )
     ticks = callbacks.Ticks(
         config,
         measure,
@@ -282,14 +332,22 @@ def dry_run(config: TrainConfig, prepared: ImageSet | ShardSet, strategy) -> int
         session = Session(config, prepared, strategy, None, build(config, prepared, strategy))
         print(plan(session), flush=True)
         gan = session.gan
-        gan.fit(batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0)
+        gan.fit(
+            batches(session, config.seed, config.total_steps - 1), steps_per_epoch=1, shuffle=False, verbose=0
+        )
         means = "  ".join(f"{name} {value:.3f}" for name, value in gan.current_means().items())
         print(f"One step: {means}", flush=True)
         gan.step.assign(0)
         pace = []
         is_alone = devices.worker(strategy)[1] == 1
         first = callbacks.Outlook(config, lambda *found: pace.append(found), stops=True, is_alone=is_alone)
-        gan.fit(batches(session, config.seed, 0), steps_per_epoch=config.total_steps, shuffle=False, verbose=0, callbacks=[first])
+        gan.fit(
+            batches(session, config.seed, 0),
+            steps_per_epoch=config.total_steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[first],
+        )
         for rate, _ in pace:
             print(outlook(session, rate, config.total_steps * config.batch))
     print(f"Dry run: nothing was written to {config.run}.")
@@ -303,8 +361,10 @@ def outlook(session: Session, rate: float, left: int) -> str:
     config = session.config
     needed, free = disk_space(session)
     return (
-        f"{rate:,.0f} images/s on {devices.names(session.strategy)}: about {progress.duration(left / rate)} left for "
-        f"{left / 1000:g} kimg; {config.run} will take about {_gigabytes(needed)} of the disk, of {_gigabytes(free)} free"
+        f"{rate:,.0f} images/s on {devices.names(session.strategy)}: about "
+        f"{progress.duration(left / rate)} left for "
+        f"{left / 1000:g} kimg; {config.run} will take about {_gigabytes(needed)} of the disk, of "
+        f"{_gigabytes(free)} free"
     )
 
 
@@ -317,18 +377,30 @@ def disk_space(session: Session) -> tuple[int, int]:
     from keras_dcgan import feed, images
 
     config, gan = session.config, session.gan
-    optimizers = [variable for optimizer in (gan.g_optimizer, gan.d_optimizer) for variable in optimizer.variables]
+    optimizers = [
+        variable for optimizer in (gan.g_optimizer, gan.d_optimizer) for variable in optimizer.variables
+    ]
     of_average, of_others = (
         sum(4 * math.prod(variable.shape) for variable in variables)
-        for variables in (gan.ema_generator.weights, [*gan.generator.weights, *gan.discriminator.weights, *optimizers])
+        for variables in (
+            gan.ema_generator.weights,
+            [*gan.generator.weights, *gan.discriminator.weights, *optimizers],
+        )
     )
     sheet = io.BytesIO()
     images.to_pillow(images.grid(feed.preview(session.prepared, GRID))).save(sheet, format="PNG")
     ticks = math.ceil(config.kimg / config.tick_kimg)
     checkpoints = min(ticks, config.keep) + 1  # the best of all may be an older one
     grids = ticks // config.grid_every + 2
-    needed = checkpoints * (of_average + of_others) + 2 * of_average + grids * 2 * sheet.tell() + ticks * TICK_BYTES
-    there = next(folder for folder in (Path(config.run), *Path(config.run).absolute().parents) if folder.is_dir())
+    needed = (
+        checkpoints * (of_average + of_others)
+        + 2 * of_average
+        + grids * 2 * sheet.tell()
+        + ticks * TICK_BYTES
+    )
+    there = next(
+        folder for folder in (Path(config.run), *Path(config.run).absolute().parents) if folder.is_dir()
+    )
     return needed, shutil.disk_usage(there).free
 
 
@@ -346,7 +418,8 @@ def sample_inputs(session: Session, count: int) -> list[np.ndarray]:
 
 
 def grid_inputs(session: Session) -> list[np.ndarray]:
-    """What the sample grids show: the first seeds; of a conditional run each column a class, from left to right."""
+    """What the sample grids show: the first seeds; of a conditional run each column a class, from left to
+    right."""
     import numpy as np
 
     z, *labels = sample_inputs(session, GRID)
@@ -362,7 +435,8 @@ def plan(session: Session) -> str:
     steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
     warning = "".join(f"warning: {why}\n" for why in [devices.unused_gpu()] if why)
     return (
-        f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, discriminator {parameters[1]}; "
+        f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, "
+        f"discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {devices.names(session.strategy)}\n"
         f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
         f"Watch: {config.run}/samples, or tensorboard --logdir {shlex.quote(config.run)}"
@@ -372,7 +446,8 @@ def plan(session: Session) -> str:
 def stopped(session: Session, why: str | Exception, advice: str) -> int:
     if session.is_chief:
         with contextlib.suppress(OSError):  # the disk may be the reason
-            session.run.remove_leftovers()  # on a full one they are in the way of what the user wants to do next
+            # on a full one they are in the way of what the user wants to do next
+            session.run.remove_leftovers()
     sound = session.run.checkpoints()[-1:]
     kept = f"{sound[0]} is sound" if sound else "there is no checkpoint yet"
     print(f"fit: stopped: {' '.join(str(why).split())}; {kept}. {advice}.", file=sys.stderr)
@@ -380,7 +455,9 @@ def stopped(session: Session, why: str | Exception, advice: str) -> int:
 
 
 def farewell(path: str | Path) -> int:
-    grid, path = (shlex.quote(str(place)) for place in (Path(path) / "grid.png", path))  # there, lest `--data .` learns from it
+    grid, path = (
+        shlex.quote(str(place)) for place in (Path(path) / "grid.png", path)
+    )  # there, lest `--data .` learns from it
     print(
         f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out {grid}\n"
         f"       tensorboard --logdir {path}\n"

@@ -1,6 +1,6 @@
 """What a file is, told by its first bytes and never by its name. Stdlib only.
 
-    kind(head)      # "PNG", "JPEG" ... as Pillow has it, or raises Rejected("JPEG XL is not supported")
+kind(head)      # "PNG", "JPEG" ... as Pillow has it, or raises Rejected("JPEG XL is not supported")
 """
 
 import re
@@ -26,7 +26,8 @@ SIGNATURES = {
     b"II+\0": "TIFF",  # BigTIFF
     b"MM\0+": "TIFF",
 }
-# Images that cannot be read, which is not the file's fault; the user is told what it is, whatever it is called.
+# Images that cannot be read, which is not the file's fault; the user is told what it is, whatever it is
+# called.
 OTHERS = {
     b"P7\n": "PAM",
     b"P7 332": "XV thumbnail",
@@ -67,21 +68,34 @@ GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the second header: "BM" alone begins many a text
+BMP_HEADERS = (
+    12,
+    16,
+    40,
+    52,
+    56,
+    64,
+    108,
+    124,
+)  # lengths of the second header: "BM" alone begins many a text
 NETPBM = re.compile(rb"P([1-6f])[\s#]|PF[\s#]")
 
 
 # Where neither is known, the name says more than "not an image" would.
 UNSUPPORTED = frozenset(".heic .heif .jxl .jp2 .svg .psd .eps .pdf .exr .hdr .ico .tga .xcf".split())
-RAW_PHOTOS = frozenset(".cr2 .cr3 .nef .arw .raf .dng .orf .rw2 .pef .srw .raw".split())  # many begin as a TIFF, of a small preview
+RAW_PHOTOS = frozenset(
+    ".cr2 .cr3 .nef .arw .raf .dng .orf .rw2 .pef .srw .raw".split()
+)  # many begin as a TIFF, of a small preview
 
 
 class Rejected(Exception):
-    """This file cannot be used; the message is the reason, from a short list, so that reasons can be counted."""
+    """This file cannot be used; the message is the reason, from a short list, so that reasons can be
+    counted."""
 
 
 def kind(head: bytes, extension: str = "") -> str:
-    """-> JPEG, PNG, GIF, TIFF, WEBP, BMP, PPM, AVIF or HEIF. Raises Rejected. The extension (".jpg", or "") gives a reason only."""
+    """-> JPEG, PNG, GIF, TIFF, WEBP, BMP, PPM, AVIF or HEIF. Raises Rejected. The extension (".jpg", or "")
+    gives a reason only."""
     try:
         found = _kind(head)
     except Rejected as error:

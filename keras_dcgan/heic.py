@@ -1,9 +1,10 @@
-"""HEIC, which iPhones write: decoded by pillow-heif, where that is installed, in a process of its own. No NumPy.
+"""HEIC, which iPhones write: decoded by pillow-heif, where that is installed, in a process of its own. No
+NumPy.
 
     image = decoded(content, max_pixels)     # a Pillow image, upright, with its profile in .info; raises Rejected
 
-libheif has no time limit, and small files that keep it busy for minutes are easily made. A process can be ended, and be given no
-more memory than the image may need.
+libheif has no time limit, and small files that keep it busy for minutes are easily made. A process can be
+ended, and be given no more memory than the image may need.
 """
 
 import importlib.util
@@ -20,7 +21,10 @@ from keras_dcgan.formats import DAMAGED, TOO_LARGE, Rejected
 
 MISSING = "HEIC needs: pip install 'keras_dcgan[heic]'"
 TOO_SLOW = "takes too long to decode"
-SECONDS, WAITING = 60, 600  # of a processor, which a photo takes one of; and, where nothing counts those or it sleeps, by the clock
+SECONDS, WAITING = (
+    60,
+    600,
+)  # of a processor, which a photo takes one of; and, where nothing counts those or it sleeps, by the clock
 BYTES_A_PIXEL, BYTES = 32, 2 << 30  # of memory, for the image and for everything else
 COMMAND = "from keras_dcgan import heic; raise SystemExit(heic.main())"
 

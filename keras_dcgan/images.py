@@ -1,4 +1,5 @@
-"""Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no TensorFlow.
+"""Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no
+TensorFlow.
 
     save(grid(np.stack(list(draw(generator, [z]))), columns=8), "grid.png")
 
@@ -24,7 +25,8 @@ VIDEO_SIDE = 256  # of an .mp4, at least: players show them as small as they are
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """float in [-1, 1] -> uint8, half up: the same arithmetic as the exported graph's, so that both draw the same pixel."""
+    """float in [-1, 1] -> uint8, half up: the same arithmetic as the exported graph's, so that both draw the
+    same pixel."""
     return np.clip(np.floor(np.asarray(images, np.float32) * 127.5 + 128), 0, 255).astype(np.uint8)
 
 
@@ -34,9 +36,11 @@ def from_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def draw(generator: Callable, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """[z (N, latent_dim)] or [z, labels (N,)] -> N pictures, uint8 (height, width, channels), one after the other.
+    """[z (N, latent_dim)] or [z, labels (N,)] -> N pictures, uint8 (height, width, channels), one after the
+    other.
 
-    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many were asked for.
+    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many
+    were asked for.
     """
     count = len(inputs[0])
     for start in range(0, count, CHUNK):
@@ -46,7 +50,8 @@ def draw(generator: Callable, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """uint8 (N, H, W, C) -> one uint8 (rows*H, columns*W, C), row by row; as square as N allows if `columns` is None."""
+    """uint8 (N, H, W, C) -> one uint8 (rows*H, columns*W, C), row by row; as square as N allows if `columns`
+    is None."""
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
@@ -79,8 +84,8 @@ def save_all(images: Iterable[np.ndarray], paths: Iterable[str | Path]):
 
 
 def save_animation(frames: np.ndarray, path: str | Path, frames_per_second: float = 25):
-    """Writes uint8 (N, H, W, C) as an endless loop, `.gif` (256 colours a frame, no half transparency) or lossless `.webp`, or
-    once as `.mp4` (H.264, over white, enlarged)."""
+    """Writes uint8 (N, H, W, C) as an endless loop, `.gif` (256 colours a frame, no half transparency) or
+    lossless `.webp`, or once as `.mp4` (H.264, over white, enlarged)."""
     suffix = Path(path).suffix.lower()
     if suffix not in ANIMATIONS:
         raise ValueError(f"expected a name that ends in {' or '.join(ANIMATIONS)}, received {str(path)!r}")
@@ -88,8 +93,15 @@ def save_animation(frames: np.ndarray, path: str | Path, frames_per_second: floa
         _write(path, lambda file: _encode(frames, file.name, frames_per_second))
     else:
         first, *others = [to_pillow(frame) for frame in frames]
-        options = {"save_all": True, "append_images": others, "duration": round(1000 / frames_per_second), "loop": 0}
-        options |= {"format": "GIF", "disposal": 2} if suffix == ".gif" else {"format": "WEBP", "lossless": True}
+        options = {
+            "save_all": True,
+            "append_images": others,
+            "duration": round(1000 / frames_per_second),
+            "loop": 0,
+        }
+        options |= (
+            {"format": "GIF", "disposal": 2} if suffix == ".gif" else {"format": "WEBP", "lossless": True}
+        )
         _write(path, lambda file: first.save(file, **options))
 
 
@@ -101,7 +113,9 @@ def video_encoder() -> str:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
         advice = "pip install imageio-ffmpeg, or take .gif or .webp"
-        raise ValueError(f"--out: expected imageio-ffmpeg to be installed for .mp4 ({advice}), received {error}") from error
+        raise ValueError(
+            f"--out: expected imageio-ffmpeg to be installed for .mp4 ({advice}), received {error}"
+        ) from error
 
 
 def _encode(frames: np.ndarray, path: str, frames_per_second: float):
@@ -109,14 +123,40 @@ def _encode(frames: np.ndarray, path: str, frames_per_second: float):
     if channels == 4:
         alpha = frames[..., 3:] / 255
         frames = to_uint8((frames[..., :3] * alpha + 255 * (1 - alpha)) / 127.5 - 1)
-    # H.264 as all players take it has even sides, and colours at half the resolution: twice as large, each pixel keeps its own.
+    # H.264 as all players take it has even sides, and colours at half the resolution: twice as large, each
+    # pixel keeps its own.
     times = 2 * math.ceil(VIDEO_SIDE / 2 / min(height, width))
     source = ["-f", "rawvideo", "-pix_fmt", "gray" if channels == 1 else "rgb24", "-s", f"{width}x{height}"]
-    target = ["-vf", f"scale=iw*{times}:ih*{times}:flags=neighbor", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", "17"]
-    command = [video_encoder(), "-v", "error", "-y", *source, "-r", f"{frames_per_second}", "-i", "-", *target, "-f", "mp4", path]
+    target = [
+        "-vf",
+        f"scale=iw*{times}:ih*{times}:flags=neighbor",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "17",
+    ]
+    command = [
+        video_encoder(),
+        "-v",
+        "error",
+        "-y",
+        *source,
+        "-r",
+        f"{frames_per_second}",
+        "-i",
+        "-",
+        *target,
+        "-f",
+        "mp4",
+        path,
+    ]
     done = subprocess.run(command, input=frames.tobytes(), capture_output=True)
     if done.returncode:
-        raise OSError(f"--out: expected ffmpeg to write {path}, received {done.stderr.decode(errors='replace')}")
+        raise OSError(
+            f"--out: expected ffmpeg to write {path}, received {done.stderr.decode(errors='replace')}"
+        )
 
 
 def _write(path, write):

@@ -18,22 +18,27 @@ from keras_dcgan.latents import latents
 
 RATE = 0.1  # Adam's, of latents; their components are about 1
 TUNE_RATE = 3e-4  # of weights; at 1e-3 what was not observed fell apart
-PRIOR = 0.03  # weight of improbability(): with more, held-out pictures fare 0.1 dB better, and those drawn by G 10 dB worse
+# weight of improbability(): with more, held-out pictures fare 0.1 dB better, and those drawn by G 10 dB worse
+PRIOR = 0.03
 STRIDE = 10  # steps between two looks at the clock
 
 
 def known(hole: np.ndarray) -> Callable:
-    """hole: bool (height, width) -> pictures (N, height, width, C) to their pixels outside of it, (N, pixels, C)."""
+    """hole: bool (height, width) -> pictures (N, height, width, C) to their pixels outside of it, (N, pixels,
+    C)."""
     return lambda pictures: tf.boolean_mask(pictures, ~hole, axis=1)
 
 
 def reduced(size: tuple[int, int]) -> Callable:
-    """-> pictures to smaller ones, by the filter that decode.py prepares them with; to the same ones if `size` is theirs."""
+    """-> pictures to smaller ones, by the filter that decode.py prepares them with; to the same ones if
+    `size` is theirs."""
     return lambda pictures: tf.image.resize(pictures, size, "lanczos3", antialias=True)
 
 
 def draw(generator: keras.Model, z, labels=None) -> tf.Tensor:
-    inputs = [tf.convert_to_tensor(part) for part in (z, labels) if part is not None]  # Keras takes no mixture with arrays
+    inputs = [
+        tf.convert_to_tensor(part) for part in (z, labels) if part is not None
+    ]  # Keras takes no mixture with arrays
     return generator(inputs if len(inputs) > 1 else inputs[0], training=False)
 
 
@@ -56,8 +61,8 @@ def invert(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """observed (N, ...) -> z (N, latent_dim) and, of a conditional generator, labels (N,).
 
-    Adam on z, for each picture from `restarts` latents at once; the one that ends best is kept. labels: int32 (restarts,), of a
-    conditional generator. `show` is told the share that is done.
+    Adam on z, for each picture from `restarts` latents at once; the one that ends best is kept. labels: int32
+    (restarts,), of a conditional generator. `show` is told the share that is done.
     """
     count, latent_dim = len(observed), generator.inputs[0].shape[-1]
     starts = latents(np.arange(restarts) + seed * restarts, latent_dim)
@@ -77,7 +82,9 @@ def invert(
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(z)
                 loss = losses()
-            optimizer.apply([tape.gradient(loss, z)], [z])  # of the sum, and so each latent's own: none depends on another
+            optimizer.apply(
+                [tape.gradient(loss, z)], [z]
+            )  # of the sum, and so each latent's own: none depends on another
 
     for done in range(0, steps, STRIDE):
         descend(tf.constant(min(STRIDE, steps - done)))
@@ -89,9 +96,10 @@ def invert(
 def improbability(z: tf.Tensor) -> tf.Tensor:
     """The prior: -log p(|z|) a component for z ~ N(0, I), up to a constant; (N, latent_dim) -> (N,).
 
-    Yeh et al. (arXiv:1607.07539, 2017) let the discriminator say how likely a picture is, but generator.keras comes without one.
-    The density of z itself would pull it to the origin, where it is highest, and where no latent of the training lay: in 100
-    dimensions they have |z|^2 near 100. So the length is held to its own law, the chi distribution, and the direction is free.
+    Yeh et al. (arXiv:1607.07539, 2017) let the discriminator say how likely a picture is, but generator.keras
+    comes without one. The density of z itself would pull it to the origin, where it is highest, and where no
+    latent of the training lay: in 100 dimensions they have |z|^2 near 100. So the length is held to its own
+    law, the chi distribution, and the direction is free.
     """
     latent_dim, square = z.shape[-1], tf.reduce_sum(z * z, axis=-1)
     return (square - (latent_dim - 1) * tf.math.log(square)) / (2 * latent_dim)
@@ -110,8 +118,8 @@ def tune(
 ):
     """Changes the generator's weights, so that at z (N, latent_dim) it draws what was observed more nearly.
 
-    Pivotal tuning (Roich et al., arXiv:2106.05744, 2021). Ends early where the mean squared error is down to `enough`: who comes
-    nearer than the noise draws the noise.
+    Pivotal tuning (Roich et al., arXiv:2106.05744, 2021). Ends early where the mean squared error is down to
+    `enough`: who comes nearer than the noise draws the noise.
     """
     generator.trainable = True  # the moving average that generator.keras holds was not
     weights = generator.trainable_variables

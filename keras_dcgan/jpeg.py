@@ -1,11 +1,12 @@
-"""A JPEG as its decoder should see it: nothing but what the pixels need, and so that missing data are missed. Stdlib only.
+"""A JPEG as its decoder should see it: nothing but what the pixels need, and so that missing data are missed.
+Stdlib only.
 
     jpeg = Jpeg(content)                            # raises Rejected("truncated") where parts of the image are not there
     images = [Image.open(stream) for stream in jpeg.streams]
     jpeg.check([...])                               # when they are decoded
 
-In front of a marker libjpeg fills what is missing with grey and counts a warning, which Pillow does not pass on. So it gets no
-marker there: it asks for more, and Pillow says "truncated".
+In front of a marker libjpeg fills what is missing with grey and counts a warning, which Pillow does not pass
+on. So it gets no marker there: it asks for more, and Pillow says "truncated".
 """
 
 import io
@@ -19,12 +20,15 @@ SOI, EOI, SOS, DHT, DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
 SEQUENTIAL, PROGRESSIVE, ARITHMETIC = (0xC0, 0xC1), (0xC2, 0xCA), (0xC9, 0xCA)
 FRAMES = {*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC}
 TABLES = {DHT, 0xCC, 0xDB, DRI}
-MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # also the end of a scan's data; any number of \xff may precede
+MARKER = re.compile(
+    rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL
+)  # also the end of a scan's data; any number of \xff may precede
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 # libjpeg reads this many bytes ahead of the last block; what stands behind the data it then skips.
 AHEAD = 8
 NOTHING = bytes(64)
-# Decoded only where data are missing. Of nothing but ones there is no code, so that they end nothing; the other is anything else.
+# Decoded only where data are missing. Of nothing but ones there is no code, so that they end nothing; the
+# other is anything else.
 ONES, OTHERS = b"\xff\0" * AHEAD, b"\x5a\xa5\x3c\x66\xc3\x12\x9d\x71" * 2
 
 
@@ -116,12 +120,16 @@ class Jpeg:
         """Of a progressive JPEG that was cut, whole scans are missing."""
         code, frame = self._frame
         components = frame[6 : 6 + 3 * frame[5] : 3]
-        missing = {component: [None] * 64 for component in components}  # bits that are still to come, of each coefficient
+        missing = {
+            component: [None] * 64 for component in components
+        }  # bits that are still to come, of each coefficient
         for _, scan, _, _ in self._scans:
             first, last, precision = scan[-3:] if code in PROGRESSIVE else (0, 63, 0)
             for component in scan[1 : 1 + 2 * scan[0] : 2]:
                 if component in missing:
-                    missing[component][first : last + 1] = [precision & 15] * len(missing[component][first : last + 1])
+                    missing[component][first : last + 1] = [precision & 15] * len(
+                        missing[component][first : last + 1]
+                    )
         for component, bits in missing.items():
             # Colours may do without detail, which then is not sent; an image does not.
             if bits[0] != 0 or any(bits) or (component == components[0] and None in bits):
@@ -129,13 +137,18 @@ class Jpeg:
 
     def _streams(self) -> list[BinaryIO]:
         code, frame = self._frame
-        if code in ARITHMETIC:  # these codes end of themselves, and libjpeg reads them at one go or not at all
+        if (
+            code in ARITHMETIC
+        ):  # these codes end of themselves, and libjpeg reads them at one go or not at all
             return [io.BytesIO(b"".join(head + data for head, _, data, _ in self._scans) + b"\xff\xd9")]
         if code in SEQUENTIAL and len(self._scans) == 1:
             head, _, data, _ = self._scans[0]
             return [InTwoParts(head + data + ONES, len(head) + max(0, len(data) - AHEAD))]
-        # All scans are read before there is a pixel. If none needs what stands behind it, this can be anything.
-        fillings = (b"".join(head + data + filling for head, _, data, _ in self._scans) for filling in (ONES, OTHERS))
+        # All scans are read before there is a pixel. If none needs what stands behind it, this can be
+        # anything.
+        fillings = (
+            b"".join(head + data + filling for head, _, data, _ in self._scans) for filling in (ONES, OTHERS)
+        )
         return [io.BytesIO(content + b"\xff\xd9") for content in fillings]
 
 
@@ -154,7 +167,8 @@ class InTwoParts(io.BytesIO):
 
 
 def _says_something(code: int, body: bytes) -> bool:
-    """About colours (and the orientation, in XMP); the sizes are those without which it is not what it says."""
+    """About colours (and the orientation, in XMP); the sizes are those without which it is not what it
+    says."""
     if code == 0xE0:
         return body.startswith(b"JFIF\0") and len(body) >= 14
     if code == 0xEE:

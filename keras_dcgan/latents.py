@@ -1,11 +1,13 @@
-"""Latents: which z and which class a seed stands for, paths between latents, directions that mean something. NumPy only.
+"""Latents: which z and which class a seed stands for, paths between latents, directions that mean something.
+NumPy only.
 
     z = latents([0, 1, 2], latent_dim=100)      # float32 (3, 100); seed 0 is the same picture on every machine
 
-A picture is named by its seed, so the seed must mean the same z in Python, JavaScript, Kotlin and Swift, for ever. Therefore
-the random numbers are not NumPy's: they are Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy as
-1, 2, 3", SC 2011), which needs only 32-bit add, rotate and xor, followed by Box and Muller's transform in double precision.
-`export/edge_sample.py` holds the same few lines once more, since it must run where this package is not; a test compares them.
+A picture is named by its seed, so the seed must mean the same z in Python, JavaScript, Kotlin and Swift, for
+ever. Therefore the random numbers are not NumPy's: they are Threefry-2x32 with 20 rounds (Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011), which needs only 32-bit add, rotate and xor, followed
+by Box and Muller's transform in double precision. `export/edge_sample.py` holds the same few lines once more,
+since it must run where this package is not; a test compares them.
 """
 
 import os
@@ -18,8 +20,11 @@ PARITY = 0x1BD11BDA
 
 
 def threefry(key: tuple, counter: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Threefry-2x32-20: two uint32 key words and two uint32 counter words (arrays that broadcast) -> two uint32 arrays."""
-    k0, k1, x0, x1 = (np.atleast_1d(np.asarray(word, np.uint32)) for word in (*key, *counter))  # arrays wrap without a warning
+    """Threefry-2x32-20: two uint32 key words and two uint32 counter words (arrays that broadcast) -> two
+    uint32 arrays."""
+    k0, k1, x0, x1 = (
+        np.atleast_1d(np.asarray(word, np.uint32)) for word in (*key, *counter)
+    )  # arrays wrap without a warning
     keys = (k0, k1, k0 ^ k1 ^ np.uint32(PARITY))
     x0, x1 = x0 + keys[0], x1 + keys[1]
     for group in range(5):
@@ -34,7 +39,8 @@ def threefry(key: tuple, counter: tuple) -> tuple[np.ndarray, np.ndarray]:
 def latents(seeds, latent_dim: int) -> np.ndarray:
     """Seeds, each from 0 to 2**32 - 1, -> z ~ N(0, I), float32 (len(seeds), latent_dim).
 
-    Pair number i of a seed's components is Box and Muller's transform of threefry(key=(seed, 0), counter=(i, 0)).
+    Pair number i of a seed's components is Box and Muller's transform of threefry(key=(seed, 0), counter=(i,
+    0)).
     """
     seeds = np.asarray(seeds, np.uint32).reshape(-1, 1)
     pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)
@@ -50,7 +56,9 @@ def chosen_classes(wanted: str | None, classes: list[str]) -> list[str] | None:
     if wanted is None or wanted in classes:  # a name may have a comma of its own
         return wanted and [wanted]
     if not classes:
-        raise ValueError(f"--class: expected a run that was trained with --conditional, received --class {wanted}")
+        raise ValueError(
+            f"--class: expected a run that was trained with --conditional, received --class {wanted}"
+        )
     chosen = wanted.split(",")
     if unknown := [name for name in chosen if name not in classes]:
         raise ValueError(f"--class: expected one of {', '.join(classes)}, received {unknown[0]!r}")
@@ -58,8 +66,8 @@ def chosen_classes(wanted: str | None, classes: list[str]) -> list[str] | None:
 
 
 def labels(seeds, chosen: list[str] | None, classes: list[str]) -> np.ndarray | None:
-    """A label for each seed, int32 (N,): of the chosen classes one after the other; of all of them that which the seed's own number
-    says. None where the run knows no classes."""
+    """A label for each seed, int32 (N,): of the chosen classes one after the other; of all of them that which
+    the seed's own number says. None where the run knows no classes."""
     if not classes:
         return None
     if chosen is None:
@@ -68,14 +76,17 @@ def labels(seeds, chosen: list[str] | None, classes: list[str]) -> np.ndarray | 
 
 
 def truncate(z: np.ndarray, truncation: float) -> np.ndarray:
-    """Pulls latents towards 0: at 1 they stay as they are, towards 0 pictures grow more typical and less varied."""
+    """Pulls latents towards 0: at 1 they stay as they are, towards 0 pictures grow more typical and less
+    varied."""
     return (z * np.float32(truncation)).astype(np.float32)
 
 
 def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
-    """Spherical interpolation between two latents of shape (latent_dim,), t in [0, 1] (White, arXiv:1609.04468, 2016).
+    """Spherical interpolation between two latents of shape (latent_dim,), t in [0, 1] (White,
+    arXiv:1609.04468, 2016).
 
-    A straight line would pass nearer to the origin than any latent seen in training; the arc keeps its length.
+    A straight line would pass nearer to the origin than any latent seen in training; the arc keeps its
+    length.
     """
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     cosine = np.clip(np.dot(a, b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12), -1, 1)
@@ -86,7 +97,8 @@ def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
 
 
 def walk(stops: np.ndarray, frames_per_leg: int) -> np.ndarray:
-    """A closed path through latents (N, latent_dim) and back to the first: float32 (N * frames_per_leg, latent_dim)."""
+    """A closed path through latents (N, latent_dim) and back to the first: float32 (N * frames_per_leg,
+    latent_dim)."""
     if len(stops) < 2:
         raise ValueError(f"expected at least 2 latents to walk between, received {len(stops)}")
     following = np.roll(stops, -1, axis=0)
@@ -95,16 +107,19 @@ def walk(stops: np.ndarray, frames_per_leg: int) -> np.ndarray:
 
 
 def directions(generator, count: int = 6) -> np.ndarray:
-    """Unit vectors in z along which the first layer's output changes most, the strongest first: float64 (count, latent_dim), to six
-    decimals, as the exported files tell them.
+    """Unit vectors in z along which the first layer's output changes most, the strongest first: float64
+    (count, latent_dim), to six decimals, as the exported files tell them.
 
-    The principal components of that layer's activations (GANSpace: Harkonen et al., arXiv:2004.02546, 2020). Since the layer is
-    linear and z ~ N(0, I), no samples are needed: they are the eigenvectors of the squares of its weights (Shen and Zhou,
-    "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600, 2021).
+    The principal components of that layer's activations (GANSpace: Harkonen et al., arXiv:2004.02546, 2020).
+    Since the layer is linear and z ~ N(0, I), no samples are needed: they are the eigenvectors of the squares
+    of its weights (Shen and Zhou, "Closed-form factorization of latent semantics in GANs", arXiv:2007.06600,
+    2021).
     """
     weights = np.asarray(generator.get_layer("project").kernel, np.float64)  # (latent_dim, units)
     found = np.linalg.eigh(weights @ weights.T)[1].T[::-1][:count]
-    found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]  # an eigenvector has no sign of its own
+    found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[
+        :, None
+    ]  # an eigenvector has no sign of its own
     return found.round(6)
 
 
@@ -119,7 +134,8 @@ def save(z: np.ndarray, path: str | Path):
 
 
 def load(path: str | Path, latent_dim: int) -> np.ndarray:
-    """A .npy of latents, (N, latent_dim) or a single one -> float32 (N, latent_dim). Raises OSError or ValueError, of --latent."""
+    """A .npy of latents, (N, latent_dim) or a single one -> float32 (N, latent_dim). Raises OSError or
+    ValueError, of --latent."""
     expected = f"--latent: expected a .npy of float latents of length {latent_dim}, received {path}"
     with open(path, "rb") as file:
         try:

@@ -1,9 +1,9 @@
-"""What each player of the game minimises: float32 logits (N, 1) -> a scalar. Pure functions, and the LOSSES table.
+"""What each player of the game minimises: float32 logits (N, 1) -> a scalar. Pure functions, and the LOSSES
+table.
 
-loss = LOSSES["bce"]
-loss.discriminator(real_logits, fake_logits)
-loss.generator(real_logits, fake_logits)        # the relativistic one looks at both
-gradient_penalty(judge, images)                 # R1 of real images, R2 of generated ones
+loss = LOSSES["bce"] loss.discriminator(real_logits, fake_logits) loss.generator(real_logits, fake_logits)
+# the relativistic one looks at both gradient_penalty(judge, images)                 # R1 of real images, R2
+of generated ones
 """
 
 from collections.abc import Callable
@@ -19,10 +19,13 @@ class Loss:
     is_relative: bool = False  # only the difference between real and fake logits counts, and not where 0 lies
 
     def accuracies(self, real_logits, fake_logits) -> tuple[tf.Tensor, tf.Tensor]:
-        """The shares of real and of fake images that are told rightly: by the side of 0 that their logits lie on or, where logits
-        are relative, by which of a pair has the higher one; both shares are the same then."""
+        """The shares of real and of fake images that are told rightly: by the side of 0 that their logits lie
+        on or, where logits are relative, by which of a pair has the higher one; both shares are the same
+        then."""
         real, fake = (fake_logits, real_logits) if self.is_relative else (0.0, 0.0)
-        return tuple(tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > real, fake_logits < fake))
+        return tuple(
+            tf.reduce_mean(tf.cast(right, tf.float32)) for right in (real_logits > real, fake_logits < fake)
+        )
 
 
 def bce_discriminator(real_logits, fake_logits):
@@ -66,7 +69,8 @@ def wasserstein_generator(real_logits, fake_logits):
 
 
 def relativistic_discriminator(real_logits, fake_logits):
-    """RpGAN: each real image is to be more real than a generated one (Jolicoeur-Martineau, arXiv:1807.00734, 2018, section 4.3)."""
+    """RpGAN: each real image is to be more real than a generated one (Jolicoeur-Martineau, arXiv:1807.00734,
+    2018, section 4.3)."""
     return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
 
 
@@ -75,8 +79,8 @@ def relativistic_generator(real_logits, fake_logits):
 
 
 def gradient_penalty(judge: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """Half the mean squared norm of the logits' gradient with respect to float32 images (N, H, W, C): R1 of real images, R2 of
-    generated ones (Mescheder et al., arXiv:1801.04406, 2018, eq. 9)."""
+    """Half the mean squared norm of the logits' gradient with respect to float32 images (N, H, W, C): R1 of
+    real images, R2 of generated ones (Mescheder et al., arXiv:1801.04406, 2018, eq. 9)."""
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(judge(images))  # each image's own gradient, as far as batch norm leaves it one
@@ -84,7 +88,8 @@ def gradient_penalty(judge: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor)
 
 
 def classification(labels: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of int32 labels (N,) and logits (N, classes): AC-GAN (Odena et al., arXiv:1610.09585, 2017)."""
+    """Cross-entropy of int32 labels (N,) and logits (N, classes): AC-GAN (Odena et al., arXiv:1610.09585,
+    2017)."""
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, guesses))
 
 

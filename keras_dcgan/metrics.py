@@ -1,4 +1,5 @@
-"""How far generated images are from real ones, and what features are worth, in numbers: arrays -> floats. No network, no download.
+"""How far generated images are from real ones, and what features are worth, in numbers: arrays -> floats. No
+network, no download.
 
     reference = SlicedWasserstein(real)            # of pixels, uint8 (N, height, width, C); the costly half, once
     reference.distance(fake)                       # {"swd": 21.4, "swd_64": 13.0, "swd_32": 18.2, "swd_16": 33.0}
@@ -28,31 +29,47 @@ CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 t
 BLOCK_SIZE = 2**25  # numbers along directions at once
 ROWS = 500  # of features at once
 USUAL = 4_000  # images that tell how near a new image usually is
-ALIKE = 1e-5  # of the features' own length: nearer rows are one image, rounded otherwise in another batch; others are at 0.1
+# of the features' own length: nearer rows are one image, rounded otherwise in another batch; others are at
+# 0.1
+ALIKE = 1e-5
 SMALLEST = 16  # the coarsest level of the pyramid, pixels of the shorter side
 
 
 class SlicedWasserstein:
-    """Sliced Wasserstein distance between the patches of two image sets, for each level of a Laplacian pyramid.
+    """Sliced Wasserstein distance between the patches of two image sets, for each level of a Laplacian
+    pyramid.
 
-    Karras et al., "Progressive growing of GANs", arXiv:1710.10196, 2018, section 5: 7x7 patches, each colour channel of a level's
-    patches normalised to mean 0 and deviation 1, distances times 1000. They take 16,384 images, 128 patches of each and 512
-    directions; `patches` and `directions` say how much of that is spent here. Lower is better; two halves of one set are not at 0,
-    but at what so few images cannot tell apart. Only figures of the same settings can be compared.
+    Karras et al., "Progressive growing of GANs", arXiv:1710.10196, 2018, section 5: 7x7 patches, each colour
+    channel of a level's patches normalised to mean 0 and deviation 1, distances times 1000. They take 16,384
+    images, 128 patches of each and 512 directions; `patches` and `directions` say how much of that is spent
+    here. Lower is better; two halves of one set are not at 0, but at what so few images cannot tell apart.
+    Only figures of the same settings can be compared.
     """
 
-    def __init__(self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0, keep: bool = True):
+    def __init__(
+        self, real: np.ndarray, patches: int = 64, directions: int = 128, seed: int = 0, keep: bool = True
+    ):
         """`keep`: the real half, for more than one distance; of 10,000 images it is a gigabyte."""
         self.shape, self.patches, self.directions, self.seed = real.shape[1:], patches, directions, seed
         self.at_once = max(1, min(directions, BLOCK_SIZE // (len(real) * patches)))
-        self.of_real = functools.partial(iter, list(self._project(real))) if keep else functools.partial(self._project, real)
+        self.of_real = (
+            functools.partial(iter, list(self._project(real)))
+            if keep
+            else functools.partial(self._project, real)
+        )
 
-    def distance(self, fake: np.ndarray, show: Callable[[float], None] = lambda share: None) -> dict[str, float]:
-        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter side in pixels. `show` is
-        told the share that is done."""
+    def distance(
+        self, fake: np.ndarray, show: Callable[[float], None] = lambda share: None
+    ) -> dict[str, float]:
+        """uint8 (N, height, width, C) -> the mean over the levels as "swd", and each level by its shorter
+        side in pixels. `show` is told the share that is done."""
         if fake.shape[1:] != self.shape:
             raise ValueError(f"expected images of shape {self.shape}, received {fake.shape[1:]}")
-        levels, done, total = collections.defaultdict(float), 0, self.directions * len(laplacian_pyramid(fake[:1]))
+        levels, done, total = (
+            collections.defaultdict(float),
+            0,
+            self.directions * len(laplacian_pyramid(fake[:1])),
+        )
         for (side, real), (_, drawn) in zip(self.of_real(), self._project(fake), strict=True):
             apart = np.abs(_quantiles(drawn, real.shape[1]) - real).sum(dtype=np.float64)
             levels[f"swd_{side}"] += 1000 * float(apart) / real.shape[1] / self.directions
@@ -61,15 +78,17 @@ class SlicedWasserstein:
         return {"swd": float(np.mean(list(levels.values()))), **levels}
 
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """The patches along random directions, `at_once` of those, each sorted: (the level's shorter side, float32 (directions,
-        patches)), the finest level first."""
+        """The patches along random directions, `at_once` of those, each sorted: (the level's shorter side,
+        float32 (directions, patches)), the finest level first."""
         for number, level in enumerate(laplacian_pyramid(images[:1])):
             side, length = min(level.shape[1:3]), level.shape[3] * PATCH**2
             chunks = functools.partial(self._patches, images, number)
             if len(images) * self.patches * length <= BLOCK_SIZE:
                 chunks = functools.partial(iter, list(chunks()))
             mean, deviation = _moments(patches for _, patches in chunks())
-            directions = np.random.default_rng((self.seed, side)).standard_normal((self.directions, length), np.float32)
+            directions = np.random.default_rng((self.seed, side)).standard_normal(
+                (self.directions, length), np.float32
+            )
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
             by_channel = directions.reshape(self.directions, -1, PATCH**2) / deviation[:, None]
             for start in range(0, self.directions, self.at_once):
@@ -77,38 +96,49 @@ class SlicedWasserstein:
                 projected = np.empty((len(some), len(images) * self.patches), np.float32)
                 for first, patches in chunks():
                     columns = slice(first, first + patches.shape[1])
-                    projected[:, columns] = sum(some[:, c] @ (patches[c] - mean[c]).T for c in range(len(patches)))
+                    projected[:, columns] = sum(
+                        some[:, c] @ (patches[c] - mean[c]).T for c in range(len(patches))
+                    )
                 projected.sort(axis=1)
                 yield side, projected
 
     def _patches(self, images: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches, PATCH * PATCH)). All at
-        once they are a hundred times as large as the images: of many of those they are made anew for each block of directions."""
+        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches,
+        PATCH * PATCH)). All at once they are a hundred times as large as the images: of many of those they
+        are made anew for each block of directions."""
         total = len(images)
         at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
         for start in range(0, total, at_once):
             level = laplacian_pyramid(images[start : start + at_once])[number]
             count, height, width, channels = level.shape
             rng = np.random.default_rng((self.seed, number, 1))
-            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[start : start + count]
+            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[
+                start : start + count
+            ]
             windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-            patches = windows[np.arange(count)[:, None], places[..., 0], places[..., 1]]  # count, patches, channels, PATCH, PATCH
+            patches = windows[
+                np.arange(count)[:, None], places[..., 0], places[..., 1]
+            ]  # count, patches, channels, PATCH, PATCH
             yield start * self.patches, np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH**2)
 
 
 def _moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, (channels,), of float32 (channels, patches, PATCH * PATCH), some patches at a time."""
+    """Mean and deviation of each channel, (channels,), of float32 (channels, patches, PATCH * PATCH), some
+    patches at a time."""
     count, total, squares = 0, 0.0, 0.0
     for patches in chunks:
         count += patches[0].size
         total = total + patches.sum(axis=(1, 2), dtype=np.float64)
         squares = squares + (patches.astype(np.float64) ** 2).sum(axis=(1, 2))
     mean = total / count
-    return mean.astype(np.float32), (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-8).astype(np.float32)
+    return mean.astype(np.float32), (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-8).astype(
+        np.float32
+    )
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
-    """uint8 (N, H, W, C) -> float32 levels in [-1, 1] units, the finest first; the last is what remains, 16 to 31 pixels high."""
+    """uint8 (N, H, W, C) -> float32 levels in [-1, 1] units, the finest first; the last is what remains, 16
+    to 31 pixels high."""
     level = images.astype(np.float32) / 127.5 - 1
     levels = []
     while min(level.shape[1:3]) >= 2 * SMALLEST:
@@ -119,11 +149,13 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
 
 
 def _blur(images: np.ndarray, axis: int, step: int = 1) -> np.ndarray:
-    """Burt and Adelson's kernel, as in Karras et al.: 1 4 6 4 1; of the result every `step`-th row or column."""
+    """Burt and Adelson's kernel, as in Karras et al.: 1 4 6 4 1; of the result every `step`-th row or
+    column."""
     padded = np.pad(images, [(2, 2) if number == axis else (0, 0) for number in range(4)], "reflect")
     length = images.shape[axis]
     outer, inner, middle, right, last = (
-        padded[:, shift : shift + length : step] if axis == 1 else padded[:, :, shift : shift + length : step] for shift in range(5)
+        padded[:, shift : shift + length : step] if axis == 1 else padded[:, :, shift : shift + length : step]
+        for shift in range(5)
     )
     total = inner + right
     total *= 4
@@ -144,7 +176,8 @@ def _enlarge(images: np.ndarray, shape: tuple) -> np.ndarray:
 
 
 def _quantiles(ordered: np.ndarray, count: int) -> np.ndarray:
-    """Sorted (directions, n) -> the same distributions in `count` sorted columns, for sets of different size."""
+    """Sorted (directions, n) -> the same distributions in `count` sorted columns, for sets of different
+    size."""
     length = ordered.shape[1]
     if length == count:
         return ordered
@@ -152,7 +185,8 @@ def _quantiles(ordered: np.ndarray, count: int) -> np.ndarray:
 
 
 def spread(images: np.ndarray) -> float:
-    """Mean distance between two different images of uint8 (N, H, W, C), in root-mean-square grey levels: their diversity.
+    """Mean distance between two different images of uint8 (N, H, W, C), in root-mean-square grey levels:
+    their diversity.
 
     Through mean(|a - b|^2) = 2 * variance, exactly, so that no pairs are formed.
     """
@@ -162,12 +196,16 @@ def spread(images: np.ndarray) -> float:
     pixels = images.reshape(count, -1)
     at_once = max(1, CHUNK_BYTES // (8 * count))  # as float64
     columns = (pixels[:, start : start + at_once] for start in range(0, pixels.shape[1], at_once))
-    return float(np.sqrt(2 * np.concatenate([column.astype(np.float64).var(axis=0, ddof=1) for column in columns]).mean()))
+    return float(
+        np.sqrt(
+            2 * np.concatenate([column.astype(np.float64).var(axis=0, ddof=1) for column in columns]).mean()
+        )
+    )
 
 
 def detail(images: np.ndarray) -> dict[int, float]:
-    """How much there is to see at each scale of uint8 (N, H, W, C): the mean absolute value of each level of a Laplacian pyramid
-    but the last, which holds no detail, by the level's shorter side in pixels."""
+    """How much there is to see at each scale of uint8 (N, H, W, C): the mean absolute value of each level of
+    a Laplacian pyramid but the last, which holds no detail, by the level's shorter side in pixels."""
     at_once = max(1, CHUNK_BYTES // (8 * images[0].size))
     totals = collections.defaultdict(float)
     for start in range(0, len(images), at_once):
@@ -178,17 +216,21 @@ def detail(images: np.ndarray) -> dict[int, float]:
 
 
 def sharpness(fake: np.ndarray, real: dict[int, float]) -> dict[str, float]:
-    """The `detail` of uint8 images (N, H, W, C) over that of real ones, for each level, the finest as "sharpness": 1 is as sharp as
-    they are, more is grain, less is blur. {} where real images have none."""
+    """The `detail` of uint8 images (N, H, W, C) over that of real ones, for each level, the finest as
+    "sharpness": 1 is as sharp as they are, more is grain, less is blur. {} where real images have none."""
     if not all(real.values()):
         return {}
     ratios = {side: found / real[side] for side, found in detail(fake).items()}
-    return {"sharpness": ratios[max(ratios)], **{f"sharpness_{side}": ratio for side, ratio in ratios.items()}}
+    return {
+        "sharpness": ratios[max(ratios)],
+        **{f"sharpness_{side}": ratio for side, ratio in ratios.items()},
+    }
 
 
 def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:
-    """Mean multi-scale structural similarity of random pairs of uint8 (N, H, W, C), by TensorFlow: 1 when all are the same picture,
-    lower the more varied (Odena et al., arXiv:1610.09585, 2017). As many scales as the size allows, five at most.
+    """Mean multi-scale structural similarity of random pairs of uint8 (N, H, W, C), by TensorFlow: 1 when all
+    are the same picture, lower the more varied (Odena et al., arXiv:1610.09585, 2017). As many scales as the
+    size allows, five at most.
 
     Of two sets compare only figures at the same size: a generator should be no higher than the real images.
     """
@@ -201,13 +243,16 @@ def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:
     first = rng.integers(0, len(images), pairs)
     second = (first + rng.integers(1, len(images), pairs)) % len(images)
     found = [
-        tf.image.ssim_multiscale(images[first[i : i + 100]], images[second[i : i + 100]], 255, factors).numpy()
+        tf.image.ssim_multiscale(
+            images[first[i : i + 100]], images[second[i : i + 100]], 255, factors
+        ).numpy()
         for i in range(0, pairs, 100)
     ]
     return float(np.mean(np.concatenate(found)))
 
 
-# ------------------------------------------------------------------------------------------------------------- of features
+# ------------------------------------------------------------------------
+# of features
 
 
 class Moments:
@@ -237,13 +282,16 @@ class Moments:
 
 
 def frechet_distance(real: Moments, fake: Moments) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)): FID, if the features are Inception's (Heusel et al., arXiv:1706.08500, 2017).
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)): FID, if the features are Inception's (Heusel et al.,
+    arXiv:1706.08500, 2017).
 
-    Biased upwards for few images: below about 10,000 of each compare only figures of the same counts, or take `kernel_distance`.
+    Biased upwards for few images: below about 10,000 of each compare only figures of the same counts, or take
+    `kernel_distance`.
     """
     values, vectors = np.linalg.eigh(real.covariance)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    # (C C')^(1/2) has the eigenvalues of the symmetric (C^(1/2) C' C^(1/2))^(1/2), which need no square root of a matrix.
+    # (C C')^(1/2) has the eigenvalues of the symmetric (C^(1/2) C' C^(1/2))^(1/2), which need no square root
+    # of a matrix.
     crossed = np.sqrt(np.linalg.eigvalsh(root @ fake.covariance @ root).clip(0)).sum()
     spreads = np.trace(real.covariance) + np.trace(fake.covariance) - 2 * crossed
     return float(np.sum((real.mean - fake.mean) ** 2) + spreads)
@@ -252,9 +300,12 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
 T975 = (3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's t for the mean of 4, 5, ... 10 values
 
 
-def kernel_distance(real: np.ndarray, fake: np.ndarray, block: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """KID, unbiased: the squared maximum mean discrepancy with the kernel (x.y / dim + 1)^3 (Binkowski et al., arXiv:1801.01401,
-    2018) -> (mean over disjoint blocks of `block` images of each set, half the width of its 95 % confidence interval).
+def kernel_distance(
+    real: np.ndarray, fake: np.ndarray, block: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """KID, unbiased: the squared maximum mean discrepancy with the kernel (x.y / dim + 1)^3 (Binkowski et
+    al., arXiv:1801.01401, 2018) -> (mean over disjoint blocks of `block` images of each set, half the width
+    of its 95 % confidence interval).
 
     With few images the blocks are smaller, four of them. Needs at least 8 images of each.
     """
@@ -264,7 +315,9 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray, block: int = 1000, seed:
     blocks = max(4, count // block)
     length = count // blocks
     rng = np.random.default_rng(seed)
-    rows = [rng.permutation(len(features))[: blocks * length].reshape(blocks, length) for features in (real, fake)]
+    rows = [
+        rng.permutation(len(features))[: blocks * length].reshape(blocks, length) for features in (real, fake)
+    ]
     values = [_mmd(real[a].astype(np.float64), fake[b].astype(np.float64)) for a, b in zip(*rows)]
     return float(np.mean(values)), float(T975[min(blocks, 10) - 4] * np.std(values, ddof=1) / np.sqrt(blocks))
 
@@ -277,18 +330,24 @@ def _mmd(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
-    """Precision, recall (Kynkaanniemi et al., arXiv:1904.06991, 2019), density, coverage (Naeem et al., arXiv:2002.09797, 2020).
+    """Precision, recall (Kynkaanniemi et al., arXiv:1904.06991, 2019), density, coverage (Naeem et al.,
+    arXiv:2002.09797, 2020).
 
-    An image's neighbourhood is the ball to its k-th nearest distinct image of its own set: an image that is there k times over
-    would else have a ball of no size. precision: the share of fakes inside of some real neighbourhood; density: the same, counting
-    how many, over k; recall: real images inside of some fake's; coverage: real images whose own neighbourhood holds a fake. All are
-    near 1 for two samples of one distribution (coverage 0.97 for k = 5); density can be above. The two sets should have the same
-    number of distinct images: more fakes raise recall and coverage. Raises ValueError where one has k or fewer.
+    An image's neighbourhood is the ball to its k-th nearest distinct image of its own set: an image that is
+    there k times over would else have a ball of no size. precision: the share of fakes inside of some real
+    neighbourhood; density: the same, counting how many, over k; recall: real images inside of some fake's;
+    coverage: real images whose own neighbourhood holds a fake. All are near 1 for two samples of one
+    distribution (coverage 0.97 for k = 5); density can be above. The two sets should have the same number of
+    distinct images: more fakes raise recall and coverage. Raises ValueError where one has k or fewer.
     """
     (real, real_times), (fake, fake_times) = map(_distinct_and_times, (real, fake))
     if min(len(real), len(fake)) <= k:
-        raise ValueError(f"expected more than {k} images of each set, received {len(real)} and {len(fake)} distinct ones")
-    real_radii, fake_radii = (nearest(each, each, k, np.arange(len(each)))[0][:, -1] ** 2 for each in (real, fake))
+        raise ValueError(
+            f"expected more than {k} images of each set, received {len(real)} and {len(fake)} distinct ones"
+        )
+    real_radii, fake_radii = (
+        nearest(each, each, k, np.arange(len(each)))[0][:, -1] ** 2 for each in (real, fake)
+    )
     holders, is_covered = np.zeros(len(fake)), np.zeros(len(real), bool)
     is_recalled = np.zeros(len(real), bool)
     for start, squares in _squared_distances(fake, real):
@@ -296,20 +355,25 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, 
         holders[start : start + len(squares)] = inside.sum(axis=1)
         is_covered |= inside.any(axis=0)
         is_recalled |= (squares < fake_radii[start : start + len(squares), None]).any(axis=0)
-    of_fakes, of_reals = {"precision": holders > 0, "density": holders / k}, {"recall": is_recalled, "coverage": is_covered}
+    of_fakes, of_reals = (
+        {"precision": holders > 0, "density": holders / k},
+        {"recall": is_recalled, "coverage": is_covered},
+    )
     found = {name: np.average(values, weights=fake_times) for name, values in of_fakes.items()}
     found |= {name: np.average(values, weights=real_times) for name, values in of_reals.items()}
     return {name: float(found[name]) for name in ("precision", "recall", "density", "coverage")}
 
 
-def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None = None) -> tuple[float, np.ndarray, np.ndarray]:
-    """Are generated images nearer to training images than new images would be? -> (share, nearest training image of each fake,
-    distance to it over the median of the same distance for new images).
+def memorisation(
+    real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None = None
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Are generated images nearer to training images than new images would be? -> (share, nearest training
+    image of each fake, distance to it over the median of the same distance for new images).
 
-    `share` of the fakes are nearer to a training image than 95 % of the new images are: about 0.05 without copying, 1 if all are
-    copies. New images are `held_out`, without those that were trained on after all, or USUAL training images in their turn. Of
-    images that are there more than once all but one are passed over: an image's own duplicate says nothing of new ones. Raises
-    ValueError where no new image is left.
+    `share` of the fakes are nearer to a training image than 95 % of the new images are: about 0.05 without
+    copying, 1 if all are copies. New images are `held_out`, without those that were trained on after all, or
+    USUAL training images in their turn. Of images that are there more than once all but one are passed over:
+    an image's own duplicate says nothing of new ones. Raises ValueError where no new image is left.
     """
     rows = distinct(real)
     unique = real if len(rows) == len(real) else real[rows]
@@ -317,7 +381,9 @@ def memorisation(real: np.ndarray, fake: np.ndarray, held_out: np.ndarray | None
         usual = nearest(held_out[distinct(held_out)], unique, 1)[0][:, 0]
         usual = usual[usual > _alike(unique)]
         if not len(usual):
-            raise ValueError(f"expected held-out images that are new, received {len(held_out)} that were all trained on")
+            raise ValueError(
+                f"expected held-out images that are new, received {len(held_out)} that were all trained on"
+            )
     elif len(unique) < 2:
         raise ValueError(f"expected at least 2 distinct images, received {len(unique)} among {len(real)}")
     else:
@@ -338,8 +404,8 @@ def distinct(features: np.ndarray) -> np.ndarray:
 
 
 def _not_alike(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Those of `rows` that lie apart from all earlier ones. Copies are neighbours along any direction: only rows that are so along
-    eight of them are looked at."""
+    """Those of `rows` that lie apart from all earlier ones. Copies are neighbours along any direction: only
+    rows that are so along eight of them are looked at."""
     tolerance = _alike(features)
     directions = np.linalg.qr(np.random.default_rng(0).standard_normal((features.shape[1], 8)))[0]
     places = np.empty((len(features), directions.shape[1]))
@@ -379,9 +445,11 @@ def _distinct_and_times(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features[rows], np.bincount(owners, minlength=len(rows))
 
 
-def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of b for each row of a -> distances (len(a), k), ascending, and their numbers. `own`: the number of each
-    row of a in b, where a row is not its own neighbour."""
+def nearest(
+    a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of b for each row of a -> distances (len(a), k), ascending, and their numbers.
+    `own`: the number of each row of a in b, where a row is not its own neighbour."""
     found, numbers = np.empty((len(a), k)), np.empty((len(a), k), int)
     for start, squares in _squared_distances(a, b):
         rows = slice(start, start + len(squares))
@@ -396,8 +464,11 @@ def nearest(a: np.ndarray, b: np.ndarray, k: int, own: np.ndarray | None = None)
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = ROWS):
-    """Of all rows of a to all rows of b, Euclidean, a chunk of a's rows at a time: (first row, squared distances float32)."""
-    centre = b.mean(axis=0).astype(a.dtype)  # differences of large numbers are rounded more than those of small ones
+    """Of all rows of a to all rows of b, Euclidean, a chunk of a's rows at a time: (first row, squared
+    distances float32)."""
+    centre = b.mean(axis=0).astype(
+        a.dtype
+    )  # differences of large numbers are rounded more than those of small ones
 
     def chunks(features):  # centred anew each time: a whole copy would be as large as all that is held
         for start in range(0, len(features), chunk):
@@ -413,15 +484,17 @@ def _squared_distances(a: np.ndarray, b: np.ndarray, chunk: int = ROWS):
         yield start, np.maximum(squares, 0, out=squares)
 
 
-# ------------------------------------------------------------------------------------------------------------ linear probe
+# ------------------------------------------------------------------------
+# linear probe
 
 PENALTIES = 10.0 ** np.arange(-3, 4)
 
 
 def linear_probe(vectors: np.ndarray, labels: np.ndarray, held_out: int) -> float:
-    """float32 (N, dim) and int (N,), both in random order -> the share of the first `held_out` vectors whose class a linear
-    classifier tells: ridge regression onto the classes, one-hot. It learns from all but the first 2 * held_out, and the second
-    half of those chooses the penalty. Standardises the vectors, in place."""
+    """float32 (N, dim) and int (N,), both in random order -> the share of the first `held_out` vectors whose
+    class a linear classifier tells: ridge regression onto the classes, one-hot. It learns from all but the
+    first 2 * held_out, and the second half of those chooses the penalty. Standardises the vectors, in
+    place."""
     choosing, rest = slice(held_out, 2 * held_out), slice(2 * held_out, None)
     deviation = vectors[rest].std(axis=0)
     deviation[deviation < 1e-5] = 1  # always the same
@@ -439,8 +512,8 @@ def linear_probe(vectors: np.ndarray, labels: np.ndarray, held_out: int) -> floa
 
 
 def ridge(x: np.ndarray, y: np.ndarray, penalties: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each penalty the weights (dim, targets) and the bias that make the least of the mean of |x weights + bias - y|^2 over the
-    rows plus the penalty times |weights|^2."""
+    """For each penalty the weights (dim, targets) and the bias that make the least of the mean of |x weights
+    + bias - y|^2 over the rows plus the penalty times |weights|^2."""
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     x, y = x - mean_x, y - mean_y
     is_wide = x.shape[1] > len(x)  # then as many equations as rows have the same solution

@@ -1,6 +1,8 @@
-"""PBM, PGM and PPM of the kinds that Pillow reads byte by byte in Python, at 1 to 2 CPU seconds a megapixel. NumPy.
+"""PBM, PGM and PPM of the kinds that Pillow reads byte by byte in Python, at 1 to 2 CPU seconds a megapixel.
+NumPy.
 
-    read(content, max_pixels)     # a Pillow image of mode 1, L, RGB or I as Pillow would have it; None of kinds that it reads fast
+read(content, max_pixels)     # a Pillow image of mode 1, L, RGB or I as Pillow would have it; None of kinds
+that it reads fast
 """
 
 import re
@@ -35,7 +37,9 @@ def read(content: bytes, max_pixels: int) -> Image.Image | None:
     count = width * height * (3 if kind in b"36" else 1)
     if kind in b"56":  # one white space ends the header
         body = memoryview(content)[position + 1 :][: count * (1 + (highest > 255))]
-        values = np.frombuffer(body[: len(body) & ~1] if highest > 255 else body, np.uint8 if highest < 256 else ">u2")
+        values = np.frombuffer(
+            body[: len(body) & ~1] if highest > 255 else body, np.uint8 if highest < 256 else ">u2"
+        )
     elif kind == b"1":  # digits, with or without space between them
         values = np.frombuffer(b"".join(COMMENT.sub(b" ", content[position:]).split()), np.uint8)[:count] - 48
     else:
@@ -47,7 +51,9 @@ def read(content: bytes, max_pixels: int) -> Image.Image | None:
     if kind == b"1":
         return Image.fromarray((1 - values.reshape(shape)) * np.uint8(255)).convert("1")
     top = 65535 if highest > 255 and kind in b"25" else 255
-    scale = np.minimum(np.rint(np.arange(65536) / highest * top), top).astype(np.int32 if top > 255 else np.uint8)
+    scale = np.minimum(np.rint(np.arange(65536) / highest * top), top).astype(
+        np.int32 if top > 255 else np.uint8
+    )
     return Image.fromarray(scale[values].reshape(shape))
 
 

@@ -1,6 +1,7 @@
-"""How the weights follow the gradients: Keras' Adam in one pass over the memory, and its learning rate over time.
+"""How the weights follow the gradients: Keras' Adam in one pass over the memory, and its learning rate over
+time.
 
-    Adam(Decay(4e-4, steps=7500, share=0.5), beta_1=0.5)     # as keras.optimizers.Adam
+Adam(Decay(4e-4, steps=7500, share=0.5), beta_1=0.5)     # as keras.optimizers.Adam
 """
 
 import keras
@@ -8,8 +9,9 @@ import tensorflow as tf
 
 
 class Adam(keras.optimizers.Adam):
-    """The same numbers, slots and checkpoints; each variable's update is one fused operation in place of many, each of which
-    reads and writes all of it anew (Keras 3.15): 1 to 2 % of a step, and fewer operations to trace."""
+    """The same numbers, slots and checkpoints; each variable's update is one fused operation in place of
+    many, each of which reads and writes all of it anew (Keras 3.15): 1 to 2 % of a step, and fewer operations
+    to trace."""
 
     def __init__(self, learning_rate, beta_1: float = 0.9, beta_2: float = 0.999):
         super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2)

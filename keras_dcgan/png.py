@@ -2,8 +2,8 @@
 
     pixels_only(content, max_pixels)      # -> Png(content, profile, key); raises Rejected("damaged") where a checksum is wrong
 
-Pillow looks at no checksum of the pixels, takes a stream that ends early for black rows, and gives up the whole file for a text of
-more than 1 MB.
+Pillow looks at no checksum of the pixels, takes a stream that ends early for black rows, and gives up the
+whole file for a text of more than 1 MB.
 """
 
 import contextlib
@@ -14,12 +14,21 @@ from keras_dcgan.formats import DAMAGED, NOT_SUPPORTED, TOO_LARGE, TRUNCATED, Re
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PASSED_ON = (b"tRNS", b"eXIf")  # beside what is critical; of all else a wrong checksum costs only itself
-# In which the orientation may stand, as ImageMagick and Adobe write it; the size is far below what Pillow gives up at.
+# In which the orientation may stand, as ImageMagick and Adobe write it; the size is far below what Pillow
+# gives up at.
 TEXTS = (b"XML:com.adobe.xmp\0\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
 LARGEST_TEXT = 1 << 19  # bytes, unpacked
 LARGEST_PROFILE = 1 << 24  # bytes, unpacked
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> channels
-ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]  # x, y, steps of x and y
+ADAM7 = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+]  # x, y, steps of x and y
 AT_ONCE = 1 << 18  # bytes unpacked at a time
 
 
@@ -28,7 +37,9 @@ class Png:
     content: bytes
     profile: bytes | None  # ICC
     bits: int
-    key: tuple[int, ...] | None  # the colour that is transparent, in `bits`; None where Pillow knows what to do
+    key: (
+        tuple[int, ...] | None
+    )  # the colour that is transparent, in `bits`; None where Pillow knows what to do
 
 
 def pixels_only(content: bytes, max_pixels: int) -> Png:
@@ -36,7 +47,10 @@ def pixels_only(content: bytes, max_pixels: int) -> Png:
     kept, stream, header, profile, key = [SIGNATURE], [], b"", None, None
     position = len(SIGNATURE)
     while position + 8 <= len(view):
-        length, name = int.from_bytes(view[position : position + 4], "big"), bytes(view[position + 4 : position + 8])
+        length, name = (
+            int.from_bytes(view[position : position + 4], "big"),
+            bytes(view[position + 4 : position + 8]),
+        )
         body, end = view[position + 8 : position + 8 + length], position + 12 + length
         is_critical = not name[0] & 0x20
         if end > len(view):
@@ -96,12 +110,16 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _key(header: bytes, body: bytes) -> tuple[int, ...] | None:
-    """Of grey, and of colours in 16 bits, where Pillow compares the key with pixels that have been scaled to 8."""
+    """Of grey, and of colours in 16 bits, where Pillow compares the key with pixels that have been scaled to
+    8."""
     if len(header) != 13 or not (header[9] == 0 or (header[9] == 2 and header[8] == 16)):
         return None
     if len(body) < 2 * CHANNELS[header[9]]:
         raise Rejected(DAMAGED)
-    return tuple(int.from_bytes(body[i : i + 2], "big") & ((1 << header[8]) - 1) for i in range(0, 2 * CHANNELS[header[9]], 2))
+    return tuple(
+        int.from_bytes(body[i : i + 2], "big") & ((1 << header[8]) - 1)
+        for i in range(0, 2 * CHANNELS[header[9]], 2)
+    )
 
 
 def _length_of_rows(width: int, height: int, header: bytes) -> int:
@@ -118,7 +136,8 @@ def _check_stream(pieces: list, wanted: int):
     for piece in pieces:
         while piece and not unpacker.eof:
             try:
-                # Before the end is reached `got` cannot tell whether there is one: so one byte more than is wanted.
+                # Before the end is reached `got` cannot tell whether there is one: so one byte more than is
+                # wanted.
                 got += len(unpacker.decompress(piece, min(AT_ONCE, max(1, wanted + 1 - got))))
             except zlib.error as error:
                 raise Rejected(DAMAGED) from error

@@ -1,4 +1,5 @@
-"""How far a long work has come: a line that rewrites itself on a terminal, and elsewhere plain lines. Stdlib only.
+"""How far a long work has come: a line that rewrites itself on a terminal, and elsewhere plain lines. Stdlib
+only.
 
     with Progress("drawing", 10_000) as progress:
         progress.update(500)               # ━━──────── drawing 500 of 10,000 images  120 img/s  1:19 left
@@ -23,16 +24,19 @@ FIRST, EVERY = 5.0, 30.0  # seconds until the first plain line, and from one to 
 
 
 class Progress:
-    """`what` is done to `total` things; `unit` "kimg" counts images and shows thousands, "%" shows no total. Where stderr, or
-    another `stream`, is a terminal, `close` takes the line away.
+    """`what` is done to `total` things; `unit` "kimg" counts images and shows thousands, "%" shows no total.
+    Where stderr, or another `stream`, is a terminal, `close` takes the line away.
 
-    Not Keras' Progbar: after a resume its rate and its time left would count the images of earlier processes as well.
+    Not Keras' Progbar: after a resume its rate and its time left would count the images of earlier processes
+    as well.
     """
 
     def __init__(self, what: str = "", total: int = 0, unit: str = "images", stream: TextIO | None = None):
         self.stream = stream or sys.stderr
         # A dumb terminal cannot go back to the start of a line.
-        self.is_terminal = self.stream is not None and self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.is_terminal = (
+            self.stream is not None and self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        )
         self.full, self.empty = "━─" if _can_show(self.stream, "━─") else "=-"
         self.facts = ""  # behind the state
         self.length = 0  # of the line on the terminal
@@ -82,8 +86,8 @@ class Progress:
 
     def _set(self, what: str, total: int, unit: str):
         self.what, self.total, self.unit = what, total, unit
-        # (time, count) after the first of them, which has built the graph and tells nothing about the rate. Of a hundred parts the
-        # first may take minutes.
+        # (time, count) after the first of them, which has built the graph and tells nothing about the rate.
+        # Of a hundred parts the first may take minutes.
         self.first, self.count = (time.monotonic(), 0) if unit == "%" else None, 0
 
     def _redraw(self):

@@ -7,8 +7,9 @@
         step = run.restore(gan)                    # 0 for a new run
         run.save(gan)
 
-Every file is written beside its place and renamed into it, so a kill or a power cut leaves the old file or the new one. A
-checkpoint is a directory of its own with the checksums of its files: one that a full disk or a bad one has spoilt is passed over.
+Every file is written beside its place and renamed into it, so a kill or a power cut leaves the old file or
+the new one. A checkpoint is a directory of its own with the checksums of its files: one that a full disk or a
+bad one has spoilt is passed over.
 """
 
 import contextlib
@@ -48,21 +49,25 @@ from keras_dcgan.optimizers import Adam, Decay
 SUMS = "sha256.json"  # in a checkpoint
 
 
-
 @devices.keras_defaults()
 def load_generator(path: str | Path, last: bool = False) -> keras.Model:
-    """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels) in [-1, 1]."""
+    """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels)
+    in [-1, 1]."""
     check_trained(path)
     file = Path(path) / ("generator_last.keras" if last else "generator.keras")
     if not file.is_file():
-        raise FileNotFoundError(f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})")
+        raise FileNotFoundError(
+            f"--run: expected a run directory that has drawn its first tick, received {path} (no {file})"
+        )
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its zip and HDF5 readers raise
         of_file = versions.of_keras_file(file)  # {} of a damaged one, which no version can read
         needed = versions.newer(of_file) or (versions.newer(written_with(path)) if of_file else "")
         why = versions.why_not(error, needed)
-        raise ValueError(f"--run: expected a generator that Keras can load, received {file} ({why})") from error
+        raise ValueError(
+            f"--run: expected a generator that Keras can load, received {file} ({why})"
+        ) from error
 
 
 def load_classes(path: str | Path) -> list[str]:
@@ -75,7 +80,9 @@ def of_data(path: str | Path, name: str):
     try:
         return json.loads((Path(path) / "data.json").read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"--run: expected the data.json of a run, received {path}/data.json ({error!r})") from error
+        raise ValueError(
+            f"--run: expected the data.json of a run, received {path}/data.json ({error!r})"
+        ) from error
 
 
 @devices.keras_defaults()
@@ -94,18 +101,24 @@ def judging(config: TrainConfig) -> dict:
 
 
 def load_networks(path: str | Path, **networks: keras.Model):
-    """The weights of the run's newest sound checkpoint -> its generator, discriminator or ema_generator, built anew."""
+    """The weights of the run's newest sound checkpoint -> its generator, discriminator or ema_generator,
+    built anew."""
     _read(_newest_checkpoint(path), networks, written_with(path))
 
 
 def _read(checkpoint: Path, objects: dict, written: dict[str, str]):
     """Its content into all of the objects. Raises ValueError where it does not fit them."""
     try:
-        # "Partial": a checkpoint may hold more than is wanted, of which TensorFlow would complain in a line for each variable.
-        tf.train.Checkpoint(**objects).read(str(checkpoint / "state")).expect_partial().assert_existing_objects_matched()
+        # "Partial": a checkpoint may hold more than is wanted, of which TensorFlow would complain in a line
+        # for each variable.
+        tf.train.Checkpoint(**objects).read(
+            str(checkpoint / "state")
+        ).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         why = versions.why_not(error, versions.newer(written))
-        raise ValueError(f"--run: expected a checkpoint of these networks, received {checkpoint} ({why})") from error
+        raise ValueError(
+            f"--run: expected a checkpoint of these networks, received {checkpoint} ({why})"
+        ) from error
 
 
 def _newest_checkpoint(path: str | Path) -> Path:
@@ -118,7 +131,8 @@ def _newest_checkpoint(path: str | Path) -> Path:
 
 
 def check_source(config: TrainConfig, manifest: dict):
-    """Raises ValueError where the networks of --init-from would not fit. A run that has begun needs its source no more."""
+    """Raises ValueError where the networks of --init-from would not fit. A run that has begun needs its
+    source no more."""
     path = config.init_from
     if not path or Run(Path(config.run)).checkpoints():
         return
@@ -126,22 +140,41 @@ def check_source(config: TrainConfig, manifest: dict):
         there = load_config(path).to_json() | {name: of_data(path, name) for name in ("channels", "classes")}
         _newest_checkpoint(path)
     here = config.to_json() | {name: manifest[name] for name in ("channels", "classes")}
-    names = ("size", "channels", "latent_dim", "filters", "upsample", "d_norm", "d_stem", "minibatch_std", "classes")
-    against = [f"{name} {as_text(there[name])}, here {as_text(here[name])}" for name in names if there[name] != here[name]]
+    names = (
+        "size",
+        "channels",
+        "latent_dim",
+        "filters",
+        "upsample",
+        "d_norm",
+        "d_stem",
+        "minibatch_std",
+        "classes",
+    )
+    against = [
+        f"{name} {as_text(there[name])}, here {as_text(here[name])}"
+        for name in names
+        if there[name] != here[name]
+    ]
     if against:
-        raise ValueError(f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}")
+        raise ValueError(
+            f"--init-from: expected a run of the same networks, received {path} with {'; '.join(against)}"
+        )
 
 
 @devices.keras_defaults()
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
-    """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains. Raises ValueError for what cannot
-    be done on several devices."""
+    """Networks, optimizers and loss of a run; call it in the scope of the strategy that trains. Raises
+    ValueError for what cannot be done on several devices."""
     precision = devices.precision(config.precision)
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     if synchronized and config.d_norm == "batch" and (config.r1 or config.r2):
-        # The second derivative through what replicas tell each other of their batches came out 4 % off (TensorFlow 2.21).
+        # The second derivative through what replicas tell each other of their batches came out 4 % off
+        # (TensorFlow 2.21).
         weight, name = (config.r1, "--r1") if config.r1 else (config.r2, "--r2")
-        raise ValueError(f"{name}: expected 0, or --d-norm spectral or none, on several devices, received {weight:g}")
+        raise ValueError(
+            f"{name}: expected 0, or --d-norm spectral or none, on several devices, received {weight:g}"
+        )
     keras.utils.set_random_seed(config.seed)
     pictures = {"size": config.size, "channels": channels, "classes": classes, "filters": config.filters}
     latents = {"latent_dim": config.latent_dim, "upsample": config.upsample}
@@ -175,8 +208,8 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
 def open_run(config: TrainConfig, manifest: dict):
     """Yields the Run of `config.run`, new or found again, and holds its lock meanwhile.
 
-    Raises ValueError, naming each setting that differs, where a run is there that these settings or images do not fit; OSError
-    where the directory is not ours, cannot be written, or is in use by another process.
+    Raises ValueError, naming each setting that differs, where a run is there that these settings or images do
+    not fit; OSError where the directory is not ours, cannot be written, or is in use by another process.
     """
     path = Path(config.run)
     check_run(config)
@@ -186,7 +219,8 @@ def open_run(config: TrainConfig, manifest: dict):
     before = [of_data(path, name) for name in names] if has_begun else [manifest[name] for name in names]
     if before[1] != manifest["fingerprint"]:
         raise ValueError(
-            f"--data: the run has {cli.counted(before[0], 'image')} of fingerprint {before[1]}, received {manifest['images']:,} of "
+            f"--data: the run has {cli.counted(before[0], 'image')} of fingerprint {before[1]}, "
+            f"received {manifest['images']:,} of "
             f"{manifest['fingerprint']} (the run is {path}; give another --run to start anew)"
         )
     path.mkdir(parents=True, exist_ok=True)
@@ -199,7 +233,9 @@ def open_run(config: TrainConfig, manifest: dict):
         if config.preset in ADAPTIVE:
             about["chosen"] = choices(config, manifest["images"])
         reached = [int(place.name.removeprefix("step-")) for place in run.checkpoints()]
-        if max(reached, default=0) < config.total_steps:  # else it is finished, and they tell how it was trained
+        if (
+            max(reached, default=0) < config.total_steps
+        ):  # else it is finished, and they tell how it was trained
             run.write_json("config.json", about)
             run.write_json("data.json", manifest)
         yield run
@@ -217,7 +253,8 @@ class Run:
         files.write(self.path / name, json.dumps(content, indent=1) + "\n")
 
     def remove_leftovers(self):
-        """Unfinished files of a training that was killed: hidden, and named so. Not those in export/: another may be at work."""
+        """Unfinished files of a training that was killed: hidden, and named so. Not those in export/: another
+        may be at work."""
         folders = [self.path, *(self.path / name for name in ("checkpoints", "samples", "logs"))]
         for leftover in [leftover for folder in folders for leftover in folder.glob(".*.part")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -237,8 +274,9 @@ class Run:
         return self.path / "checkpoints" / f"step-{step:09d}"
 
     def save(self, gan: DCGAN, best_step: int | None = None, seconds: float = 0.0):
-        """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of everything that a
-        step reads, and of how many seconds it took to get there. Of the older checkpoints the newest few stay, and the best."""
+        """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of
+        everything that a step reads, and of how many seconds it took to get there. Of the older checkpoints
+        the newest few stay, and the best."""
         step = gan.steps_taken
         place = self.checkpoint(step)
         work = [
@@ -246,10 +284,13 @@ class Run:
             lambda: self._save_checkpoint(gan, place, seconds),
         ]
         if not self.checkpoints():
-            work.reverse()  # so that a generator without any checkpoint is a run that has lost them: see config.check_run
+            # so that a generator without any checkpoint is a run that has lost them: see config.check_run
+            work.reverse()
         for save in work:
             save()
-        reached = [old for old in self.checkpoints() if old.name <= place.name]  # beyond lie spoilt ones at most
+        reached = [
+            old for old in self.checkpoints() if old.name <= place.name
+        ]  # beyond lie spoilt ones at most
         for old in reached[: -self.keep]:
             if best_step is None or old.name != f"step-{best_step:09d}":
                 shutil.rmtree(old)
@@ -280,19 +321,23 @@ class Run:
         beside.rmdir()
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """The newest sound checkpoint, None where there is none yet, and the names of unsound ones that were passed over. Raises
-        ValueError where there are checkpoints, and none is sound."""
+        """The newest sound checkpoint, None where there is none yet, and the names of unsound ones that were
+        passed over. Raises ValueError where there are checkpoints, and none is sound."""
         spoilt = []
         for place in reversed(self.checkpoints()):
             if _is_sound(place):
                 return place, spoilt
             spoilt.append(place.name)
         if spoilt:
-            raise ValueError(f"--run: expected a sound checkpoint in {self.path}, received only spoilt ones: {', '.join(spoilt)}")
+            raise ValueError(
+                f"--run: expected a sound checkpoint in {self.path}, received only spoilt ones: "
+                f"{', '.join(spoilt)}"
+            )
         return None, []
 
     def restore(self, gan: DCGAN) -> tuple[int, list[str]]:
-        """Loads that checkpoint into a built model, if there is one -> (its step, the names of those that were passed over)."""
+        """Loads that checkpoint into a built model, if there is one -> (its step, the names of those that
+        were passed over)."""
         place, spoilt = self.newest()
         if place is None:
             return 0, []
@@ -344,9 +389,18 @@ def _locked(path: Path):
         try:
             _lock(file)
         except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # these on Lustre, and some FUSE
-                raise BlockingIOError(f"--run: expected a run that nobody trains at the moment, received {path}") from error
-            print(f"warning: {path} lies where nothing can be locked: see to it that nobody else trains it", file=sys.stderr)
+            if error.errno not in (
+                errno.ENOSYS,
+                errno.ENOLCK,
+                errno.EOPNOTSUPP,
+            ):  # these on Lustre, and some FUSE
+                raise BlockingIOError(
+                    f"--run: expected a run that nobody trains at the moment, received {path}"
+                ) from error
+            print(
+                f"warning: {path} lies where nothing can be locked: see to it that nobody else trains it",
+                file=sys.stderr,
+            )
         yield
 
 

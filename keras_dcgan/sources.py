@@ -1,9 +1,11 @@
-"""Where images come from: a folder, a .zip, a .npy or .npz, or the built-in demo. Lists them; decodes nothing.
+"""Where images come from: a folder, a .zip, a .npy or .npz, or the built-in demo. Lists them; decodes
+nothing.
 
     found = look("./imgs", (64, 64))       # Source: names, how to read each, and a state that changes when the files do
     found.names[0], found.read(0)          # "cats/0001.jpg", an open file
 
-A folder of 50,000 files is listed in about a quarter of a second, which is all that a second run has to wait for.
+A folder of 50,000 files is listed in about a quarter of a second, which is all that a second run has to wait
+for.
 """
 
 import dataclasses
@@ -30,16 +32,21 @@ VANISHED = "vanished, or a broken link"
 NOT_A_FILE = "not a regular file"
 OUTSIDE = "not in a class folder"
 
-# Plainly not pictures: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS adds to archives).
+# Plainly not pictures: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
+# adds to archives).
 OTHER_EXTENSIONS = frozenset(
     ".txt .json .jsonl .csv .tsv .xml .yaml .yml .toml .md .html .htm .ini .cfg .log .db .py .ipynb .sh .md5 .sha256".split()
 )
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
 VIDEOS = frozenset(".mp4 .mov .avi .webm .mkv .m4v".split())  # of gigabytes, perhaps: not worth a look
 
-CACHE_ENTRY = re.compile(r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?")  # what data.py calls a folder of prepared images
+CACHE_ENTRY = re.compile(
+    r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?"
+)  # what data.py calls a folder of prepared images
 
-LARGEST_MEMBER = 1 << 29  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
+LARGEST_MEMBER = (
+    1 << 29
+)  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
 
 EXPECTED = "expected a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, or demo"
 
@@ -48,9 +55,13 @@ EXPECTED = "expected a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, 
 class Source:
     kind: str
     names: list[str]  # in the order of the rows to come; of folders and archives the path inside, with "/"
-    read: Callable[[int], BinaryIO | np.ndarray]  # number of a name -> an open file or the pixels; raises OSError or Rejected
+    read: Callable[
+        [int], BinaryIO | np.ndarray
+    ]  # number of a name -> an open file or the pixels; raises OSError or Rejected
     state: str  # changes whenever the files do
-    left_out: list[dict] = dataclasses.field(default_factory=list)  # {"file", "reason"}: what can be told without opening it
+    left_out: list[dict] = dataclasses.field(
+        default_factory=list
+    )  # {"file", "reason"}: what can be told without opening it
     classes: list[str] | None = None  # of each name
     array: np.ndarray | None = None
 
@@ -70,7 +81,9 @@ def look(source: str, size: tuple[int, int]) -> Source:
     if not path.exists():
         raise FileNotFoundError(f"--data: {EXPECTED}, received {source}, which does not exist")
     if path.suffix.lower() in EXTENSIONS:
-        raise ValueError(f"--data: {EXPECTED}, received the single image {source}: give the folder of many such")
+        raise ValueError(
+            f"--data: {EXPECTED}, received the single image {source}: give the folder of many such"
+        )
     if path.suffix.lower() not in kinds:
         raise ValueError(f"--data: {EXPECTED}, received {source}")
     return kinds[path.suffix.lower()](path)
@@ -80,7 +93,10 @@ def with_classes(source: str, found: Source) -> Source:
     """The same with the class of each name: its first folder. What lies in none is left out."""
     if found.kind in ("array", "demo"):
         if found.classes is None:
-            raise ValueError(f"--conditional: expected folders of classes, or a .npz with images and labels, received {source}")
+            raise ValueError(
+                "--conditional: expected folders of classes, or a .npz with images and labels, "
+                f"received {source}"
+            )
         return found
     folders = [name.split("/")[:-1] for name in found.names]
     # The folder that was zipped is not a class.
@@ -89,11 +105,20 @@ def with_classes(source: str, found: Source) -> Source:
     classes = [folders[i][level] for i in inside]
     if len(set(classes)) < 2:
         received = f"only {classes[0]}" if classes else "none"
-        raise ValueError(f"--conditional: expected two or more folders of images in {source}, one a class, received {received}")
-    outside = [{"file": name, "reason": OUTSIDE} for name, folder in zip(found.names, folders) if len(folder) <= level]
+        raise ValueError(
+            f"--conditional: expected two or more folders of images in {source}, one a class, "
+            f"received {received}"
+        )
+    outside = [
+        {"file": name, "reason": OUTSIDE}
+        for name, folder in zip(found.names, folders)
+        if len(folder) <= level
+    ]
     names = [found.names[i] for i in inside]
     left_out = found.left_out + outside
-    return dataclasses.replace(found, names=names, read=lambda i: found.read(inside[i]), left_out=left_out, classes=classes)
+    return dataclasses.replace(
+        found, names=names, read=lambda i: found.read(inside[i]), left_out=left_out, classes=classes
+    )
 
 
 def digest(parts: list) -> str:
@@ -116,8 +141,13 @@ def _folder(root: pathlib.Path) -> Source:
             continue
         names = {entry.name for entry in entries}
         if names >= {"config.json", "data.json"} and names & {".lock", "checkpoints"}:
-            continue  # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
-        if CACHE_ENTRY.fullmatch(os.path.basename(folder)) and names & {"manifest.json", "images.npy", "rgba"}:
+            # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
+            continue
+        if CACHE_ENTRY.fullmatch(os.path.basename(folder)) and names & {
+            "manifest.json",
+            "images.npy",
+            "rgba",
+        }:
             continue  # of data.py's cache
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -130,7 +160,8 @@ def _folder(root: pathlib.Path) -> Source:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 status = os.stat(root / name)  # on Windows an entry's own tells no folder from another
-                # Links are followed. A folder met before, by whatever way, is not entered again: so no loop is endless.
+                # Links are followed. A folder met before, by whatever way, is not entered again: so no loop
+                # is endless.
                 if (status.st_dev, status.st_ino) not in visited:
                     visited.add((status.st_dev, status.st_ino))
                     folders.append(name)
@@ -141,18 +172,28 @@ def _folder(root: pathlib.Path) -> Source:
                 files.append((name, status.st_size, status.st_mtime_ns, status.st_mode))
     files.sort()
     names = [file[0] for file in files]
-    return Source("folder", names, lambda i: open(root / names[i], "rb"), digest([str(root.resolve()), *files, left_out]), left_out)
+    return Source(
+        "folder",
+        names,
+        lambda i: open(root / names[i], "rb"),
+        digest([str(root.resolve()), *files, left_out]),
+        left_out,
+    )
 
 
 def _archive(path: pathlib.Path) -> Source:
     """Read in place. Names inside are only ever names: nothing is extracted, so none can point outside."""
     try:
         archive = zipfile.ZipFile(path)
-    except Exception as error:  # what is damaged raises whatever its parsers raise; so below, and in decode.py
+    except (
+        Exception
+    ) as error:  # what is damaged raises whatever its parsers raise; so below, and in decode.py
         raise ValueError(f"--data: expected a zip archive, received {path}: {error}") from error
     members, left_out = [], []
     for member in archive.infolist():
-        parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        parts = [
+            part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")
+        ]
         if member.is_dir() or not parts or any(_is_ignored(part, part is not parts[-1]) for part in parts):
             continue
         if reason := _reason_by_sight(parts[-1], member.file_size, is_regular=True):
@@ -166,7 +207,11 @@ def _archive(path: pathlib.Path) -> Source:
             raise Rejected(TOO_LARGE)
         try:
             return io.BytesIO(archive.read(members[i][1]))
-        except (OSError, RuntimeError, NotImplementedError) as error:  # the disk, a password, or a compression that Python lacks
+        except (
+            OSError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # the disk, a password, or a compression that Python lacks
             if getattr(error, "errno", None) in PASSING:
                 raise
             raise Rejected(UNREADABLE) from error
@@ -180,11 +225,15 @@ def _archive(path: pathlib.Path) -> Source:
 def _array(path: pathlib.Path) -> Source:
     classes = None
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)  # a .npz is read into memory while it is prepared
+        images = np.load(
+            path, mmap_mode="r", allow_pickle=False
+        )  # a .npz is read into memory while it is prepared
         if not isinstance(images, np.ndarray):
             arrays = images
             if "images" not in arrays.files and len(arrays.files) != 1:
-                raise ValueError(f"no array is called images, but {', '.join(arrays.files) or 'there is none'}")
+                raise ValueError(
+                    f"no array is called images, but {', '.join(arrays.files) or 'there is none'}"
+                )
             images = arrays["images" if "images" in arrays.files else arrays.files[0]]
             if "labels" in arrays.files:
                 classes = [str(label) for label in arrays["labels"].ravel().tolist()]
@@ -196,10 +245,19 @@ def _array(path: pathlib.Path) -> Source:
         shape = "uint8 images of (N, height, width, 1, 3 or 4)"
         raise ValueError(f"--data: expected {shape} in {path}, received {images.dtype} of {images.shape}")
     if classes is not None and len(classes) != len(images):
-        raise ValueError(f"--data: expected a label for each of {len(images)} images in {path}, received {len(classes)}")
+        raise ValueError(
+            f"--data: expected a label for each of {len(images)} images in {path}, received {len(classes)}"
+        )
     status = path.stat()
     state = digest([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    return Source("array", [f"#{i}" for i in range(len(images))], images.__getitem__, state, classes=classes, array=images)
+    return Source(
+        "array",
+        [f"#{i}" for i in range(len(images))],
+        images.__getitem__,
+        state,
+        classes=classes,
+        array=images,
+    )
 
 
 def _demo(count: int, side: int) -> Source:

@@ -1,6 +1,6 @@
 """Threads, as many as the system gives. Stdlib only.
 
-    with Threads(8) as pool:        # as concurrent.futures.ThreadPoolExecutor(8)
+with Threads(8) as pool:        # as concurrent.futures.ThreadPoolExecutor(8)
 """
 
 import concurrent.futures
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 
 class Threads(concurrent.futures.ThreadPoolExecutor):
-    """`most` of them, or fewer where a container or a batch system sets a limit; where it gives none, work is done when it is
-    handed in."""
+    """`most` of them, or fewer where a container or a batch system sets a limit; where it gives none, work is
+    done when it is handed in."""
 
     def __init__(self, most: int):
         self.count = _available(most)
@@ -28,7 +28,8 @@ class Threads(concurrent.futures.ThreadPoolExecutor):
 
 
 def _available(most: int) -> int:
-    """How many can be started: the executor itself would start them when work comes, and lose the work with the error."""
+    """How many can be started: the executor itself would start them when work comes, and lose the work with
+    the error."""
     gate, started = threading.Event(), []
     try:
         for _ in range(most):

@@ -1,12 +1,13 @@
-"""The flavours of TIFF: which of them Pillow gets right, which can be put right, and which are left out with that reason.
+"""The flavours of TIFF: which of them Pillow gets right, which can be put right, and which are left out with
+that reason.
 
     image, mend = opened(file)      # raises Rejected("this kind of TIFF is not supported")
     image.load()
     image = mend(image)
 
-Photometric interpretation, sample format, byte order and planes multiply to some hundreds of flavours; Pillow knows some
-ninety, reads others as if they were of those, and mixes up the byte order of compressed ones. All that tifffile can write were
-compared with it (Pillow 13.0).
+Photometric interpretation, sample format, byte order and planes multiply to some hundreds of flavours; Pillow
+knows some ninety, reads others as if they were of those, and mixes up the byte order of compressed ones. All
+that tifffile can write were compared with it (Pillow 13.0).
 """
 
 import contextlib
@@ -23,9 +24,19 @@ II, MM = b"II", b"MM"
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 SEPARATE = 2
-PHOTOMETRIC, BITS, SAMPLES, PLANAR, EXTRA, SAMPLE_FORMAT, COLOUR_MAP, INKS = 262, 258, 277, 284, 338, 339, 320, 332
+PHOTOMETRIC, BITS, SAMPLES, PLANAR, EXTRA, SAMPLE_FORMAT, COLOUR_MAP, INKS = (
+    262,
+    258,
+    277,
+    284,
+    338,
+    339,
+    320,
+    332,
+)
 DNG_VERSION, NEEDED = 50706, (256, 257)  # width, height
-# Not in Pillow's table, whose reader does know them: float64, and grey of 16 and 32 bits in the other order or with white as 0.
+# Not in Pillow's table, whose reader does know them: float64, and grey of 16 and 32 bits in the other order
+# or with white as 0.
 MORE = {
     (order, photometric, (sample_format,), 1, (bits,), ()): modes
     for order in (II, MM)
@@ -57,7 +68,8 @@ NATIVE = {
 
 @contextlib.contextmanager
 def through_libtiff() -> Iterator[None]:
-    """Around all decoding, since these are globals of Pillow's: of its two readers the other makes noise of planes of 16 bits."""
+    """Around all decoding, since these are globals of Pillow's: of its two readers the other makes noise of
+    planes of 16 bits."""
     usual, table = TiffImagePlugin.READ_LIBTIFF, dict(TiffImagePlugin.OPEN_INFO)
     TiffImagePlugin.READ_LIBTIFF = True
     TiffImagePlugin.OPEN_INFO.update({key: modes for key, modes in MORE.items() if key not in table})
@@ -75,7 +87,11 @@ def opened(file: BinaryIO) -> tuple[Image.Image, Callable[[Image.Image], Image.I
     except UnidentifiedImageError as error:
         raise Rejected(_why_not(file)) from error
     tags, grey = image.tag_v2, (WHITE_IS_ZERO, BLACK_IS_ZERO)
-    photometric, samples, kinds = tags.get(PHOTOMETRIC), tags.get(SAMPLES, 1), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
+    photometric, samples, kinds = (
+        tags.get(PHOTOMETRIC),
+        tags.get(SAMPLES, 1),
+        set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))),
+    )
     if DNG_VERSION in tags:
         raise Rejected(RAW_PHOTO)
     if (
@@ -90,11 +106,14 @@ def opened(file: BinaryIO) -> tuple[Image.Image, Callable[[Image.Image], Image.I
     image.tile = [with_arguments(image.tile[0], (NATIVE.get(rawmode, rawmode), *more))]
     if image.mode == "I;16B":
         image._mode = "I;16"
-    if image.mode in ("P", "PA") and max(tags[COLOUR_MAP]) < 256:  # of 8 bits, as some write it, where 16 are meant
+    if (
+        image.mode in ("P", "PA") and max(tags[COLOUR_MAP]) < 256
+    ):  # of 8 bits, as some write it, where 16 are meant
         image.palette = ImagePalette.raw("RGB;L", bytes(tags[COLOUR_MAP]))
 
     def mend(image: Image.Image) -> Image.Image:
-        """Values that Pillow has no mode for: moved or turned over, which makes no difference to what is scaled by its range."""
+        """Values that Pillow has no mode for: moved or turned over, which makes no difference to what is
+        scaled by its range."""
         if kind == SIGNED and bits == 8:
             image = Image.fromarray(np.asarray(image).view(np.int8).astype(np.int32))
         elif kind == UNSIGNED and bits == 32:

@@ -17,7 +17,20 @@ os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_
 
 
 # A learning rate at which ten steps are enough to draw more than grey.
-SMALL = ["--size", "16", "--filters", "4", "--batch", "8", "--tick-kimg", "0.04", "--g-lr", "0.01", "--decay", "0"]
+SMALL = [
+    "--size",
+    "16",
+    "--filters",
+    "4",
+    "--batch",
+    "8",
+    "--tick-kimg",
+    "0.04",
+    "--g-lr",
+    "0.01",
+    "--decay",
+    "0",
+]
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
@@ -33,7 +46,8 @@ def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
 
 
 def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int = 0, **options):
-    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and differ by class."""
+    """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and
+    differ by class."""
     from keras_dcgan.latents import latents
     from keras_dcgan.models import generator
 
@@ -59,7 +73,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def process():
-    """multiprocessing.Process, forked from one that has imported TensorFlow already: seconds less than a new one."""
+    """multiprocessing.Process, forked from one that has imported TensorFlow already: seconds less than a new
+    one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.callbacks", "keras_dcgan.runs"])
     return context.Process

@@ -1,4 +1,5 @@
-"""The Android sample, as far as it can be held against the rest without an Android SDK: names, constants, golden values."""
+"""The Android sample, as far as it can be held against the rest without an Android SDK: names, constants,
+golden values."""
 
 import re
 from pathlib import Path
@@ -30,7 +31,9 @@ def numbers(text: str) -> list[float]:
 def test_golden_latents_are_those_of_model_json():
     text = (SOURCES / "test" / "kotlin" / "LatentsTest.kt").read_text()
     found = {int(seed): numbers(z) for seed, z in re.findall(r"(\d+)L to floatArrayOf\(([^)]*)\)", text)}
-    assert found == {golden["seed"]: golden["z"] for golden in (convert.golden(seed, 100) for seed in convert.GOLDEN_SEEDS)}
+    assert found == {
+        golden["seed"]: golden["z"] for golden in (convert.golden(seed, 100) for seed in convert.GOLDEN_SEEDS)
+    }
 
 
 def test_the_generator_of_random_numbers_has_the_same_constants():
@@ -43,8 +46,14 @@ def test_the_generator_of_random_numbers_has_the_same_constants():
 def test_files_signatures_and_tensors_are_called_as_export_calls_them(kotlin, about):
     (file,), (signature,) = re.findall(r'FILE = "(.*)"', kotlin), re.findall(r'SIGNATURE = "(.*)"', kotlin)
     assert file in [variant.file for variant in convert.VARIANTS.values()]
-    assert set(re.findall(r'createInputBuffer\("(\w+)"', kotlin)) == about["signatures"][signature]["inputs"].keys()
-    assert set(re.findall(r'createOutputBuffer\("(\w+)"', kotlin)) == about["signatures"][signature]["outputs"].keys()
+    assert (
+        set(re.findall(r'createInputBuffer\("(\w+)"', kotlin))
+        == about["signatures"][signature]["inputs"].keys()
+    )
+    assert (
+        set(re.findall(r'createOutputBuffer\("(\w+)"', kotlin))
+        == about["signatures"][signature]["outputs"].keys()
+    )
     (pixels,) = about["signatures"][signature]["outputs"].values()
     assert (pixels["shape"][-1], pixels["dtype"]) == (4, "uint8")  # ARGB_8888
     keys = re.findall(r'about\.get\w+\("(\w+)"', kotlin)
@@ -53,4 +62,6 @@ def test_files_signatures_and_tensors_are_called_as_export_calls_them(kotlin, ab
 
 def test_what_to_copy_is_what_the_app_opens(kotlin):
     (copied,) = re.findall(r"export/\{(.*)\}", (ANDROID / "settings.gradle.kts").read_text())
-    assert sorted(copied.split(",")) == sorted(re.findall(r'open\("(.*?)"\)', kotlin) + re.findall(r'FILE = "(.*)"', kotlin))
+    assert sorted(copied.split(",")) == sorted(
+        re.findall(r'open\("(.*?)"\)', kotlin) + re.findall(r'FILE = "(.*)"', kotlin)
+    )

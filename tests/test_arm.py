@@ -30,7 +30,14 @@ def test_differences_by_hand():
 
 @pytest.mark.parametrize(
     "name, error, code",
-    [("fp32", 9e-6, 0), ("fp16", 2e-5, 1), ("fp32", np.nan, 1), ("int8", 0.01, 0), ("int8_full", 0, 0), ("int8_full", 1e-6, 1)],
+    [
+        ("fp32", 9e-6, 0),
+        ("fp16", 2e-5, 1),
+        ("fp32", np.nan, 1),
+        ("int8", 0.01, 0),
+        ("int8_full", 0, 0),
+        ("int8_full", 1e-6, 1),
+    ],
 )
 def test_what_is_too_far(name, error, code, tmp_path, monkeypatch, capsys):
     (tmp_path / f"generator_{name}.tflite").touch()
@@ -46,7 +53,9 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         arm.main(["--export", str(tmp_path)])
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("arm: --export: expected a folder with .tflite files, received ")
+    assert capsys.readouterr().err.startswith(
+        "arm: --export: expected a folder with .tflite files, received "
+    )
 
 
 def test_a_command_that_fails_says_why():

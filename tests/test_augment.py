@@ -54,7 +54,9 @@ def test_colour_leaves_alpha_alone():
 
 def test_translation_moves_by_whole_pixels_both_ways_and_fills_with_grey():
     images = pictures(3)
-    moved = translation(images, tf.constant([[0.0, 0.5, 0], [0.5, 0.999, 0], [0.5, 0.5, 0]]))  # 16 high: 2; 24 wide: 3
+    moved = translation(
+        images, tf.constant([[0.0, 0.5, 0], [0.5, 0.999, 0], [0.5, 0.5, 0]])
+    )  # 16 high: 2; 24 wide: 3
     np.testing.assert_array_equal(moved[0, 2:], images[0, :-2])
     np.testing.assert_array_equal(moved[0, :2], np.zeros((2, 24, 3)))
     np.testing.assert_array_equal(moved[1, :, :-3], images[1, :, 3:])

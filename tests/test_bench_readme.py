@@ -41,10 +41,19 @@ def test_a_race_is_a_row_and_so_is_a_step_alone():
 
 
 def test_each_machine_has_a_table_of_its_own():
-    gpu = RACED | {"machine": "NVIDIA Y, 16 cores of X, load 1.0", "ours_float32_times_best_of_torch (torch_compiled)": 0.5}
+    gpu = RACED | {
+        "machine": "NVIDIA Y, 16 cores of X, load 1.0",
+        "ours_float32_times_best_of_torch (torch_compiled)": 0.5,
+    }
     text = readme.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
     assert text.count("| one step |") == 2
-    places = ["| **0.50x** ", "on NVIDIA Y, 16 cores of X.*", "| **1.12x** ", "| 128x128 |", "on 2 cores of X.*"]
+    places = [
+        "| **0.50x** ",
+        "on NVIDIA Y, 16 cores of X.*",
+        "| **1.12x** ",
+        "| 128x128 |",
+        "on 2 cores of X.*",
+    ]
     assert sorted(places, key=text.index) == places
 
 
@@ -56,17 +65,26 @@ def test_small_rates_have_a_decimal():
 
 def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more():
     auto = {
-        name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value for name, value in RACED.items()
+        name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value
+        for name, value in RACED.items()
     }
     auto |= RACED | {"ours_auto_img_per_s": 80.0, "ours_auto_times_torch": 1.6}
-    assert "| 64x64 | 80 images/s, bfloat16 | 40, **1.60x** |" in readme.section([auto | {"auto_is": "mixed_bfloat16"}])
-    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in readme.section([auto | {"auto_is": "float32"}])
+    assert "| 64x64 | 80 images/s, bfloat16 | 40, **1.60x** |" in readme.section(
+        [auto | {"auto_is": "mixed_bfloat16"}]
+    )
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in readme.section(
+        [auto | {"auto_is": "float32"}]
+    )
 
 
 def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_hold():
     record = {"bench": "memory", "machine": "2 cores of X, load 0.3", "command": "C", "minutes": 5}
     hour = record | {"minutes": 60, "50000_images_peak_mb": 1500.0, "50000_images_growth_mb_per_hour": -1.6}
-    short = record | {"2000_images_peak_mb": 1234.5, "2000_images_growth_mb_per_hour": 7.2, "sample_a_walk_peak_mb": 700.0}
+    short = record | {
+        "2000_images_peak_mb": 1234.5,
+        "2000_images_growth_mb_per_hour": 7.2,
+        "sample_a_walk_peak_mb": 700.0,
+    }
     assert readme.section([hour, short]).splitlines()[3:6] == [
         "| `fit`, 2,000 images, 5 minutes | 1.23 GB |  |",
         "| `fit`, 50,000 images, 60 minutes | 1.50 GB | -2 MB an hour |",
@@ -91,7 +109,9 @@ def test_without_records_the_tables_stay(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["readme"])
     with pytest.raises(SystemExit, match="2"):
         readme.main()
-    assert "old" in readme.README.read_text() and capsys.readouterr().err.startswith("readme: expected records")
+    assert "old" in readme.README.read_text() and capsys.readouterr().err.startswith(
+        "readme: expected records"
+    )
 
 
 def test_what_stands_around_it_stays(tmp_path, monkeypatch):
@@ -100,6 +120,10 @@ def test_what_stands_around_it_stays(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text(json.dumps(RACED))
     assert readme.main([str(tmp_path / "a.json")]) == 0
     written = readme.README.read_text()
-    assert written.startswith("before\n" + readme.BEGIN) and written.endswith(readme.END + "after\n") and "old" not in written
+    assert (
+        written.startswith("before\n" + readme.BEGIN)
+        and written.endswith(readme.END + "after\n")
+        and "old" not in written
+    )
     readme.main([str(tmp_path / "a.json")])
     assert readme.README.read_text() == written

@@ -7,7 +7,9 @@ from keras_dcgan import blend
 @pytest.mark.parametrize("rows", [slice(3, 12), slice(8, 16)])  # within; at the picture's edge
 def test_a_filled_hole_has_the_gradients_of_the_one_and_the_border_of_the_other(rows):
     drawn = np.random.default_rng(0).uniform(-0.2, 0.2, (16, 20, 3)).astype(np.float32)
-    ramp = np.linspace(-0.5, 0.5, 20, dtype=np.float32)[:, np.newaxis]  # harmonic, and level from top to bottom
+    ramp = np.linspace(-0.5, 0.5, 20, dtype=np.float32)[
+        :, np.newaxis
+    ]  # harmonic, and level from top to bottom
     hole = np.zeros((16, 20), bool)
     hole[rows, 5:15] = True
     picture = np.where(hole[..., np.newaxis], 9, drawn + ramp)  # what lies in the hole is not looked at
@@ -36,4 +38,6 @@ def test_noise_beside_the_drawn_picture_is_left_out_and_all_else_is_kept():
         np.float32
     )  # no filter can tell it from the noise: half of the sum is kept
     kept = blend.denoised(drawn + as_strong + noise, drawn, 0.2) - drawn
-    assert np.sum(kept * (as_strong + noise)) / np.sum((as_strong + noise) ** 2) == pytest.approx(0.5, abs=0.05)
+    assert np.sum(kept * (as_strong + noise)) / np.sum((as_strong + noise) ** 2) == pytest.approx(
+        0.5, abs=0.05
+    )

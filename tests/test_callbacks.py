@@ -17,7 +17,16 @@ from keras_dcgan.progress import Progress
 def row(step, **more):
     means = {"d_loss": 0.5, "g_loss": 1.25, "real_acc": 0.75, "fake_acc": 1.0}
     quality = {"swd": 30.0, "spread": 0.9, "sharpness": 1.2}
-    return {"tick": step, "step": step, "kimg": step * 1.0, "seconds": 2.0 * step, "img_per_s": 500.0, **means, **quality, **more}
+    return {
+        "tick": step,
+        "step": step,
+        "kimg": step * 1.0,
+        "seconds": 2.0 * step,
+        "img_per_s": 500.0,
+        **means,
+        **quality,
+        **more,
+    }
 
 
 def constant_generator(z, training):
@@ -39,7 +48,14 @@ def test_metrics_after_the_checkpoint_and_torn_lines_are_dropped(tmp_path):
 
 def test_grid_names_sort_by_kimg_and_do_not_collide():
     names = [kimg_name(kimg) for kimg in (0.0, 0.5, 0.75, 1.0, 12.0, 250.25)]
-    assert names == ["000000kimg", "000000.5kimg", "000000.75kimg", "000001kimg", "000012kimg", "000250.25kimg"]
+    assert names == [
+        "000000kimg",
+        "000000.5kimg",
+        "000000.75kimg",
+        "000001kimg",
+        "000012kimg",
+        "000250.25kimg",
+    ]
 
 
 def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
@@ -49,7 +65,9 @@ def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
         grids(row(tick, kimg=4.0 * tick))
         assert (grids.newest is None) == bool(tick % 2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000008kimg.png", "000016kimg.png"]
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "000016kimg.png"))[::2, ::2, 0], [[0, 128], [255, 191]])
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "000016kimg.png"))[::2, ::2, 0], [[0, 128], [255, 191]]
+    )
     grids(row(4, kimg=18.0))  # the training's end, in the middle of a tick
     assert (tmp_path / "000016kimg.png").exists() and (tmp_path / "000018kimg.png").exists()
 
@@ -118,14 +136,20 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     board.writer.close()
 
     found = events(tmp_path / "logs")
-    assert [(step, float(value)) for step, value in found["loss/discriminator"]] == [(1, 0.5), (2, 0.5), (3, 0.125)]
+    assert [(step, float(value)) for step, value in found["loss/discriminator"]] == [
+        (1, 0.5),
+        (2, 0.5),
+        (3, 0.125),
+    ]
     assert [step for step, _ in found["samples"]] == [1, 2, 3]
     assert [step for step, _ in found["real"]] == [0]
-    assert "| batch | 64 |" in str(found["settings"][0][1]) and "im\\\\udce9gs" in str(found["settings"][0][1])
+    assert "| batch | 64 |" in str(found["settings"][0][1]) and "im\\\\udce9gs" in str(
+        found["settings"][0][1]
+    )
     assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings", "alarms"}
-    assert [(step, str(value[()] if value.shape == () else value[0], "utf8")) for step, value in found["alarms"]] == [
-        (3, "warning: collapse")
-    ]
+    assert [
+        (step, str(value[()] if value.shape == () else value[0], "utf8")) for step, value in found["alarms"]
+    ] == [(3, "warning: collapse")]
     assert not list((tmp_path / "logs").glob(".*"))
 
 
@@ -164,8 +188,13 @@ def test_an_alarm_can_stop_the_training():
 def test_what_a_checkpoint_vouches_for_is_on_the_disk(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(callbacks.files, "sync", lambda path: synced.append(path.name))
-    grids = callbacks.SampleGrids(tmp_path / "samples", lambda z, training: tf.zeros((len(z), 4, 4, 3)), [np.zeros((2, 5))], 1)
+    grids = callbacks.SampleGrids(
+        tmp_path / "samples", lambda z, training: tf.zeros((len(z), 4, 4, 3)), [np.zeros((2, 5))], 1
+    )
     board = callbacks.Board(tmp_path / "logs", 0, grids)
     grids.draw(1.0)
     board({"step": 1})
-    assert synced[0] == "000001kimg.png" and [name.startswith("events.out.tfevents.") for name in synced] == [False, True]
+    assert synced[0] == "000001kimg.png" and [name.startswith("events.out.tfevents.") for name in synced] == [
+        False,
+        True,
+    ]

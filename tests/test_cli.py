@@ -1,4 +1,5 @@
-"""What a user types, end to end: in a process of its own where that matters, else through main(), which is seconds faster."""
+"""What a user types, end to end: in a process of its own where that matters, else through main(), which is
+seconds faster."""
 
 import contextlib
 import gc
@@ -219,7 +220,9 @@ def test_after_the_first_steps_fit_says_on_what_how_fast_how_long_and_how_much(r
     assert lines.index(line) + 1 == [index for index, line in enumerate(lines) if "d_loss" in line][0]
     taken = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     assert 0.7 < 1e6 * float(found[1]) / taken < 1.3
-    assert any(line.startswith("16x16x3; parameters: ") and re.search(r" on \d+ cores? of ", line) for line in lines)
+    assert any(
+        line.startswith("16x16x3; parameters: ") and re.search(r" on \d+ cores? of ", line) for line in lines
+    )
 
 
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
@@ -250,9 +253,22 @@ def test_grey_and_rectangular_and_flipped_with_every_setting_of_the_recipe(tmp_p
         "--kimg",
         "0.01",
     ]
-    recipe = ["--loss", "relativistic", "--d-norm", "spectral", "--r1", "0.1", "--r2", "0.1", "--augment", "all"]
+    recipe = [
+        "--loss",
+        "relativistic",
+        "--d-norm",
+        "spectral",
+        "--r1",
+        "0.1",
+        "--r2",
+        "0.1",
+        "--augment",
+        "all",
+    ]
     recipe += ["--decay", "0.5", "--ema-kimg", "1"]
-    done = command("keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--precision", "bfloat16", *recipe)
+    done = command(
+        "keras_dcgan.fit", *arguments, "--flip", "--upsample", "nearest", "--precision", "bfloat16", *recipe
+    )
     assert done.returncode == 0, done.stderr
     assert keras.saving.load_model(tmp_path / "run" / "generator.keras").output_shape == (None, 24, 16, 1)
 
@@ -261,9 +277,13 @@ def test_conditional_classes_are_asked_for_by_name(tmp_path, command):
     for name, grey in (("night", 20), ("day", 240)):
         (tmp_path / "sky" / name).mkdir(parents=True)
         for index in range(8):
-            Image.fromarray(np.full((16, 16), grey + index, np.uint8)).save(tmp_path / "sky" / name / f"{index}.png")
+            Image.fromarray(np.full((16, 16), grey + index, np.uint8)).save(
+                tmp_path / "sky" / name / f"{index}.png"
+            )
     run = tmp_path / "run"
-    done = command("keras_dcgan.fit", "--data", tmp_path / "sky", "--run", run, "--kimg", "0.04", *SMALL, "--conditional")
+    done = command(
+        "keras_dcgan.fit", "--data", tmp_path / "sky", "--run", run, "--kimg", "0.04", *SMALL, "--conditional"
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "data.json").read_text())["classes"] == ["day", "night"]
     draw = ["keras_dcgan.sample", "--run", run, "--seeds", "4-5", "--out"]
@@ -273,7 +293,10 @@ def test_conditional_classes_are_asked_for_by_name(tmp_path, command):
     np.testing.assert_array_equal(turns[:, :16], day[:, :16])  # seed 4 is a day, seed 5 a night
     assert (turns[:, 16:] != day[:, 16:]).any()
     done = command(*draw, tmp_path / "noon.png", "--class", "noon")
-    assert done.returncode == 2 and done.stderr == "sample: --class: expected one of day, night, received 'noon'\n"
+    assert (
+        done.returncode == 2
+        and done.stderr == "sample: --class: expected one of day, night, received 'noon'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -302,14 +325,25 @@ def test_settings_that_cannot_be_built_bind_no_run(folder, tmp_path, monkeypatch
 
     monkeypatch.setattr(runs, "build", cannot)
     done = command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", *SMALL)
-    assert done.returncode == 2 and done.stderr.startswith("fit: --r1: expected 0") and not (tmp_path / "run").exists()
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("fit: --r1: expected 0")
+        and not (tmp_path / "run").exists()
+    )
 
 
 def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder, command):
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
-    done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL, "--d-lr", "0.1")
+    before = {
+        path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.name != ".lock"
+    }
+    done = command(
+        "keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", "0.08", *SMALL, "--d-lr", "0.1"
+    )
     assert done.returncode == 2
-    assert done.stderr.startswith("fit: --d-lr: the run has 0.0004, received 0.1") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("fit: --d-lr: the run has 0.0004, received 0.1")
+        and done.stderr.count("\n") == 1
+    )
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -321,17 +355,29 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
     generator = keras.saving.load_model(path / "generator.keras")
     expected = to_uint8(generator.predict(latents(range(3, 9), 100), verbose=0))
 
-    done = command("keras_dcgan.sample", "--run", path, "--seeds", "3-8", "--out", tmp_path / "grid.png", "--cols", "2")
+    done = command(
+        "keras_dcgan.sample", "--run", path, "--seeds", "3-8", "--out", tmp_path / "grid.png", "--cols", "2"
+    )
     assert done.returncode == 0 and done.stderr == "" and "6 pictures in" in done.stdout
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape == (48, 32, 3)
     assert np.abs(grid[32:, 16:].astype(int) - expected[5]).max() <= 1  # seed 8: third row, second column
 
-    assert command("keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "files").returncode == 0
+    assert (
+        command("keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "files").returncode
+        == 0
+    )
     assert sorted(os.listdir(tmp_path / "files")) == ["seed-0003.png", "seed-0008.png"]
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "files" / "seed-0008.png")), grid[32:, 16:])
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "files" / "seed-0008.png")), grid[32:, 16:]
+    )
 
-    assert command("keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "walk.webp").returncode == 0
+    assert (
+        command(
+            "keras_dcgan.sample", "--run", path, "--seeds", "3,8", "--out", tmp_path / "walk.webp"
+        ).returncode
+        == 0
+    )
     with Image.open(tmp_path / "walk.webp") as walk:
         assert walk.n_frames == 50
         walk.seek(25)  # the second stop
@@ -339,12 +385,22 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
 
     assert (
         command(
-            "keras_dcgan.sample", "--run", path, "--seeds", "3-4", "--out", tmp_path / "dull.png", "--truncation", "0"
+            "keras_dcgan.sample",
+            "--run",
+            path,
+            "--seeds",
+            "3-4",
+            "--out",
+            tmp_path / "dull.png",
+            "--truncation",
+            "0",
         ).returncode
         == 0
     )
     dull = np.asarray(Image.open(tmp_path / "dull.png"))
-    np.testing.assert_array_equal(dull[:, :16], dull[:, 16:])  # at truncation 0 every seed is the same picture
+    np.testing.assert_array_equal(
+        dull[:, :16], dull[:, 16:]
+    )  # at truncation 0 every seed is the same picture
 
 
 def test_sample_draws_given_latents(run, tmp_path, command):
@@ -356,22 +412,37 @@ def test_sample_draws_given_latents(run, tmp_path, command):
         assert (tmp_path / "given" / given).read_bytes() == (tmp_path / "seeds" / seed).read_bytes()
     np.save(tmp_path / "short.npy", np.zeros((1, 99)))
     done = command(*draw, tmp_path / "short.png", "--latent", tmp_path / "short.npy")
-    assert done.returncode == 2 and "sample: --latent: expected a .npy of float latents of length 100" in done.stderr
+    assert (
+        done.returncode == 2
+        and "sample: --latent: expected a .npy of float latents of length 100" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
     "typed, complaint",
     [
         (["--run", "nowhere", "--seeds", "1", "--out", "a.png"], "--run: expected a run directory"),
-        (["--run", "nowhere", "--seeds", "5-1", "--out", "a.png"], "--seeds: expected seeds such as 0-63 or 1,5,9"),
+        (
+            ["--run", "nowhere", "--seeds", "5-1", "--out", "a.png"],
+            "--seeds: expected seeds such as 0-63 or 1,5,9",
+        ),
         (["--run", "nowhere", "--seeds", "-1", "--out", "a.png"], "--seeds: expected"),
-        (["--run", "nowhere", "--seeds", "1", "--out", "a.gif"], "--seeds: expected at least 2 seeds to walk between, received 1"),
+        (
+            ["--run", "nowhere", "--seeds", "1", "--out", "a.gif"],
+            "--seeds: expected at least 2 seeds to walk between, received 1",
+        ),
         (
             ["--run", "nowhere", "--seeds", "1", "--out", "a.jpg"],
             "--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder",
         ),
-        (["--run", "nowhere", "--seeds", "1", "--latent", "z.npy", "--out", "a.png"], "--latent: not allowed with"),
-        (["--run", "nowhere", "--seeds", "1", "--per-class", "2", "--out", "a"], "--per-class: not allowed with"),
+        (
+            ["--run", "nowhere", "--seeds", "1", "--latent", "z.npy", "--out", "a.png"],
+            "--latent: not allowed with",
+        ),
+        (
+            ["--run", "nowhere", "--seeds", "1", "--per-class", "2", "--out", "a"],
+            "--per-class: not allowed with",
+        ),
     ],
 )
 def test_sample_mistakes_are_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, command):
@@ -388,9 +459,16 @@ def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_p
     assert done.returncode == 0, done.stderr
     script = Path(__file__).parent.parent / "export" / "edge_sample.py"
     arguments = ["--model", path / "export", "--seeds", "0-15", "--out", tmp_path / "edge.png"]
-    done = subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert command("keras_dcgan.sample", "--run", path, "--seeds", "0-15", "--out", tmp_path / "here.png").returncode == 0
+    assert (
+        command(
+            "keras_dcgan.sample", "--run", path, "--seeds", "0-15", "--out", tmp_path / "here.png"
+        ).returncode
+        == 0
+    )
     edge, here = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("edge.png", "here.png"))
     assert edge.shape == (64, 64, 3) and edge.std() > 1
     assert np.abs(edge - here).max() <= 1
@@ -408,7 +486,9 @@ def test_garbage_is_left_alone_only_while_tensorflow_is_imported(is_there, monke
 
 def test_a_reader_that_has_ended_is_no_traceback():
     program = "from keras_dcgan import cli\ndef main():\n    while True: print('line')\nraise SystemExit(cli.run(main))"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert (process.wait(), process.stderr.read()) == (141, b"")
@@ -417,7 +497,11 @@ def test_a_reader_that_has_ended_is_no_traceback():
 def test_no_data_is_not_the_folder_where_one_stands(folder, monkeypatch, command):
     monkeypatch.chdir(folder)
     done = command("keras_dcgan.fit", "--data", "")
-    assert done.returncode == 2 and done.stderr.startswith("fit: --data: expected ") and done.stderr.endswith(", received ''\n")
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("fit: --data: expected ")
+        and done.stderr.endswith(", received ''\n")
+    )
     assert not (folder / "runs").exists()
 
 
@@ -442,9 +526,13 @@ PATHS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("module, flag", [(module, flag) for module, (_, flags) in PATHS.items() for flag in flags])
+@pytest.mark.parametrize(
+    "module, flag", [(module, flag) for module, (_, flags) in PATHS.items() for flag in flags]
+)
 @pytest.mark.parametrize("elsewhere", ["gs://bucket/x", "host:/x", ""])
-def test_a_path_that_means_something_elsewhere_is_made_nowhere(module, flag, elsewhere, tmp_path, monkeypatch, capsys):
+def test_a_path_that_means_something_elsewhere_is_made_nowhere(
+    module, flag, elsewhere, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     typed = [*PATHS[module][0], *([flag] if flag.startswith("-") else []), elsewhere]
     monkeypatch.setattr(sys, "argv", [module, *typed])
@@ -459,7 +547,11 @@ def test_a_path_that_means_something_elsewhere_is_made_nowhere(module, flag, els
 def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = from_flags(["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"])
-    assert (config.data, config.run, config.init_from) == (f"{tmp_path}/imgs", f"{tmp_path}/runs/a", str(tmp_path))
+    assert (config.data, config.run, config.init_from) == (
+        f"{tmp_path}/imgs",
+        f"{tmp_path}/runs/a",
+        str(tmp_path),
+    )
     assert config.cache == "./~/b"
     with pytest.raises(cli.Expected, match="received '~nobody-of-that-name/x' .no such home"):
         cli.path("~nobody-of-that-name/x")
@@ -491,7 +583,9 @@ def test_words_and_buckets_of_shards_are_taken_as_they_are():
         ("--data x", "received '--data'"),
     ],
 )  # fmt: skip
-def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(typed, complaint, monkeypatch, capsys):
+def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(
+    typed, complaint, monkeypatch, capsys
+):
     monkeypatch.setattr(sys, "argv", ["keras_dcgan", *typed.split()])
     for module in (f"keras_dcgan.{typed.split()[0]}", "export.__main__"):  # as in a new process
         monkeypatch.delitem(sys.modules, module, raising=False)
@@ -502,7 +596,10 @@ def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(typed, 
 
 
 def test_version_list_and_verbs_by_the_package(tmp_path, monkeypatch, capsys):
-    for word, said in (("--version", f"keras_dcgan {keras_dcgan.__version__}\n"), ("--help", "a folder of images in")):
+    for word, said in (
+        ("--version", f"keras_dcgan {keras_dcgan.__version__}\n"),
+        ("--help", "a folder of images in"),
+    ):
         monkeypatch.setattr(sys, "argv", ["keras_dcgan", word])
         keras_dcgan.__main__.main()
         assert said in capsys.readouterr().out
@@ -533,7 +630,9 @@ def half_begun(run: Path, **settings):
 def before_tensorflow(monkeypatch):
     """Whatever is said after this is said too late: TensorFlow takes seconds to import."""
     for module in (cli, importlib.import_module("export.__main__")):
-        monkeypatch.setattr(module, "quiet", lambda: pytest.fail("this should be known before TensorFlow is imported"))
+        monkeypatch.setattr(
+            module, "quiet", lambda: pytest.fail("this should be known before TensorFlow is imported")
+        )
 
 
 READERS = {
@@ -547,7 +646,9 @@ READERS = {
 
 
 @pytest.mark.parametrize("verb", READERS)
-def test_missing_and_untrained_runs_are_told_at_once_and_which_there_are(verb, before_tensorflow, tmp_path, monkeypatch, command):
+def test_missing_and_untrained_runs_are_told_at_once_and_which_there_are(
+    verb, before_tensorflow, tmp_path, monkeypatch, command
+):
     monkeypatch.chdir(tmp_path)
     half_begun(tmp_path / "runs" / "new")
     name, module = verb.removeprefix("keras_dcgan."), "export.__main__" if verb == "export" else verb
@@ -557,7 +658,9 @@ def test_missing_and_untrained_runs_are_told_at_once_and_which_there_are(verb, b
     done = command(module, "--run", "runs/new", *READERS[verb])
     untrained = f"{name}: --run: expected a trained run, received runs/new, which is untrained: it has not ended its first tick\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", untrained)
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and not (tmp_path / "runs" / "new" / "export").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"] and not (
+        tmp_path / "runs" / "new" / "export"
+    ).exists()
 
 
 def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_run(tmp_path):
@@ -582,7 +685,11 @@ def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_ru
 @pytest.mark.parametrize(
     "verb, out, complaint",
     [
-        ("sample", "file", "expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received 'file'"),
+        (
+            "sample",
+            "file",
+            "expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received 'file'",
+        ),
         ("sample", "file/a.png", "expected a directory, received the file file"),
         ("sample", "file/folder", "expected a directory, received the file file"),
         ("sample", "folder.png", "expected the name of a file, received the directory folder.png"),
@@ -594,26 +701,38 @@ def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_ru
         ("features", "file/a.keras", "expected a directory, received the file file"),
     ],
 )
-def test_places_that_cannot_be_written_are_told_at_once(verb, out, complaint, before_tensorflow, tmp_path, monkeypatch, command):
+def test_places_that_cannot_be_written_are_told_at_once(
+    verb, out, complaint, before_tensorflow, tmp_path, monkeypatch, command
+):
     monkeypatch.chdir(tmp_path)
     for folder in ("folder.png", "folder.json", "locked"):
         (tmp_path / folder).mkdir()
     (tmp_path / "file").touch()
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode))  # root may do all
-    arguments = {name: value for name, value in zip(*[iter(READERS[f"keras_dcgan.{verb}"])] * 2)} | {"--out": out}
-    done = command(f"keras_dcgan.{verb}", "--run", "nowhere", *[part for pair in arguments.items() for part in pair])
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode)
+    )  # root may do all
+    arguments = {name: value for name, value in zip(*[iter(READERS[f"keras_dcgan.{verb}"])] * 2)} | {
+        "--out": out
+    }
+    done = command(
+        f"keras_dcgan.{verb}", "--run", "nowhere", *[part for pair in arguments.items() for part in pair]
+    )
     assert (done.returncode, done.stderr.replace(f"{tmp_path}/", "")) == (2, f"{verb}: --out: {complaint}\n")
 
 
-def test_what_fails_while_it_is_written_names_the_flag_and_not_a_hidden_file(run, tmp_path, monkeypatch, command):
+def test_what_fails_while_it_is_written_names_the_flag_and_not_a_hidden_file(
+    run, tmp_path, monkeypatch, command
+):
     def full(*_):
         raise OSError(28, "No space left on device", "/somewhere/.a.png.123.part")
 
     monkeypatch.setattr(os, "replace", full)
     for verb, more in (("sample", []), ("sample", ["--seeds", "1"]), ("explore", ["--directions", "1"])):
         done = command(f"keras_dcgan.{verb}", "--run", run[0], "--out", tmp_path / "a.png", *more)
-        expected = f"{verb}: --out: expected to write {tmp_path / 'a.png'}, received: No space left on device\n"
+        expected = (
+            f"{verb}: --out: expected to write {tmp_path / 'a.png'}, received: No space left on device\n"
+        )
         assert (done.returncode, done.stderr) == (2, expected)
 
 
@@ -635,6 +754,8 @@ def test_one_image_or_an_address_is_no_data(tmp_path, monkeypatch, command):
         ("https://example.org/imgs.zip", "received 'https://example.org/imgs.zip', which lies elsewhere"),
     ):
         done = command("keras_dcgan.fit", "--data", source)
-        assert done.returncode == 2 and done.stderr.startswith(("fit: --data: expected a folder", "fit: --data: expected a path"))
+        assert done.returncode == 2 and done.stderr.startswith(
+            ("fit: --data: expected a folder", "fit: --data: expected a path")
+        )
         assert done.stderr.endswith(f"{complaint}\n") and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

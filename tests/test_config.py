@@ -11,7 +11,12 @@ from keras_dcgan.config import PRESETS, TrainConfig, check_run, choices, from_fl
 
 def test_the_paper_preset_is_the_paper():
     settings = from_flags(["--data", "x", "--preset", "paper"])
-    assert (settings.size, settings.filters, settings.latent_dim, settings.upsample) == ((64, 64), 64, 100, "transpose")
+    assert (settings.size, settings.filters, settings.latent_dim, settings.upsample) == (
+        (64, 64),
+        64,
+        100,
+        "transpose",
+    )
     assert (settings.batch, settings.loss, settings.g_lr, settings.d_lr) == (64, "bce", 2e-4, 2e-4)
     assert (settings.precision, settings.ema_kimg, settings.flip) == ("float32", 0, False)
 
@@ -49,15 +54,30 @@ def test_run_is_named_after_the_data(data, run):
     [
         (["--size", "15"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '15'"),
         (["--size", "64x"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x'"),
-        (["--size", "64x64x3"], "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x64x3'"),
+        (
+            ["--size", "64x64x3"],
+            "--size: expected N or HxW with sides from 16 to 512 pixels, received '64x64x3'",
+        ),
         (["--kimg", "0"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received '0'"),
-        (["--kimg", "nan"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received 'nan'"),
-        (["--kimg", "1e18"], "--kimg: expected a number above 0 to 1e+09 (thousands of images), received '1e18'"),
+        (
+            ["--kimg", "nan"],
+            "--kimg: expected a number above 0 to 1e+09 (thousands of images), received 'nan'",
+        ),
+        (
+            ["--kimg", "1e18"],
+            "--kimg: expected a number above 0 to 1e+09 (thousands of images), received '1e18'",
+        ),
         (["--batch", "1"], "--batch: expected a whole number from 2 to 65536, received '1'"),
         (["--batch", "2.5"], "--batch: expected a whole number from 2 to 65536, received '2.5'"),
         (["--g-lr", "inf"], "--g-lr: expected a number above 0 to 10, received 'inf'"),
-        (["--loss", "l1"], "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'"),
-        (["--preset", "fast"], "--preset: expected one of paper, auto, demo, classic, classic-demo, received 'fast'"),
+        (
+            ["--loss", "l1"],
+            "--loss: expected one of bce, hinge, least_squares, wasserstein, relativistic, received 'l1'",
+        ),
+        (
+            ["--preset", "fast"],
+            "--preset: expected one of paper, auto, demo, classic, classic-demo, received 'fast'",
+        ),
         (["--siz", "64"], "--siz: did you mean --size?"),
         (["--kimg"], "--kimg: expected one argument"),
     ],
@@ -90,7 +110,12 @@ def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
     settings = from_flags(["--data", "x", "--kimg", "1", "--tick-kimg", "0.25", "--batch", "48"])
     assert settings.total_steps == 21  # 1000 / 48 = 20.8
     assert from_flags(["--data", "x", "--kimg", "1e-9"]).total_steps == 1
-    assert [step for step in range(1, 22) if settings.ticks(step) > settings.ticks(step - 1)] == [6, 11, 16, 21]
+    assert [step for step in range(1, 22) if settings.ticks(step) > settings.ticks(step - 1)] == [
+        6,
+        11,
+        16,
+        21,
+    ]
 
 
 def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
@@ -109,7 +134,10 @@ def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
     with pytest.raises(ValueError, match="^--run: expected a path without any of "):
         check_run(dataclasses.replace(begun, run="a[1]"))
     (tmp_path / "config.json").rename(tmp_path / "another.json")
-    with pytest.raises(FileExistsError, match="^--run: expected a new or empty directory, or a run of this program, received "):
+    with pytest.raises(
+        FileExistsError,
+        match="^--run: expected a new or empty directory, or a run of this program, received ",
+    ):
         check_run(begun)
     with pytest.raises(NotADirectoryError, match="^--run: expected a directory, received the file "):
         check_run(dataclasses.replace(begun, run=str(tmp_path / "another.json")))
@@ -119,10 +147,16 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
     def settings(images, *more):
         return from_flags(["--data", "x", *more], images)
 
-    assert [settings(images).augment for images in (500, 50_000, 200_000)] == ["all", "translation", "none"]  # for 1000 kimg
+    assert [settings(images).augment for images in (500, 50_000, 200_000)] == [
+        "all",
+        "translation",
+        "none",
+    ]  # for 1000 kimg
     assert [settings(50_000, "--kimg", kimg).augment for kimg in ("750", "751")] == ["none", "translation"]
     assert [settings(500, "--kimg", kimg).augment for kimg in ("7.5", "7.6")] == ["none", "all"]
-    classic = [settings(images, "--preset", "classic", "--kimg", "501").augment for images in (500, 50_000, 51_000)]
+    classic = [
+        settings(images, "--preset", "classic", "--kimg", "501").augment for images in (500, 50_000, 51_000)
+    ]
     assert classic == ["all", "translation", "none"]
     assert "is shown 167 times" in choices(settings(6_000), 6_000) and "is shown 4.8 times" in choices(
         settings(50_000, "--kimg", "240"), 50_000
@@ -131,7 +165,9 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
     assert settings(500, "--preset", "paper").augment == "none"
     typed = settings(500, "--augment", "cutout")
     assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
-    assert "would take --augment all" in choices(typed, 500) and "would take" not in choices(settings(500), 500)
+    assert "would take --augment all" in choices(typed, 500) and "would take" not in choices(
+        settings(500), 500
+    )
 
 
 def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
@@ -144,27 +180,45 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
 
 
 def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
-    settings = [from_flags(["--data", "x", *more]) for more in ([], ["--size", "32"], ["--size", "128x64"], ["--r2", "0"])]
+    settings = [
+        from_flags(["--data", "x", *more])
+        for more in ([], ["--size", "32"], ["--size", "128x64"], ["--r2", "0"])
+    ]
     assert [(each.r1, each.r2) for each in settings] == [(2.4, 2.4), (0.6, 0.6), (4.8, 4.8), (2.4, 0)]
     assert "--r1 2.4 --r2 2.4 --augment" in choices(settings[0], 10_000)
-    assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [0, 0, 6]
+    assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [
+        0,
+        0,
+        6,
+    ]
 
 
 def test_portraits_are_those_that_the_run_began_with(tmp_path):
     flags = ["--data", "demo", "--run", str(tmp_path)]
     assert from_flags(flags).data == "demo" and from_flags(flags).preset == "demo"
-    assert from_flags(["--data", "demo:500"]).data == "demo:500" and from_flags(["--data", "demo:500"]).filters == 32
+    assert (
+        from_flags(["--data", "demo:500"]).data == "demo:500"
+        and from_flags(["--data", "demo:500"]).filters == 32
+    )
     old = {name: value for name, value in from_flags(flags).to_json().items() if name != "penalty_every"}
-    for settings, data in ((from_flags(flags).to_json(), "demo"), (old, "demo:4000"), ({**old, "data": "demo:4000"}, "demo:4000")):
-        (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": settings}), encoding="utf-8")
+    for settings, data in (
+        (from_flags(flags).to_json(), "demo"),
+        (old, "demo:4000"),
+        ({**old, "data": "demo:4000"}, "demo:4000"),
+    ):
+        (tmp_path / "config.json").write_text(
+            json.dumps({"schema": 1, "settings": settings}), encoding="utf-8"
+        )
         assert TrainConfig.from_json(settings).data == from_flags(flags).data == data
 
 
 @pytest.mark.parametrize(
-    "data, preset, rates", [("x", "auto", "classic"), ("demo", "demo", "classic-demo"), ("x", "paper", "paper")]
+    "data, preset, rates",
+    [("x", "auto", "classic"), ("demo", "demo", "classic-demo"), ("x", "paper", "paper")],
 )
 def test_a_run_of_the_last_release_goes_on_as_it_began(data, preset, rates, tmp_path):
-    """Its config.json knows nothing of what came later, and says auto or demo of what has another name now."""
+    """Its config.json knows nothing of what came later, and says auto or demo of what has another name
+    now."""
     flags = ["--data", data, "--run", str(tmp_path)]
     old = from_flags([*flags, "--preset", rates]).to_json() | {"preset": preset, "kimg": 1.0}
     later = ("d_stem", "minibatch_std", "penalty_every", "beta1", "beta2")
@@ -174,8 +228,16 @@ def test_a_run_of_the_last_release_goes_on_as_it_began(data, preset, rates, tmp_
     resumed = from_flags([*flags, *typed])
     check_run(resumed)
     assert resumed.preset == rates and from_flags([*flags, "--preset", preset]) == resumed
-    assert (resumed.loss, resumed.d_norm, resumed.r1, resumed.beta1, resumed.minibatch_std) == ("bce", "batch", 0, 0.5, 0)
-    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": resumed.to_json()}))  # as the resumed run has it
+    assert (resumed.loss, resumed.d_norm, resumed.r1, resumed.beta1, resumed.minibatch_std) == (
+        "bce",
+        "batch",
+        0,
+        0.5,
+        0,
+    )
+    (tmp_path / "config.json").write_text(
+        json.dumps({"schema": 1, "settings": resumed.to_json()})
+    )  # as the resumed run has it
     assert from_flags([*flags, *typed]) == resumed
 
 
@@ -184,9 +246,13 @@ def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     assert [config.default_run(data) for data in ("loop", 300 * "a")] == ["runs/loop", f"runs/{300 * 'a'}"]
-    monkeypatch.setattr(pathlib.Path, "is_dir", lambda self: 1 / 0)  # as where a folder above may not be entered
+    monkeypatch.setattr(
+        pathlib.Path, "is_dir", lambda self: 1 / 0
+    )  # as where a folder above may not be entered
     assert config.default_run("imgs.zip") == "runs/imgs"
-    assert config.default_run(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"  # not UTF-8, which TensorFlow takes
+    assert (
+        config.default_run(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"
+    )  # not UTF-8, which TensorFlow takes
     with pytest.raises(ValueError, match="^--run: expected a path in UTF-8"):
         config.check_path("--run", pathlib.Path(os.fsdecode(b"M\xfcnchen")))
 
@@ -195,7 +261,9 @@ def test_a_path_that_the_locale_spells_otherwise_than_tensorflow_is_refused(monk
     config.check_path("--run", pathlib.Path("Bücher"))
     monkeypatch.setattr(os, "fsencode", lambda name: name.encode("latin-1"))
     config.check_path("--run", pathlib.Path("books"))
-    with pytest.raises(ValueError, match="^--run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"):
+    with pytest.raises(
+        ValueError, match="^--run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"
+    ):
         config.check_path("--run", pathlib.Path("Bücher"))
 
 
@@ -204,7 +272,10 @@ def test_what_to_expect_of_very_few_images_or_steps_is_said():
     assert config.expectations(usual, 100) == []
     (note,) = config.expectations(short, 600)
     assert note.startswith("note: 8 kimg are only 250 steps: expect little more than blurs")
-    for images, note in ((1, "note: 1 image: expect copies of it and little else"), (99, "note: 99 different images are")):
+    for images, note in (
+        (1, "note: 1 image: expect copies of it and little else"),
+        (99, "note: 99 different images are"),
+    ):
         (found,) = config.expectations(usual, images)
         assert found.startswith(note)
     assert len(config.expectations(short, 1)) == 2

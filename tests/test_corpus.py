@@ -31,7 +31,7 @@ def test_a_folder_is_sorted_by_what_came_of_each_file(tmp_path, capsys):
 def test_a_process_that_dies_or_hangs_costs_its_file_alone(tmp_path, monkeypatch):
     script = "import sys, os, time, signal\nprint(flush=True)\nfor line in sys.stdin:\n"
     script += "    if 'crash' in line: os.kill(os.getpid(), signal.SIGSEGV)\n    if 'hang' in line: time.sleep(60)\n"
-    script += "    print('{\"reason\": \"fine\"}', flush=True)\n"
+    script += '    print(\'{"reason": "fine"}\', flush=True)\n'
     watched = corpus.Watched("ours", 1.5, 4)
     (tmp_path / "worker.py").write_text(script)
     start = corpus.subprocess.Popen
@@ -55,7 +55,9 @@ def test_pixels_are_compared(tmp_path, change, verdict):
     image = np.full((4, 4, 4), 100, np.uint8)
     for name, pixels in (("one", image), ("other", image + np.uint8(change))):
         np.save(tmp_path / f"{name}.npy", pixels)
-    sides = [{"ended": None, "reason": None, "pixels": str(tmp_path / f"{name}.npy")} for name in ("one", "other")]
+    sides = [
+        {"ended": None, "reason": None, "pixels": str(tmp_path / f"{name}.npy")} for name in ("one", "other")
+    ]
     assert corpus.compared(*sides)["verdict"] == verdict
     assert not os.listdir(tmp_path)
 

@@ -12,14 +12,17 @@ def outputs_and_gradients(layer, images):
     with tf.GradientTape() as tape:
         tape.watch(images)
         outputs = layer(images)
-        total = tf.reduce_sum(tf.cast(outputs, tf.float64) ** 3)  # not the square: of a batch norm that is always the same
+        total = tf.reduce_sum(
+            tf.cast(outputs, tf.float64) ** 3
+        )  # not the square: of a batch norm that is always the same
     return [outputs, *tape.gradient(total, [images, *layer.trainable_variables])]
 
 
 @pytest.mark.parametrize("name, side", [("Conv2D", (8, 6)), ("Conv2DTranspose", (4, 3))])
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("mixed_bfloat16", 0.03)])
 def test_gradients_are_those_of_float64(name, side, precision, tolerance, monkeypatch):
-    """Against Keras' layer in float64, on a grid where the matrix products are taken (counted: not passed by)."""
+    """Against Keras' layer in float64, on a grid where the matrix products are taken (counted: not passed
+    by)."""
     calls, products = [], cpu_layers.kernel_gradient
     monkeypatch.setattr(cpu_layers, "kernel_gradient", lambda *args: calls.append(1) or products(*args))
     plain = getattr(keras.layers, name)(5, 4, 2, "same", dtype="float64")
@@ -27,14 +30,19 @@ def test_gradients_are_those_of_float64(name, side, precision, tolerance, monkey
     images = tf.random.stateless_normal((3, *side, 2), [1, 2], dtype=tf.float64)
     plain.build(images.shape), ours.build(images.shape)
     ours.set_weights(plain.get_weights())
-    wanted, received = outputs_and_gradients(plain, images), outputs_and_gradients(ours, tf.cast(images, tf.float32))
+    wanted, received = (
+        outputs_and_gradients(plain, images),
+        outputs_and_gradients(ours, tf.cast(images, tf.float32)),
+    )
     assert calls == [1]
     for one, other in zip(wanted, received, strict=True):
         scale = float(tf.reduce_max(tf.abs(one)))
         np.testing.assert_allclose(tf.cast(other, tf.float64), one, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("name, side", [("Conv2D", (7, 8)), ("Conv2D", (64, 8)), ("Conv2DTranspose", (4, 32))])
+@pytest.mark.parametrize(
+    "name, side", [("Conv2D", (7, 8)), ("Conv2D", (64, 8)), ("Conv2DTranspose", (4, 32))]
+)
 def test_odd_and_large_grids_are_left_to_keras(name, side, monkeypatch):
     monkeypatch.setattr(cpu_layers, "kernel_gradient", None)
     ours = getattr(cpu_layers, name)(5, 4, 2, "same")
@@ -42,7 +50,9 @@ def test_odd_and_large_grids_are_left_to_keras(name, side, monkeypatch):
     images = tf.random.stateless_normal((2, *side, 2), [1, 2])
     plain.build(images.shape), ours.build(images.shape)
     ours.set_weights(plain.get_weights())
-    for one, other in zip(outputs_and_gradients(plain, images), outputs_and_gradients(ours, images), strict=True):
+    for one, other in zip(
+        outputs_and_gradients(plain, images), outputs_and_gradients(ours, images), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -61,7 +71,10 @@ def test_batch_norm_is_that_of_float64_and_one_operation(options, precision, tol
     training = [lambda images, layer=layer: layer(images, training=True) for layer in (plain, ours)]
     for call, layer in zip(training, (plain, ours)):
         call.trainable_variables = layer.trainable_variables
-    wanted, received = outputs_and_gradients(training[0], images), outputs_and_gradients(training[1], tf.cast(images, tf.float32))
+    wanted, received = (
+        outputs_and_gradients(training[0], images),
+        outputs_and_gradients(training[1], tf.cast(images, tf.float32)),
+    )
     assert calls == [1]
     wanted += [plain.moving_mean, plain.moving_variance, plain(images)]
     received += [ours.moving_mean, ours.moving_variance, ours(tf.cast(images, tf.float32))]

@@ -1,4 +1,5 @@
-"""Any folder of images: what comes of each kind of file, and of whole sources; the cache; the feeding of batches."""
+"""Any folder of images: what comes of each kind of file, and of whole sources; the cache; the feeding of
+batches."""
 
 import errno
 import io
@@ -65,10 +66,21 @@ def with_holes() -> np.ndarray:
 def interlaced() -> bytes:
     """8x8 grey in the seven passes of Adam7, which Pillow reads but cannot write."""
     grey = np.asarray(two_halves("L", (8, 8)))
-    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    passes = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
     lines = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in grey[y::dy, x::dx])
     chunks = [(b"IHDR", b"\0\0\0\x08\0\0\0\x08\x08\0\0\0\1"), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    packed = (len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big") for name, body in chunks)
+    packed = (
+        len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+        for name, body in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
@@ -80,10 +92,11 @@ def reasons(manifest: dict) -> dict[str, str]:
     return {item["file"]: item["reason"] for item in manifest["left_out"]}
 
 
-# ---------------------------------------------------------------------------------------------------- every kind of file
+# ---------------------------------------------------------------------------------------------------- every
+# kind of file
 
-# name -> content, and what must come of it: "halves" (red left, blue right), "ramp" (dark left, bright right), "grey
-# halves", "used" (no more is asked), None (never mentioned), or the reason for leaving it out.
+# name -> content, and what must come of it: "halves" (red left, blue right), "ramp" (dark left, bright
+# right), "grey halves", "used" (no more is asked), None (never mentioned), or the reason for leaving it out.
 NASTY = {
     "plain.jpg": (lambda: encoded(two_halves(), "JPEG", quality=95), "halves"),
     "UPPER.JPEG": (lambda: encoded(two_halves(), "JPEG", quality=95), "halves"),
@@ -98,7 +111,10 @@ NASTY = {
     "exif.png": (lambda: encoded(sideways()[0], "PNG", exif=sideways()[1]), "halves"),
     "exif.webp": (lambda: encoded(sideways()[0], "WEBP", lossless=True, exif=sideways()[1]), "halves"),
     "exif.tiff": (lambda: encoded(sideways()[0], "TIFF", exif=sideways()[1]), "halves"),
-    "broken-exif.jpg": (lambda: encoded(two_halves(), "JPEG", quality=95, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), "halves"),
+    "broken-exif.jpg": (
+        lambda: encoded(two_halves(), "JPEG", quality=95, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"),
+        "halves",
+    ),
     "palette.png": (lambda: encoded(two_halves("P"), "PNG"), "halves"),
     "one-bit.png": (lambda: encoded(two_halves("1"), "PNG"), "used"),
     "grey-alpha.png": (lambda: encoded(two_halves("LA"), "PNG"), "grey halves"),
@@ -106,19 +122,30 @@ NASTY = {
     "palette-alpha.png": (lambda: encoded(two_halves("P"), "PNG", transparency=250), "halves"),
     "sixteen-bit.png": (lambda: encoded(Image.fromarray(ramp(np.uint16, 0, 65535)), "PNG"), "ramp"),
     "interlaced.png": (interlaced, "grey halves"),
-    "animated.png": (lambda: encoded(two_halves(), "PNG", save_all=True, append_images=[Image.new("RGB", (48, 48))]), "halves"),
+    "animated.png": (
+        lambda: encoded(two_halves(), "PNG", save_all=True, append_images=[Image.new("RGB", (48, 48))]),
+        "halves",
+    ),
     "lossy.webp": (lambda: encoded(two_halves(), "WEBP", quality=95), "halves"),
     "animated.webp": (
-        lambda: encoded(two_halves(), "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGB", (48, 48))]),
+        lambda: encoded(
+            two_halves(), "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGB", (48, 48))]
+        ),
         "halves",
     ),
     "plain.bmp": (lambda: encoded(two_halves(), "BMP"), "halves"),
     "plain.gif": (lambda: encoded(two_halves(), "GIF"), "halves"),
-    "animated.gif": (lambda: encoded(two_halves(), "GIF", save_all=True, append_images=[Image.new("RGB", (48, 48))]), "halves"),
+    "animated.gif": (
+        lambda: encoded(two_halves(), "GIF", save_all=True, append_images=[Image.new("RGB", (48, 48))]),
+        "halves",
+    ),
     "plain.tif": (lambda: encoded(two_halves(), "TIFF"), "halves"),
     "lzw.tif": (lambda: encoded(two_halves(), "TIFF", compression="tiff_lzw"), "halves"),
     "cmyk.tif": (lambda: encoded(two_halves("CMYK"), "TIFF"), "halves"),
-    "twelve-of-sixteen-bits.tif": (lambda: encoded(Image.fromarray(ramp(np.uint16, 1000, 5000)), "TIFF"), "ramp"),
+    "twelve-of-sixteen-bits.tif": (
+        lambda: encoded(Image.fromarray(ramp(np.uint16, 1000, 5000)), "TIFF"),
+        "ramp",
+    ),
     "big-endian.tif": (lambda: encoded(Image.fromarray(ramp(">u2", 1000, 5000)), "TIFF"), "ramp"),
     "float-with-holes.tif": (lambda: encoded(Image.fromarray(with_holes()), "TIFF"), "ramp"),
     "plain.ppm": (lambda: encoded(two_halves(), "PPM"), "halves"),
@@ -135,8 +162,14 @@ NASTY = {
     "zeros.jpg": (lambda: bytes(1000), decode.NOT_AN_IMAGE),
     "web-page.jpg": (lambda: b"<!DOCTYPE html><title>404</title>", decode.NOT_AN_IMAGE),
     "script.eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", ".eps is not supported"),
-    "photo.HEIC": (lambda: b"\0\0\0\x18ftypheic", decode.DAMAGED if find_spec("pillow_heif") else heic.MISSING),
-    "postscript-in-truth.png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", decode.NOT_AN_IMAGE),
+    "photo.HEIC": (
+        lambda: b"\0\0\0\x18ftypheic",
+        decode.DAMAGED if find_spec("pillow_heif") else heic.MISSING,
+    ),
+    "postscript-in-truth.png": (
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        decode.NOT_AN_IMAGE,
+    ),
     "empty.png": (lambda: b"", "zero bytes"),
     "bomb.png": (bomb, decode.TOO_LARGE),
     "archive.rar": (lambda: b"Rar!\x1a\x07\0", decode.NOT_AN_IMAGE),
@@ -176,7 +209,10 @@ def prepared(nasty):
 
 def test_every_kind_of_file_is_used_or_left_out_with_its_reason(prepared):
     expected = {name: outcome for name, (_, outcome) in NASTY.items() if outcome and outcome not in SEEN}
-    assert reasons(prepared.manifest) == expected | {"dangling.png": "vanished, or a broken link", "pipe.png": "not a regular file"}
+    assert reasons(prepared.manifest) == expected | {
+        "dangling.png": "vanished, or a broken link",
+        "pipe.png": "not a regular file",
+    }
     assert prepared.manifest["images"] == len(prepared.images) == len(USED)
 
 
@@ -215,11 +251,16 @@ def test_an_unreadable_and_a_vanished_file_are_left_out(tmp_path, monkeypatch):
         return open(path, *args)
 
     monkeypatch.setattr(sources, "open", opened, raising=False)
-    assert reasons(prepare(tmp_path).manifest) == {"gone.png": "vanished, or a broken link", "locked.png": "unreadable"}
+    assert reasons(prepare(tmp_path).manifest) == {
+        "gone.png": "vanished, or a broken link",
+        "locked.png": "unreadable",
+    }
 
 
 @pytest.mark.parametrize("fails_when", ["opened", "read"])
-def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(tmp_path, monkeypatch, fails_when):
+def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(
+    tmp_path, monkeypatch, fails_when
+):
     two_halves().save(tmp_path / "a.png")
     two_halves().save(tmp_path / "b.png")
 
@@ -250,7 +291,9 @@ def test_so_it_is_with_a_disk_that_holds_an_archive(tmp_path, monkeypatch):
         prepare(tmp_path / "a.zip", cache=str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "gone"), OSError(errno.EIO, "Input/output error")]
+)
 def test_what_a_disk_that_was_away_had_is_taken_when_it_is_back(tmp_path, monkeypatch, error):
     folder_of(tmp_path / "in", a=two_halves(), b=noise())
     is_away, opened = [True], []
@@ -265,7 +308,9 @@ def test_what_a_disk_that_was_away_had_is_taken_when_it_is_back(tmp_path, monkey
     cache = str(tmp_path / "cache")
     assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1
     opened.clear()
-    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1 and opened == ["b.png"]  # no more than a look
+    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1 and opened == [
+        "b.png"
+    ]  # no more than a look
     is_away[0] = False
     assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 2
     opened.clear()
@@ -291,7 +336,9 @@ def test_an_entry_that_was_half_removed_is_made_anew(tmp_path, monkeypatch):
     (entry / "manifest.json").unlink()
     assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
     removed = []
-    monkeypatch.setattr(data.shutil, "rmtree", lambda path, **_: removed.append(path.name))  # as a kill that comes then
+    monkeypatch.setattr(
+        data.shutil, "rmtree", lambda path, **_: removed.append(path.name)
+    )  # as a kill that comes then
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache"), "--clear"])
     data.main()
     assert not entry.exists() and removed[0].startswith(f"{entry.name}.unfinished-")
@@ -302,14 +349,18 @@ def test_a_disk_that_is_full_is_told_with_the_flag(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(data.files, "replace", full)
-    with pytest.raises(OSError, match="^--cache: expected to write into .*cache, received: No space left on device$"):
+    with pytest.raises(
+        OSError, match="^--cache: expected to write into .*cache, received: No space left on device$"
+    ):
         prepare(folder_of(tmp_path / "in", a=two_halves()), cache=str(tmp_path / "cache"))
 
 
 def test_one_large_image_at_a_time_whatever_it_is_stored_as(tmp_path, monkeypatch):
     large, held = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)), []
     large.save(tmp_path / "a.png")
-    large.save(tmp_path / "b.jpg", progressive=True)  # drafted to 32x32, it still needs all of its coefficients
+    large.save(
+        tmp_path / "b.jpg", progressive=True
+    )  # drafted to 32x32, it still needs all of its coefficients
     large.save(tmp_path / "c.jpg")
     large.save(tmp_path / "d.webp")
     lock, load = threading.Lock(), ImageFile.ImageFile.load
@@ -322,7 +373,12 @@ def test_one_large_image_at_a_time_whatever_it_is_stored_as(tmp_path, monkeypatc
     monkeypatch.setattr(decode, "one_large_image", lock)
     monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
     assert prepare(tmp_path).manifest["images"] == 4
-    assert set(held) == {("PNG", False, True), ("JPEG", True, True), ("JPEG", False, False), ("WEBP", False, True)}
+    assert set(held) == {
+        ("PNG", False, True),
+        ("JPEG", True, True),
+        ("JPEG", False, False),
+        ("WEBP", False, True),
+    }
 
 
 def test_the_limit_on_pixels_is_the_one_given(tmp_path):
@@ -331,7 +387,8 @@ def test_the_limit_on_pixels_is_the_one_given(tmp_path):
     assert reasons(prepare(tmp_path, max_pixels=1000).manifest) == {"b.png": decode.TOO_LARGE}
 
 
-# ------------------------------------------------------------------------------------------------------ channels and size
+# ------------------------------------------------------------------------
+# channels and size
 
 
 def folder_of(root: pathlib.Path, **images: Image.Image) -> pathlib.Path:
@@ -363,7 +420,9 @@ def test_transparency_shows_the_background(tmp_path):
     # A fifth of the colour, four fifths of what is behind.
     assert prepare(tmp_path, channels=3).images[0, 0, 0].tolist() == [244, 224, 204]
     assert prepare(tmp_path, channels=3, background="#0000ff").images[0, 0, 0].tolist() == [40, 20, 204]
-    assert prepare(tmp_path, channels=1, background="black").images[0, 0, 0].tolist() == [24]  # 0.299 x 40 + 0.587 x 20
+    assert prepare(tmp_path, channels=1, background="black").images[0, 0, 0].tolist() == [
+        24
+    ]  # 0.299 x 40 + 0.587 x 20
 
 
 def test_colours_hidden_by_transparency_do_not_bleed(tmp_path):
@@ -384,15 +443,20 @@ def test_centre_crop_keeps_the_middle_and_none_squashes(tmp_path):
 
 
 def test_small_images_and_duplicates_are_kept_and_reported(tmp_path):
-    images = prepare(folder_of(tmp_path, a=two_halves(size=(7, 30)), b=noise(), c=noise(), d=two_halves(size=(8, 8))))
+    images = prepare(
+        folder_of(tmp_path, a=two_halves(size=(7, 30)), b=noise(), c=noise(), d=two_halves(size=(8, 8)))
+    )
     assert images.manifest["small"] == [{"file": "a.png", "size": [30, 7]}]
     assert images.manifest["duplicates"] == [{"file": "c.png", "same_as": "b.png"}]
     assert images.manifest["notes"] == [] and len(images.images) == 4
     assert prepare(tmp_path, size=(40, 40)).manifest["notes"] == []  # half of them is not most
-    assert prepare(tmp_path, size=(64, 64)).manifest["notes"] == ["4 of 4 images are smaller than --size and were enlarged"]
+    assert prepare(tmp_path, size=(64, 64)).manifest["notes"] == [
+        "4 of 4 images are smaller than --size and were enlarged"
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------- sources
+# ------------------------------------------------------------------------
+# sources
 
 
 def test_a_zip_is_read_in_place_and_no_name_in_it_can_escape(tmp_path):
@@ -400,7 +464,14 @@ def test_a_zip_is_read_in_place_and_no_name_in_it_can_escape(tmp_path):
     path.parent.mkdir()
     picture = encoded(two_halves(), "PNG")
     with zipfile.ZipFile(path, "w") as archive:
-        for name in ("all/cats/a.png", "all/../../evil.png", "/all/root.png", "all/dogs/", "__MACOSX/all/._a.png", "all/notes.txt"):
+        for name in (
+            "all/cats/a.png",
+            "all/../../evil.png",
+            "/all/root.png",
+            "all/dogs/",
+            "__MACOSX/all/._a.png",
+            "all/notes.txt",
+        ):
             archive.writestr(name, picture)
         archive.writestr("all/bad.png", picture[:40])
         archive.writestr("all/empty.png", b"")
@@ -442,7 +513,9 @@ def test_a_run_among_the_images_is_not_learnt_from_and_a_folder_may_be_called_an
     folder_of(tmp_path / "runs" / "imgs" / "samples", grid=noise())
     for name in ("config.json", "data.json", ".lock"):
         (tmp_path / "runs" / "imgs" / name).write_text("")
-    assert prepare(tmp_path).manifest == before and before["images"] == 2  # killed before its first checkpoint
+    assert (
+        prepare(tmp_path).manifest == before and before["images"] == 2
+    )  # killed before its first checkpoint
     (tmp_path / "runs" / "imgs" / ".lock").rename(tmp_path / "runs" / "imgs" / "checkpoints")
     assert prepare(tmp_path).manifest == before
 
@@ -502,18 +575,47 @@ def test_the_folder_that_was_zipped_is_not_a_class(tmp_path):
 
 
 PICTURE = encoded(two_halves(), "PNG")
-FLOATS = b"\x93NUMPY\1\0v\0" + f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 8, 8, 3)}}{'':57}\n".encode() + bytes(1536)
+FLOATS = (
+    b"\x93NUMPY\1\0v\0"
+    + f"{{'descr': '<f4', 'fortran_order': False, 'shape': (2, 8, 8, 3)}}{'':57}\n".encode()
+    + bytes(1536)
+)
 # Mistake -> files to write, what to give as --data, options, and the message that must come.
 MISTAKES = {
-    "missing": ({}, "./nowhere", {}, "--data: expected a folder, .* received ./nowhere, which does not exist"),
+    "missing": (
+        {},
+        "./nowhere",
+        {},
+        "--data: expected a folder, .* received ./nowhere, which does not exist",
+    ),
     "one picture": ({"a.png": PICTURE}, "a.png", {}, "--data: expected a folder, .* received .*a.png"),
     "empty": ({"a.txt": b"x"}, "", {}, r"--data: no images in .* \(looked for .jpg"),
-    "all bad": ({"a.png": b"", "b.png": b"x" * 99}, "", {}, "--data: none of the 2 files in .*: 1 zero bytes, 1 not an image"),
+    "all bad": (
+        {"a.png": b"", "b.png": b"x" * 99},
+        "",
+        {},
+        "--data: none of the 2 files in .*: 1 zero bytes, 1 not an image",
+    ),
     "no zip": ({"a.zip": b"no"}, "a.zip", {}, "--data: expected a zip archive, received .*a.zip"),
-    "floats": ({"a.npy": FLOATS}, "a.npy", {}, r"--data: expected uint8 images of \(N.* received float32 of \(2, 8"),
+    "floats": (
+        {"a.npy": FLOATS},
+        "a.npy",
+        {},
+        r"--data: expected uint8 images of \(N.* received float32 of \(2, 8",
+    ),
     "a pickle": ({"a.npy": b"\x80\4N."}, "a.npy", {}, "--data: expected uint8 images in .*a.npy"),
-    "no classes": ({"a.png": PICTURE}, "", {"conditional": True}, "--conditional: expected two or more folders .* none"),
-    "one class": ({"c/a.png": PICTURE}, "", {"conditional": True}, "--conditional: expected two or more folders .* only c"),
+    "no classes": (
+        {"a.png": PICTURE},
+        "",
+        {"conditional": True},
+        "--conditional: expected two or more folders .* none",
+    ),
+    "one class": (
+        {"c/a.png": PICTURE},
+        "",
+        {"conditional": True},
+        "--conditional: expected two or more folders .* only c",
+    ),
     "few": (
         {"c/1.png": PICTURE, "c/2.png": PICTURE, "d/1.png": PICTURE, "e/1.png": b"bad"},
         "",
@@ -522,15 +624,60 @@ MISTAKES = {
     ),
     "channels": ({"a.png": PICTURE}, "", {"channels": 2}, "--channels: expected auto, 1, 3 or 4, received 2"),
     "crop": ({"a.png": PICTURE}, "", {"crop": "left"}, "--crop: expected center or none, received 'left'"),
-    "colour": ({"a.png": PICTURE}, "", {"background": "whitish"}, "--background: expected a colour .* received 'whitish'"),
-    "cache": ({"a.png": PICTURE, "file": b""}, "", {"cache": "file"}, "--cache: expected a folder that can be written"),
-    "shade": ({"a.png": PICTURE}, "", {"background": "rgb(300,0,0)"}, r"--background: expected a colour .* 'rgb\(300,0,0\)'"),
-    "nobody": ({"a.png": PICTURE}, "", {"cache": "~nobody-at-all/x"}, "--cache: .* received '~nobody-at-all/x' .no such home"),
-    "no shards": ({}, "*.tfrecord", {}, "--data: expected shards and index.json.* no shards found as .*tfrecord"),
-    "no index": ({"a.tfrecord": b""}, "*.tfrecord", {}, "--data: expected shards and index.json.* No such file"),
-    "other index": ({"a.tfrecord": b"", "index.json": b"{}"}, "*.tfrecord", {}, "--data: expected shards.* KeyError: 'shards'"),
-    "list": ({"a.tfrecord": b"", "index.json": b"[1]"}, "*.tfrecord", {}, "--data: expected shards.* TypeError"),
-    "no header": ({"a.npy": FLOATS.replace(b"{'d", b"(('d")}, "a.npy", {}, "--data: expected uint8 images in .*a.npy"),
+    "colour": (
+        {"a.png": PICTURE},
+        "",
+        {"background": "whitish"},
+        "--background: expected a colour .* received 'whitish'",
+    ),
+    "cache": (
+        {"a.png": PICTURE, "file": b""},
+        "",
+        {"cache": "file"},
+        "--cache: expected a folder that can be written",
+    ),
+    "shade": (
+        {"a.png": PICTURE},
+        "",
+        {"background": "rgb(300,0,0)"},
+        r"--background: expected a colour .* 'rgb\(300,0,0\)'",
+    ),
+    "nobody": (
+        {"a.png": PICTURE},
+        "",
+        {"cache": "~nobody-at-all/x"},
+        "--cache: .* received '~nobody-at-all/x' .no such home",
+    ),
+    "no shards": (
+        {},
+        "*.tfrecord",
+        {},
+        "--data: expected shards and index.json.* no shards found as .*tfrecord",
+    ),
+    "no index": (
+        {"a.tfrecord": b""},
+        "*.tfrecord",
+        {},
+        "--data: expected shards and index.json.* No such file",
+    ),
+    "other index": (
+        {"a.tfrecord": b"", "index.json": b"{}"},
+        "*.tfrecord",
+        {},
+        "--data: expected shards.* KeyError: 'shards'",
+    ),
+    "list": (
+        {"a.tfrecord": b"", "index.json": b"[1]"},
+        "*.tfrecord",
+        {},
+        "--data: expected shards.* TypeError",
+    ),
+    "no header": (
+        {"a.npy": FLOATS.replace(b"{'d", b"(('d")},
+        "a.npy",
+        {},
+        "--data: expected uint8 images in .*a.npy",
+    ),
 }
 
 
@@ -546,7 +693,8 @@ def test_a_mistake_is_told_with_the_flag_and_what_was_received(tmp_path, name):
         prepare(source if source.startswith("./") else tmp_path / source, **options)
 
 
-# -------------------------------------------------------------------------------------------------------------- the cache
+# ------------------------------------------------------------------------
+# the cache
 
 
 @pytest.fixture
@@ -579,7 +727,9 @@ def test_the_fingerprint_is_of_the_pixels_not_of_names_places_and_dates(tmp_path
     os.utime(tmp_path / "one" / "a.png", ns=(0, 0))
     assert prepare(tmp_path / "one").manifest["fingerprint"] == one
     assert prepare(folder_of(tmp_path / "two", p=two_halves(), q=noise())).manifest["fingerprint"] == one
-    assert prepare(folder_of(tmp_path / "three", p=noise(), q=two_halves())).manifest["fingerprint"] != one  # the order is part
+    assert (
+        prepare(folder_of(tmp_path / "three", p=noise(), q=two_halves())).manifest["fingerprint"] != one
+    )  # the order is part
 
 
 def test_an_interruption_leaves_no_half_cache(tmp_path, monkeypatch):
@@ -631,7 +781,9 @@ def test_nor_do_two_that_have_the_same_number_in_their_containers(tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "images.npy"])
-def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(tmp_path, decoded, monkeypatch, capsys, name):
+def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(
+    tmp_path, decoded, monkeypatch, capsys, name
+):
     cache = tmp_path / "cache"
     wanted = np.array(prepare(folder_of(tmp_path / "in", a=noise()), cache=str(cache)).images)
     (entry,) = cache.iterdir()
@@ -653,7 +805,9 @@ def test_what_a_killed_preparation_has_left_is_removed_and_not_what_another_is_a
             os.utime(path, (hours, hours))
     os.utime(cache / ("b" * 32 + ".unfinished-1") / "rgba")
     prepare(folder_of(tmp_path / "in", a=noise()), cache=str(cache))
-    assert {"b" * 32 + ".unfinished-1", "c" * 32} < {path.name for path in cache.iterdir()} and len(list(cache.iterdir())) == 3
+    assert {"b" * 32 + ".unfinished-1", "c" * 32} < {path.name for path in cache.iterdir()} and len(
+        list(cache.iterdir())
+    ) == 3
 
 
 def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -668,14 +822,19 @@ def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch,
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["thesis.txt"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- feeding
+# ------------------------------------------------------------------------
+# feeding
 
 
 def numbered(count: int, labels: bool = False) -> data.ImageSet:
     """Image i is the number i, in 2 x 2 pixels that are not their own mirror image."""
     numbers = np.arange(count)
     images = np.zeros((count, 2, 2, 3), np.uint8)
-    images[:, :, 0, 0], images[:, :, 0, 1], images[:, :, 1, 2] = (numbers % 256)[:, None], (numbers // 256)[:, None], 1
+    images[:, :, 0, 0], images[:, :, 0, 1], images[:, :, 1, 2] = (
+        (numbers % 256)[:, None],
+        (numbers // 256)[:, None],
+        1,
+    )
     manifest = {"size": [2, 2], "channels": 3, "classes": ["even", "odd"] if labels else []}
     return data.ImageSet(images, (numbers % 2).astype(np.int32) if labels else None, manifest)
 
@@ -691,7 +850,9 @@ def taken(dataset, steps: int) -> list:
 
 
 def test_every_image_comes_once_an_epoch_in_another_order_each_time():
-    stream = numbers(np.concatenate(taken(data.batches(numbered(30), 8, seed=1), 15)))  # 120 images: batches cross the ends
+    stream = numbers(
+        np.concatenate(taken(data.batches(numbered(30), 8, seed=1), 15))
+    )  # 120 images: batches cross the ends
     epochs = stream.reshape(4, 30)
     np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(30), (4, 1)))
     assert len({tuple(epoch) for epoch in epochs}) == 4
@@ -715,10 +876,14 @@ def test_fewer_images_than_a_batch_come_round_again():
 
 def test_workers_together_see_what_one_would():
     alone = taken(data.batches(numbered(30, labels=True), 8, 1, 2, flip=True), 5)
-    parts = [taken(data.batches(numbered(30, labels=True), 8, 1, 2, flip=True, shard=(i, 4)), 5) for i in range(4)]
+    parts = [
+        taken(data.batches(numbered(30, labels=True), 8, 1, 2, flip=True, shard=(i, 4)), 5) for i in range(4)
+    ]
     for step in range(5):
         for part in (0, 1):
-            np.testing.assert_array_equal(np.concatenate([worker[step][part] for worker in parts]), alone[step][part])
+            np.testing.assert_array_equal(
+                np.concatenate([worker[step][part] for worker in parts]), alone[step][part]
+            )
 
 
 def test_labels_stay_with_their_images():
@@ -755,15 +920,21 @@ def test_one_file_is_prepared_as_a_whole_folder_is(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 4), np.uint8))
     image.save(tmp_path / "a.png")
     for channels in (1, 3, 4):
-        pixels, original_size = data.prepare_one(str(tmp_path / "a.png"), (16, 24), channels, background="red")
-        of_folder = data.prepare(str(tmp_path), (16, 24), channels, background="red", show=lambda line: None).images
+        pixels, original_size = data.prepare_one(
+            str(tmp_path / "a.png"), (16, 24), channels, background="red"
+        )
+        of_folder = data.prepare(
+            str(tmp_path), (16, 24), channels, background="red", show=lambda line: None
+        ).images
         np.testing.assert_array_equal(pixels, of_folder[0])
         assert original_size == (40, 60)
 
 
 def test_one_file_that_is_no_image_says_why(tmp_path):
     (tmp_path / "a.png").write_text("words")
-    with pytest.raises(ValueError, match=r"expected an image that can be read, received .*a\.png \(not an image\)"):
+    with pytest.raises(
+        ValueError, match=r"expected an image that can be read, received .*a\.png \(not an image\)"
+    ):
         data.prepare_one(str(tmp_path / "a.png"), (16, 16), 3)
 
 
@@ -773,7 +944,9 @@ def test_a_user_without_a_home_needs_none_where_the_cache_is_told(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert data.cache_folder() == pathlib.Path("/caches/keras_dcgan")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    with pytest.raises(ValueError, match="^--cache: expected a path of this machine, received '~/.*' .no such home"):
+    with pytest.raises(
+        ValueError, match="^--cache: expected a path of this machine, received '~/.*' .no such home"
+    ):
         data.cache_folder()
 
 

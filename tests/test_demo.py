@@ -33,7 +33,9 @@ def test_size_changes_only_the_resolution():
 
 def test_pictures_are_varied():
     images = demo.pictures(200).astype(float)
-    assert np.abs(images[:100] - images[100:]).mean() > 40  # of 255: 54 in fact, 18 if only backgrounds differed
+    assert (
+        np.abs(images[:100] - images[100:]).mean() > 40
+    )  # of 255: 54 in fact, 18 if only backgrounds differed
     assert len({tuple(image[0, 0]) for image in images}) == 11  # every background
     assert len(np.unique(images.reshape(200, -1), axis=0)) == 200
 
@@ -68,7 +70,11 @@ def test_every_variant_of_a_trait_shows(trait):
 def test_the_command_writes_the_pictures_and_says_what_is_next(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "new" / "my imgs"
     run(monkeypatch, folder, "--count", 3, "--seed", 5, "--size", 16)
-    assert sorted(path.name for path in folder.iterdir()) == ["face-0000.png", "face-0001.png", "face-0002.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "face-0000.png",
+        "face-0001.png",
+        "face-0002.png",
+    ]
     read = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
     assert np.array_equal(read, demo.pictures(3, seed=5, size=16))
     out = capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Each device count runs in processes of its own: TensorFlow splits its CPU once, and its collectives know one group."""
+"""Each device count runs in processes of its own: TensorFlow splits its CPU once, and its collectives know
+one group."""
 
 import json
 import os
@@ -16,8 +17,9 @@ BATCH = 8
 
 
 def train(name: str, out: str, environment: dict):
-    """Trains for a few steps and saves the weights. `name`: single, mirrored-2, mirrored-4, or multiworker as TF_CONFIG says; with
-    "penalised " before it by R1 and R2, which spectral norm alone allows on several devices."""
+    """Trains for a few steps and saves the weights. `name`: single, mirrored-2, mirrored-4, or multiworker as
+    TF_CONFIG says; with "penalised " before it by R1 and R2, which spectral norm alone allows on several
+    devices."""
     os.environ |= environment
     from keras_dcgan import cli
 
@@ -35,7 +37,9 @@ def train(name: str, out: str, environment: dict):
         name, _, replicas = name.removeprefix("penalised ").partition("-")
         if replicas:
             cpu = tf.config.list_physical_devices("CPU")[0]
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas)
+            )
         strategy = devices.strategy(name)
     worker, workers = devices.worker(strategy)
     assert strategy.num_replicas_in_sync == int(replicas or workers)
@@ -48,7 +52,8 @@ def train(name: str, out: str, environment: dict):
             generator((16, 16), 3, latent_dim=6, filters=4),
         )
         optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
-        # SGD, since Adam's first step turns rounding into signs; with all that looks at more than one image, or that is random.
+        # SGD, since Adam's first step turns rounding into signs; with all that looks at more than one image,
+        # or that is random.
         penalties = {"r1": 0.5, "r2": 0.25} if is_penalised else {}
         gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, augment=POLICIES["all"], **penalties)
     rows = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)
@@ -58,13 +63,19 @@ def train(name: str, out: str, environment: dict):
         return whole.map(lambda images: images[rows]).rebatch(context.get_per_replica_batch_size(BATCH))
 
     def weights(*networks):
-        return [weight.numpy() for network in networks for weight in network.trainable_variables or network.weights]
+        return [
+            weight.numpy()
+            for network in networks
+            for weight in network.trainable_variables or network.weights
+        ]
 
     stream = strategy.distribute_datasets_from_function(batches)
     before = weights(gan.generator, gan.discriminator)
     gan.fit(stream, steps_per_epoch=1, verbose=0, shuffle=False)
     gradients = [(old - new) / RATE for old, new in zip(before, weights(gan.generator, gan.discriminator))]
-    assert sum((gradient != 0).any() for gradient in gradients) > 10  # the last bias cancels in the relativistic loss
+    assert (
+        sum((gradient != 0).any() for gradient in gradients) > 10
+    )  # the last bias cancels in the relativistic loss
     gan.fit(stream, steps_per_epoch=STEPS - 1, verbose=0, shuffle=False)
     assert gan.steps_taken == STEPS
     networks = (gan.generator, gan.discriminator, gan.ema_generator)
@@ -80,14 +91,23 @@ def two_workers() -> list[dict]:
     cluster = {"worker": [f"localhost:{one.getsockname()[1]}" for one in sockets]}
     for one in sockets:
         one.close()
-    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})} for index in range(2)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})}
+        for index in range(2)
+    ]
 
 
 @pytest.fixture(scope="module")
 def trained(process, tmp_path_factory):
     """name -> the arrays that a process ended with."""
     folder = tmp_path_factory.mktemp("distributed")
-    environments = {"single": {}, "mirrored-2": {}, "mirrored-4": {}, "penalised single": {}, "penalised mirrored-2": {}}
+    environments = {
+        "single": {},
+        "mirrored-2": {},
+        "mirrored-4": {},
+        "penalised single": {},
+        "penalised mirrored-2": {},
+    }
     environments |= {f"multiworker{index}": environment for index, environment in enumerate(two_workers())}
     started = [
         process(target=train, args=(name.rstrip("01"), str(folder / name), environment))
@@ -133,7 +153,10 @@ def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(process, fo
 
     def start():
         arguments = [*typed.split(), "--strategy", "multiworker"]
-        both = [process(target=fit_into, args=(str(log), arguments, each)) for log, each in zip(logs, two_workers())]
+        both = [
+            process(target=fit_into, args=(str(log), arguments, each))
+            for log, each in zip(logs, two_workers())
+        ]
         for one in both:
             one.start()
         return both
@@ -146,7 +169,10 @@ def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(process, fo
     chief.join(timeout=60)
     said = logs[0].read_text()
     assert chief.exitcode == 1
-    assert "fit: stopped: lost another worker" in said and "Start every worker with the same command again" in said
+    assert (
+        "fit: stopped: lost another worker" in said
+        and "Start every worker with the same command again" in said
+    )
     before = (run / "metrics.jsonl").read_text()
 
     started = start()
@@ -157,7 +183,9 @@ def test_a_killed_worker_ends_the_others_and_the_same_commands_go_on(process, fo
     assert f"Resuming {run} at " in said and "d_loss" in said
     assert "d_loss" not in by_other  # the chief alone speaks, and writes
     rows = (run / "metrics.jsonl").read_text()
-    assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(10, 51, 10))
+    assert rows.startswith(before) and [json.loads(row)["step"] for row in rows.splitlines()] == list(
+        range(10, 51, 10)
+    )
     assert len(list((run / "checkpoints").iterdir())) <= 4
 
 
@@ -179,7 +207,12 @@ def overflow(out: str):
         networks = generator((16, 16), 3, **options), discriminator((16, 16), 3, filters=4, norm="none")
         gan = DCGAN(*networks, generator((16, 16), 3, **options))
         optimizers = [keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE)) for _ in range(2)]
-        gan.compile(*optimizers, LOSSES["bce"], 0, augment=(lambda images, _: tf.where(images > 0.999, np.inf, images),))
+        gan.compile(
+            *optimizers,
+            LOSSES["bce"],
+            0,
+            augment=(lambda images, _: tf.where(images > 0.999, np.inf, images),),
+        )
     before = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
     images = np.full((8, 16, 16, 3), 100, np.uint8)
     images[4:] = 255
@@ -188,7 +221,13 @@ def overflow(out: str):
     after = [[weight.numpy() for weight in network.trainable_variables] for network in networks]
     moved = [[not np.array_equal(a, b) for a, b in zip(*pair)] for pair in zip(before, after)]
     sound = all(np.isfinite(weight).all() for network in after for weight in network)
-    np.savez(out, g_moved=moved[0], d_moved=moved[1], sound=sound, scales=[float(o.dynamic_scale.numpy()) for o in optimizers])
+    np.savez(
+        out,
+        g_moved=moved[0],
+        d_moved=moved[1],
+        sound=sound,
+        scales=[float(o.dynamic_scale.numpy()) for o in optimizers],
+    )
 
 
 def test_a_step_that_overflows_on_one_device_is_left_out_by_all(process, tmp_path):
@@ -217,4 +256,6 @@ def test_workers_with_other_images_are_told_so(process, folder, tmp_path):
     for one, log, count in zip(both, logs, (40, 39)):
         said = log.read_text()
         assert one.exitcode == 2 and "Traceback" not in said
-        assert f"fit: --data: expected the same images for all workers, received {count} of fingerprint " in said
+        assert (
+            f"fit: --data: expected the same images for all workers, received {count} of fingerprint " in said
+        )

@@ -1,4 +1,5 @@
-"""`export/edge_sample.py`: alone with numpy, pillow and ai-edge-litert it draws what Keras draws, seed by seed."""
+"""`export/edge_sample.py`: alone with numpy, pillow and ai-edge-litert it draws what Keras draws, seed by
+seed."""
 
 import functools
 import json
@@ -97,7 +98,11 @@ def test_alone_on_a_device_it_draws_the_grid_that_keras_draws(model, folder, tmp
     flags = ["--model", folder, "--seeds", "0-4,4294967295", "--cols", "4", "--out", "grid.png"]
     environment = {**os.environ, "PYTHONPATH": ""}
     device = subprocess.run(
-        [sys.executable, "-c", ALONE, SCRIPT, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", ALONE, SCRIPT, *flags],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert (device.returncode, device.stderr) == (0, "")
     assert "generator_fp32.tflite" in device.stdout
@@ -115,7 +120,9 @@ def test_with_nothing_but_a_model_it_draws_16_pictures_here(folder, tmp_path, mo
 
 
 def test_a_folder_gets_one_file_a_seed(model, folder, tmp_path):
-    edge_sample.main(["--model", str(folder), "--seeds", "2,10000", "--out", str(tmp_path / "new" / "pictures")])
+    edge_sample.main(
+        ["--model", str(folder), "--seeds", "2,10000", "--out", str(tmp_path / "new" / "pictures")]
+    )
     paths = sorted((tmp_path / "new" / "pictures").iterdir())
     assert [path.name for path in paths] == ["seed-0002.png", "seed-10000.png"]
     for path, expected in zip(paths, keras_pictures(model, [2, 10000]), strict=True):
@@ -125,16 +132,23 @@ def test_a_folder_gets_one_file_a_seed(model, folder, tmp_path):
 def test_given_latents_are_drawn_in_place_of_seeds(model, folder, tmp_path, capsys):
     np.save(tmp_path / "z.npy", latents([2, 7], LATENT_DIM))
     shown = pictures_of("--model", folder, "--latent", tmp_path / "z.npy", "--out", tmp_path / "pictures")
-    assert [path.name for path in sorted((tmp_path / "pictures").iterdir())] == ["latent-0000.png", "latent-0001.png"]
+    assert [path.name for path in sorted((tmp_path / "pictures").iterdir())] == [
+        "latent-0000.png",
+        "latent-0001.png",
+    ]
     assert np.abs(shown - keras_pictures(model, [2, 7])).max() <= 1
     np.save(tmp_path / "one.npy", latents([7], LATENT_DIM)[0].astype(np.float64))
-    edge_sample.main(["--model", str(folder), "--latent", str(tmp_path / "one.npy"), "--out", str(tmp_path / "one.png")])
+    edge_sample.main(
+        ["--model", str(folder), "--latent", str(tmp_path / "one.npy"), "--out", str(tmp_path / "one.png")]
+    )
     assert np.abs(read(tmp_path / "one.png") - shown[1]).max() <= 1
     np.save(tmp_path / "short.npy", np.zeros((1, LATENT_DIM - 1)))
     assert f"--latent: expected latents of length {LATENT_DIM}, received" in refusal(
         capsys, "--model", folder, "--latent", tmp_path / "short.npy", "--out", "a.png"
     )
-    assert "not allowed with" in refusal(capsys, "--model", folder, "--latent", "z.npy", "--seeds", "1", "--out", "a.png")
+    assert "not allowed with" in refusal(
+        capsys, "--model", folder, "--latent", "z.npy", "--seeds", "1", "--out", "a.png"
+    )
 
 
 def test_the_most_exact_file_of_a_folder_is_taken(tmp_path):
@@ -159,15 +173,22 @@ def test_truncation_0_draws_one_picture_for_all(folder, tmp_path):
 def test_a_class_is_drawn_by_its_name_or_its_number(conditional_model, conditional_folder, tmp_path):
     shown = {}
     for wanted, label in (("blue", 0), ("red", 2), ("1", 1), ("2", 1)):  # a name goes before a number
-        shown[label] = pictures_of("--model", conditional_folder, "--seeds", "3,4", "--class", wanted, "--out", tmp_path / wanted)
+        shown[label] = pictures_of(
+            "--model", conditional_folder, "--seeds", "3,4", "--class", wanted, "--out", tmp_path / wanted
+        )
         assert np.abs(shown[label] - keras_pictures(conditional_model, [3, 4], [label] * 2)).max() <= 1
     assert min(np.abs(shown[one] - shown[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 64
 
 
-def test_without_a_class_a_seed_draws_the_class_that_sample_draws(conditional_model, conditional_folder, tmp_path):
+def test_without_a_class_a_seed_draws_the_class_that_sample_draws(
+    conditional_model, conditional_folder, tmp_path
+):
     seeds = [1, 3, 5, 4294967295]
     shown = pictures_of("--model", conditional_folder, "--seeds", "1,3,5,4294967295", "--out", tmp_path)
-    assert np.abs(shown - keras_pictures(conditional_model, seeds, labels(seeds, None, list(CLASSES)))).max() <= 1
+    assert (
+        np.abs(shown - keras_pictures(conditional_model, seeds, labels(seeds, None, list(CLASSES)))).max()
+        <= 1
+    )
 
 
 def test_a_file_alone_knows_its_classes(conditional_model, conditional_folder, tmp_path):
@@ -193,21 +214,29 @@ def test_a_class_that_is_not_there_is_refused(folder, conditional_folder, capsys
     for wanted in ("green", "3", "-1", ""):
         line = refusal(capsys, "--model", conditional_folder, "--out", "grid.png", "--class", wanted)
         assert f"--class: expected one of blue, 2, red, or a number below 3, received {wanted!r}" in line
-    assert "--class: expected a generator that was" in refusal(capsys, "--model", folder, "--out", "grid.png", "--class", "blue")
+    assert "--class: expected a generator that was" in refusal(
+        capsys, "--model", folder, "--out", "grid.png", "--class", "blue"
+    )
 
 
 def test_benchmark_prints_time_and_rate_that_fit(folder, capsys):
     edge_sample.main(["--model", str(folder), "--benchmark", "--threads", "2"])
     printed = capsys.readouterr().out
-    ms, rate = re.search(r"([\d.]+) ms an image \(95 % below [\d.]+\), (\d+) images/s, on 2 CPU threads, \d+ MB", printed).groups()
-    assert float(ms) * float(rate) == pytest.approx(1000, rel=0.5)  # ms has two decimals, and the model is tiny
+    ms, rate = re.search(
+        r"([\d.]+) ms an image \(95 % below [\d.]+\), (\d+) images/s, on 2 CPU threads, \d+ MB", printed
+    ).groups()
+    assert float(ms) * float(rate) == pytest.approx(
+        1000, rel=0.5
+    )  # ms has two decimals, and the model is tiny
 
 
 def test_the_gpu_alone_or_a_clear_line(folder, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "ai_edge_litert.compiled_model", None)  # as of an older ai-edge-litert
         patch.delattr("ai_edge_litert.compiled_model")
-        assert "--gpu: expected a GPU that takes the whole of" in refusal(capsys, "--model", folder, "--benchmark", "--gpu")
+        assert "--gpu: expected a GPU that takes the whole of" in refusal(
+            capsys, "--model", folder, "--benchmark", "--gpu"
+        )
     from ai_edge_litert import compiled_model
 
     def refuse(path, hardware_accel):
@@ -249,15 +278,21 @@ def test_other_golden_latents_are_refused(folder, tmp_path, capsys):
 def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
     (tmp_path / "garbage.tflite").write_text("not a model")
     assert "received" in refusal(capsys, "--model", tmp_path / "nowhere", "--out", "grid.png")
-    assert "expected a .tflite file, or a folder with" in refusal(capsys, "--model", tmp_path, "--out", "grid.png")
+    assert "expected a .tflite file, or a folder with" in refusal(
+        capsys, "--model", tmp_path, "--out", "grid.png"
+    )
     assert "garbage.tflite" in refusal(capsys, "--model", tmp_path / "garbage.tflite", "--out", "grid.png")
     for out in ("garbage.tflite", "garbage.tflite/grid.png"):
-        assert "--out: expected what can be written, received" in refusal(capsys, "--model", folder, "--out", tmp_path / out)
+        assert "--out: expected what can be written, received" in refusal(
+            capsys, "--model", folder, "--out", tmp_path / out
+        )
     for flag in ("--threads", "--cols"):
         line = refusal(capsys, "--model", folder, "--out", "grid.png", flag, "0")
         assert line == f"edge_sample: {flag}: expected a whole number from 1 on, received '0'"
     for seeds in ("5-3", "one", "4294967296", "1-2-3", ""):
-        assert "--seeds: expected seeds from 0" in refusal(capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds)
+        assert "--seeds: expected seeds from 0" in refusal(
+            capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds
+        )
     assert "--seeds: expected at most a million" in refusal(capsys, "--model", folder, "--seeds", "0-1000000")
     for amount in ("nan", "inf", "-1", "much"):
         line = refusal(capsys, "--model", folder, "--out", "grid.png", f"--truncation={amount}")
@@ -270,7 +305,9 @@ def test_a_name_that_the_terminal_cannot_show_is_shown_in_escapes():
     assert done.returncode == 2 and "Traceback" not in done.stderr and r"caf\udce9.tflite" in done.stderr
 
 
-def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(folder, conditional_folder, tmp_path, capsys):
+def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(
+    folder, conditional_folder, tmp_path, capsys
+):
     model = tmp_path / "mine.tflite"
     content = (folder / "generator_fp32.tflite").read_bytes()
     model.write_bytes(content[: content.rindex(b"PK\3\4")])
@@ -278,11 +315,17 @@ def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(fo
         archive.writestr("labels.txt", "cat")
     assert len(pictures_of("--model", model, "--seeds", "3", "--out", tmp_path / "pictures")) == 1
     (tmp_path / "z.npy").write_bytes(b"")
-    assert "--latent: expected latents" in refusal(capsys, "--model", model, "--latent", tmp_path / "z.npy", "--out", "grid.png")
+    assert "--latent: expected latents" in refusal(
+        capsys, "--model", model, "--latent", tmp_path / "z.npy", "--out", "grid.png"
+    )
     np.save(tmp_path / "z.npy", np.zeros((1, LATENT_DIM), np.float32))
     for z, received in ((np.zeros((0, LATENT_DIM)), "none"), (np.full((1, LATENT_DIM), np.nan), "others")):
         np.save(tmp_path / "odd.npy", z)
-        line = refusal(capsys, "--model", model, "--latent", tmp_path / "odd.npy", "--out", tmp_path / "pictures")
-        assert line.endswith(f"--latent: expected finite numbers, received {tmp_path / 'odd.npy'} with {received}")
+        line = refusal(
+            capsys, "--model", model, "--latent", tmp_path / "odd.npy", "--out", tmp_path / "pictures"
+        )
+        assert line.endswith(
+            f"--latent: expected finite numbers, received {tmp_path / 'odd.npy'} with {received}"
+        )
     line = refusal(capsys, "--model", conditional_folder, "--latent", tmp_path / "z.npy", "--out", "grid.png")
     assert "--class: expected the class of these latents" in line

@@ -1,4 +1,5 @@
-"""The verb, on pictures that the run's own generator has drawn: what it prints, what it leaves, what it refuses."""
+"""The verb, on pictures that the run's own generator has drawn: what it prints, what it leaves, what it
+refuses."""
 
 import json
 import re
@@ -19,7 +20,8 @@ QUICK = ["--restarts", "4", "--steps", "60"]
 
 
 def make_run(folder, classes=(), **options):
-    """As much of a run directory as is read, and beside it what it draws of the seeds 100 and 101, as PNG and as an array."""
+    """As much of a run directory as is read, and beside it what it draws of the seeds 100 and 101, as PNG and
+    as an array."""
     keras.utils.set_random_seed(0)
     generator = lively_generator((16, 24), latent_dim=LATENT_DIM, classes=len(classes), **options)
     generator.trainable = False  # as a run's moving average is
@@ -64,7 +66,9 @@ def test_project_finds_its_own_picture_which_sample_then_draws_again(run, editin
     result, compared = read(tmp_path / "out.png"), read(tmp_path / "out-compared.png")
     assert np.abs(result - run[1][0]).mean() < 4
     np.testing.assert_array_equal(compared, np.concatenate([run[1][0], result, result], axis=1))
-    done = command("keras_dcgan.sample", "--run", run[0], "--latent", tmp_path / "out-z.npy", "--out", tmp_path / "drawn")
+    done = command(
+        "keras_dcgan.sample", "--run", run[0], "--latent", tmp_path / "out-z.npy", "--out", tmp_path / "drawn"
+    )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(read(tmp_path / "drawn" / "latent-0000.png"), result, atol=1)
 
@@ -103,12 +107,18 @@ def test_superres_makes_the_picture_that_many_times_larger(run, editing, tmp_pat
     done = editing("superres", "--factor", "2", image=[tmp_path / "small.png"])
     assert done.returncode == 0, done.stderr
     enlarged = np.asarray(Image.fromarray(small).resize((24, 16), Image.Resampling.BICUBIC))
-    by_the_run, by_bicubic = (np.mean((result - run[1][0]) ** 2) for result in (read(tmp_path / "out.png"), enlarged.astype(int)))
+    by_the_run, by_bicubic = (
+        np.mean((result - run[1][0]) ** 2) for result in (read(tmp_path / "out.png"), enlarged.astype(int))
+    )
     assert by_the_run < by_bicubic / 4
-    np.testing.assert_array_equal(read(tmp_path / "out-compared.png")[:, :24], small.repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_array_equal(
+        read(tmp_path / "out-compared.png")[:, :24], small.repeat(2, axis=0).repeat(2, axis=1)
+    )
     assert "note:" not in done.stdout
     done = editing("superres", "--factor", "2", image=[run[0] / "a.png"])
-    assert done.stdout.startswith(f"note: {run[0] / 'a.png'} of 16x24 was made 8x12 first, which times 2 is the run's size\n")
+    assert done.stdout.startswith(
+        f"note: {run[0] / 'a.png'} of 16x24 was made 8x12 first, which times 2 is the run's size\n"
+    )
 
 
 def test_denoise_takes_noise_out_and_tuning_stops_at_it(run, editing, tmp_path):
@@ -140,7 +150,17 @@ def test_interpolate_walks_from_picture_to_picture(run, editing, tmp_path, comma
 
 def test_of_a_conditional_run_the_class_is_found_or_given(tmp_path, command):
     pictures = make_run(tmp_path, ["day", "night"], channels=1)  # grey
-    common = ["--run", tmp_path, "--task", "project", "--image", tmp_path / "a.png", "--out", tmp_path / "out.png", *QUICK]
+    common = [
+        "--run",
+        tmp_path,
+        "--task",
+        "project",
+        "--image",
+        tmp_path / "a.png",
+        "--out",
+        tmp_path / "out.png",
+        *QUICK,
+    ]
     done = command("keras_dcgan.edit", *common)
     assert done.returncode == 0 and "G(z) as night is" in done.stdout
     assert read(tmp_path / "out.png").shape == (16, 24)
@@ -151,7 +171,10 @@ def test_of_a_conditional_run_the_class_is_found_or_given(tmp_path, command):
     assert command("keras_dcgan.sample", *again, "--class", "night").returncode == 0
     np.testing.assert_array_equal(read(tmp_path / "again.png"), read(tmp_path / "out.png"))
     done = command("keras_dcgan.edit", *common, "--class", "noon")
-    assert (done.returncode, done.stderr) == (2, "edit: --class: expected one of day, night, received 'noon'\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "edit: --class: expected one of day, night, received 'noon'\n",
+    )
     walk = ["--run", tmp_path, "--task", "interpolate", "--image", tmp_path / "a.png", tmp_path / "b.png"]
     walk += ["--out", tmp_path / "walk.gif"]
     assert "edit: --class: expected the class to walk in" in command("keras_dcgan.edit", *walk).stderr
@@ -175,7 +198,9 @@ def test_noise_shrinks_with_the_picture(tmp_path):
         assert edit.read(flags, TrainConfig(data="x", crop=crop), (16, 24, 3))[2] == pytest.approx(times)
 
 
-def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(run, editing, tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(
+    run, editing, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("")
     done = editing("project", out="file/out.png")
     assert done.returncode == 2 and done.stderr.startswith("edit: ") and done.stderr.count("\n") == 1
@@ -191,20 +216,32 @@ def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(run,
         (["paint"], "--task: expected one of project, inpaint"),
         (["inpaint"], "--mask: expected one with --task inpaint, received none"),
         (["project", "--mask", "white.png"], "--mask: expected --task inpaint, received --task project"),
-        (["inpaint", "--mask", "small.png"], "--mask: expected one of the picture's size, 16x24, received 8x12"),
+        (
+            ["inpaint", "--mask", "small.png"],
+            "--mask: expected one of the picture's size, 16x24, received 8x12",
+        ),
         (
             ["inpaint", "--mask", "white.png"],
             "--mask: expected black where to keep the picture and white where not, received all white",
         ),
-        (["inpaint", "--mask", "text.png"], "--mask: expected an image that can be read, received text.png (not an image)"),
+        (
+            ["inpaint", "--mask", "text.png"],
+            "--mask: expected an image that can be read, received text.png (not an image)",
+        ),
         (["inpaint", "--mask", "nowhere.png"], "--mask: [Errno 2] No such file"),
         (["superres"], "--factor: expected one with --task superres, received none"),
         (["superres", "--factor", "3"], "--factor: expected one of 2, 4, 8, received '3'"),
         (["denoise"], "--sigma: expected one with --task denoise, received none"),
         (["interpolate"], "--out: expected a name that ends in .gif or .webp"),
         (["project", "--class", "day"], "--class: expected a run that was trained with --conditional"),
-        (["project", "--image", "text.png"], "--image: expected an image that can be read, received text.png (not an image)"),
-        (["project", "--image", "text.png", "small.png"], "--image: expected one picture to project, received 2"),
+        (
+            ["project", "--image", "text.png"],
+            "--image: expected an image that can be read, received text.png (not an image)",
+        ),
+        (
+            ["project", "--image", "text.png", "small.png"],
+            "--image: expected one picture to project, received 2",
+        ),
         (["project", "--run", "nowhere"], "--run: expected a run directory"),
         (["project", "--out", "a.jpg"], "--out: expected a name that ends in .png, received 'a.jpg'"),
     ],
@@ -215,7 +252,9 @@ def test_a_mistake_is_one_line_and_status_2(typed, complaint, run, tmp_path, mon
     Image.new("L", (24, 16), 255).save("white.png")
     (tmp_path / "text.png").write_text("not a picture")
     before = sorted(tmp_path.iterdir())
-    done = command("keras_dcgan.edit", "--run", run[0], "--image", run[0] / "a.png", "--out", "out.png", "--task", *typed)
+    done = command(
+        "keras_dcgan.edit", "--run", run[0], "--image", run[0] / "a.png", "--out", "out.png", "--task", *typed
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"edit: {complaint}") and done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before

@@ -56,7 +56,9 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
         "swd", "sharpness", "sharpness_16",
         "fid", "kid", "kid_ci95", "precision", "recall", "density", "coverage", "msssim", "msssim_real", "memorised",
     }  # fmt: skip
-    assert result["features"] == "random-1" and result["generator"] == "best" and result["size"] == [16, 16, 3]
+    assert (
+        result["features"] == "random-1" and result["generator"] == "best" and result["size"] == [16, 16, 3]
+    )
     assert done.stdout.startswith("60 generated and 60 real images of 16x16x3; features: random-1\n")
     assert result["images"] == {"real": 60, "fake": 60, "memorised_real": 80, "memorised_fake": 60}
     assert all(np.isfinite(value) for value in result["metrics"].values())
@@ -71,7 +73,9 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert metrics == {name: result["metrics"][name] for name in ("swd", "kid", "kid_ci95")}
 
 
-def test_of_fewer_real_images_as_many_fakes_are_measured_but_copies_are_looked_for_among_all(trained, evaluate):
+def test_of_fewer_real_images_as_many_fakes_are_measured_but_copies_are_looked_for_among_all(
+    trained, evaluate
+):
     done = evaluate("--data", trained / "new", "--out", trained / "few.json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 generated and 40 real images") and "of 60 generated" in done.stdout
@@ -84,10 +88,18 @@ def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path,
     about = json.loads((tmp_path / "run" / "data.json").read_text())
     (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another"}))
     arguments = ["--run", tmp_path / "run", "--samples", "16", "--metrics", "swd"]
-    assert f"note: {trained / 'seen'} has changed since the training" in command("keras_dcgan.evaluate", *arguments).stdout
-    (tmp_path / "run" / "data.json").write_text(json.dumps(about | {"fingerprint": "another", "classes": ["a", "b"]}))
+    assert (
+        f"note: {trained / 'seen'} has changed since the training"
+        in command("keras_dcgan.evaluate", *arguments).stdout
+    )
+    (tmp_path / "run" / "data.json").write_text(
+        json.dumps(about | {"fingerprint": "another", "classes": ["a", "b"]})
+    )
     done = command("keras_dcgan.evaluate", *arguments)
-    assert done.returncode == 2 and "--data: expected the classes of the training, received others" in done.stderr
+    assert (
+        done.returncode == 2
+        and "--data: expected the classes of the training, received others" in done.stderr
+    )
     about["fingerprint"] = "another"
     (tmp_path / "run" / "data.json").write_text(json.dumps(about))
     monkeypatch.setattr(runs, "load_generator", lambda *_: SimpleNamespace(output_shape=(None, 16, 16, 1)))
@@ -105,7 +117,9 @@ def test_each_part_of_the_work_shows_that_it_goes_on(evaluate, trained, monkeypa
     monkeypatch.setattr(progress, "EVERY", 0.0)
     done = evaluate("--metrics", "swd,kid", "--last", "--out", trained / "progress.json")
     assert done.stderr.startswith("drawing\ndrawing 2 of 60 images  ")
-    assert "\nswd\nswd 100 %" in done.stderr and done.stderr.endswith("\nfeatures, generated\ncomparing the features\n")
+    assert "\nswd\nswd 100 %" in done.stderr and done.stderr.endswith(
+        "\nfeatures, generated\ncomparing the features\n"
+    )
 
 
 def test_real_features_are_made_once(trained, evaluate, monkeypatch):
@@ -113,7 +127,11 @@ def test_real_features_are_made_once(trained, evaluate, monkeypatch):
 
     assert evaluate("--metrics", "kid").returncode == 0
     embedded, call = [], embeddings.Embedding.__call__
-    monkeypatch.setattr(embeddings.Embedding, "__call__", lambda self, images: embedded.append(len(images)) or call(self, images))
+    monkeypatch.setattr(
+        embeddings.Embedding,
+        "__call__",
+        lambda self, images: embedded.append(len(images)) or call(self, images),
+    )
     assert evaluate("--metrics", "kid").returncode == 0
     assert embedded == [60]  # the fakes
 
@@ -127,13 +145,19 @@ def test_features_that_are_spoilt_or_cannot_be_kept_are_made_anew(tmp_path, monk
 
     embed.name, exact, quiet = "mean colour", embed(pictures), progress.Progress(stream=io.StringIO())
     for _ in range(2):
-        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
+        np.testing.assert_array_equal(
+            evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact
+        )
     (file,) = (tmp_path / "cache").rglob("features.npy")
     for spoilt in (file.read_bytes()[:-4], b""):
         file.write_bytes(spoilt)
-        np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
+        np.testing.assert_array_equal(
+            evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact
+        )
     turned = pictures[::-1]  # as shards have the images of a folder
-    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, turned, cache, quiet), exact[::-1])
+    np.testing.assert_array_equal(
+        evaluation.cached_features(embed, prepared, turned, cache, quiet), exact[::-1]
+    )
     file.unlink()
 
     def full(*_):
@@ -166,19 +190,31 @@ def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained,
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "evaluation" / "random.json").read_text())["metrics"] == {}
     for figures in ("precision, recall, density and coverage", "memorised"):
-        assert f"note: no {figures}: expected at least 16 distinct real images, received 1 among 40" in done.stdout
+        assert (
+            f"note: no {figures}: expected at least 16 distinct real images, received 1 among 40"
+            in done.stdout
+        )
 
 
 @pytest.mark.parametrize(
     "more, complaint",
     [
-        (["--metrics", "swd,is"], "--metrics: expected some of swd,sharpness,fid,kid,prdc,msssim,memorisation, received 'is'"),
+        (
+            ["--metrics", "swd,is"],
+            "--metrics: expected some of swd,sharpness,fid,kid,prdc,msssim,memorisation, received 'is'",
+        ),
         (["--samples", "3"], "--samples: expected a whole number from 16 to 1000000, received '3'"),
         (["--features", "vgg"], "--features: expected random, inception or a .keras file, received vgg"),
         (["--data", "nowhere"], "--data: "),
         (["--held-out", "nowhere"], "--held-out: expected a folder"),
-        (["--held-out", "new", "--metrics", "fid,kid"], "--held-out: expected memorisation among --metrics, received fid,kid"),
-        (["--inception-weights", "w.h5"], "--inception-weights: expected to stand with --features inception, received it with "),
+        (
+            ["--held-out", "new", "--metrics", "fid,kid"],
+            "--held-out: expected memorisation among --metrics, received fid,kid",
+        ),
+        (
+            ["--inception-weights", "w.h5"],
+            "--inception-weights: expected to stand with --features inception, received it with ",
+        ),
         (["--out", "table.csv"], "--out: expected a name that ends in .json, received table.csv"),
         (["--out", f"{__file__}/table.json"], f"--out: expected a directory, received the file {__file__}"),
     ],
@@ -192,7 +228,10 @@ def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):
 def test_too_few_real_images_are_told_before_anything_is_drawn(trained, evaluate, tmp_path):
     np.save(tmp_path / "few.npy", discs(15))
     done = evaluate("--data", tmp_path / "few.npy")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "evaluate: --data: expected 16 images or more, received 15")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "evaluate: --data: expected 16 images or more, received 15",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +241,31 @@ def conditional(tmp_path_factory):
     for index, picture in enumerate(discs(40)):
         (root / "imgs" / "abcd"[index // 10]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(root / "imgs" / "abcd"[index // 10] / f"{index:03d}.png")
-    assert main(["--data", str(root / "imgs"), "--run", str(root / "run"), "--kimg", "0.04", "--conditional", *SMALL]) == 0
+    assert (
+        main(
+            [
+                "--data",
+                str(root / "imgs"),
+                "--run",
+                str(root / "run"),
+                "--kimg",
+                "0.04",
+                "--conditional",
+                *SMALL,
+            ]
+        )
+        == 0
+    )
     return root
 
 
-def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(conditional, tmp_path, monkeypatch, command):
+def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(
+    conditional, tmp_path, monkeypatch, command
+):
     drawn, draw = [], evaluation.draw
-    monkeypatch.setattr(evaluation, "draw", lambda *arguments: drawn.append(arguments[-1]) or draw(*arguments))
+    monkeypatch.setattr(
+        evaluation, "draw", lambda *arguments: drawn.append(arguments[-1]) or draw(*arguments)
+    )
     np.save(tmp_path / "images.npy", discs(40))
     for more in ([], ["--data", tmp_path / "images.npy"]):
         arguments = ["--run", conditional / "run", "--samples", "20", "--metrics", "swd", *more]
@@ -217,20 +274,27 @@ def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(conditi
     assert [np.bincount(labels).tolist() for labels in drawn] == [[5] * 4, [5] * 4]
 
 
-def test_other_classes_than_those_of_the_training_are_refused_however_the_images_are_given(conditional, tmp_path, command):
+def test_other_classes_than_those_of_the_training_are_refused_however_the_images_are_given(
+    conditional, tmp_path, command
+):
     shutil.copytree(conditional, tmp_path / "copy")
     config = tmp_path / "copy" / "run" / "config.json"
     config.write_text(config.read_text().replace(str(conditional), str(tmp_path / "copy")))
     (tmp_path / "copy" / "imgs" / "a").rename(tmp_path / "copy" / "imgs" / "e")
     for more in ([], ["--data", tmp_path / "copy" / "imgs"]):
         done = command("keras_dcgan.evaluate", "--run", tmp_path / "copy" / "run", "--samples", "20", *more)
-        assert done.returncode == 2 and "evaluate: --data: expected the classes of the training, received" in done.stderr
+        assert (
+            done.returncode == 2
+            and "evaluate: --data: expected the classes of the training, received" in done.stderr
+        )
 
 
 def test_the_page_shows_images_from_all_over_both_sets(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        evaluation.images, "grid", lambda pictures, columns: shown.append(pictures[:, 0, 0, 0].tolist()) or pictures[0]
+        evaluation.images,
+        "grid",
+        lambda pictures, columns: shown.append(pictures[:, 0, 0, 0].tolist()) or pictures[0],
     )
     monkeypatch.setattr(evaluation, "table", lambda result: "")
     numbers = np.arange(128, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)

@@ -32,7 +32,9 @@ def test_a_strip_moves_along_its_direction_through_the_seeds_own_picture(run, tm
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout == f"3 directions, 2 strips each, from -2 to 2, in {tmp_path / 'a.png'}\n"
     sheet = np.asarray(Image.open(tmp_path / "a.png")).astype(int).reshape(6, 16, 5, 16, 3).swapaxes(1, 2)
-    for row, (direction, seed) in enumerate((direction, seed) for direction in directions(model, 3) for seed in (4, 7)):
+    for row, (direction, seed) in enumerate(
+        (direction, seed) for direction in directions(model, 3) for seed in (4, 7)
+    ):
         for column, amount in enumerate((-2, -1, 0, 1, 2)):
             z = (latents([seed], LATENT_DIM) * 0.5 + amount * direction).astype("float32")
             expected = images.to_uint8(model([z, np.array([seed == 4])] if classes else z))[0]
@@ -44,11 +46,18 @@ def test_a_strip_moves_along_its_direction_through_the_seeds_own_picture(run, tm
     "typed, complaint",
     [
         (["--out", "a.jpg"], "--out: expected a name that ends in .png, received a.jpg"),
-        (["--out", "a.png", "--columns", "8"], "--columns: expected an odd number from 3 to 99, received '8'"),
+        (
+            ["--out", "a.png", "--columns", "8"],
+            "--columns: expected an odd number from 3 to 99, received '8'",
+        ),
         (["--out", "a.png", "--reach", "0"], "--reach: expected a number above 0 to 20, received '0'"),
         (["--out", "a.png", "--class", "noon"], "--class: expected "),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(run, typed, complaint, command):
     done = command("keras_dcgan.explore", "--run", run[0], *typed)
-    assert done.returncode == 2 and done.stderr.startswith(f"explore: {complaint}") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith(f"explore: {complaint}")
+        and done.stderr.count("\n") == 1
+    )

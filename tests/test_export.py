@@ -1,4 +1,5 @@
-"""`python -m export`: what the files are, that each is the Keras generator, and that one which is not never ships."""
+"""`python -m export`: what the files are, that each is the Keras generator, and that one which is not never
+ships."""
 
 import functools
 import hashlib
@@ -57,7 +58,9 @@ def run(model, tmp_path_factory):
 def command(run):
     """The user's own command, once."""
     typed = ["--run", run, "--formats", "saved_model,fp32,fp16,int8,int8_full"]  # the page is test_web's
-    return subprocess.run([sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +97,28 @@ def test_a_file_has_three_named_signatures_of_fixed_shapes(out, name):
         "sample_rgb": {"inputs": ["z"], "outputs": ["pixels"]},
         "sample_rgba": {"inputs": ["z"], "outputs": ["pixels"]},
     }
-    outputs = {"sample": ("images", np.float32, 3), "sample_rgb": ("pixels", np.uint8, 3), "sample_rgba": ("pixels", np.uint8, 4)}
+    outputs = {
+        "sample": ("images", np.float32, 3),
+        "sample_rgb": ("pixels", np.uint8, 3),
+        "sample_rgba": ("pixels", np.uint8, 4),
+    }
     for signature, (output, dtype, channels) in outputs.items():
         runner = interpreter.get_signature_runner(signature)
         z, image = runner.get_input_details()["z"], runner.get_output_details()[output]
-        assert (z["shape"].tolist(), z["shape_signature"].tolist(), z["dtype"]) == ([1, 12], [1, 12], np.float32)
+        assert (z["shape"].tolist(), z["shape_signature"].tolist(), z["dtype"]) == (
+            [1, 12],
+            [1, 12],
+            np.float32,
+        )
         assert image["shape"].tolist() == image["shape_signature"].tolist() == [1, 16, 16, channels]
         assert image["dtype"] == dtype
 
 
 def operations_of(file):
     flatbuffer = flatbuffer_utils.read_model(file)
-    operations = [flatbuffer_utils.opcode_to_name(flatbuffer, index) for index in range(len(flatbuffer.operatorCodes))]
+    operations = [
+        flatbuffer_utils.opcode_to_name(flatbuffer, index) for index in range(len(flatbuffer.operatorCodes))
+    ]
     assert [code.customCode for code in flatbuffer.operatorCodes] == [None] * len(operations)
     return operations
 
@@ -118,8 +131,13 @@ def test_a_file_needs_builtin_operations_only(out, name):
 
 @pytest.mark.parametrize("name", FOR_GPU)
 def test_a_phones_gpu_takes_the_whole_graph(out, name):
-    found = [operation for operation in graph.operations((out / name).read_bytes()) if operation[0] != "DEQUANTIZE"]  # of fp16
-    dense = [("FULLY_CONNECTED", 12 if "int8" in name else 1), ("RESHAPE", 1)]  # with its ReLU, which every GPU knows there
+    found = [
+        operation for operation in graph.operations((out / name).read_bytes()) if operation[0] != "DEQUANTIZE"
+    ]  # of fp16
+    dense = [
+        ("FULLY_CONNECTED", 12 if "int8" in name else 1),
+        ("RESHAPE", 1),
+    ]  # with its ReLU, which every GPU knows there
     as_convolution = [("PAD", 1), ("CONV_2D", 1), ("DEPTH_TO_SPACE", 1), ("STRIDED_SLICE", 1)]
     doubling = as_convolution if "fp32" in name else [("TRANSPOSE_CONV", 3)]
     layers = sorted(dense + doubling + [("RELU", 1)] + doubling + [("TANH", 1)])
@@ -127,12 +145,17 @@ def test_a_phones_gpu_takes_the_whole_graph(out, name):
     assert sorted(found) == sorted(3 * layers + 2 * pixels + [("CONCATENATION", 1)])
     model = flatbuffer_utils.read_model(out / name)
     options = [operator.builtinOptions for subgraph in model.subgraphs for operator in subgraph.operators]
-    fused = {option.fusedActivationFunction for option in options if isinstance(option, schema.TransposeConvOptionsT)}
+    fused = {
+        option.fusedActivationFunction
+        for option in options
+        if isinstance(option, schema.TransposeConvOptionsT)
+    }
     assert fused == (set() if "fp32" in name else {schema.ActivationFunctionType.NONE})
 
 
 def test_between_its_float_ends_int8_full_is_int8_alone(out):
-    """What an NPU gets: the rest of the graph is the way in, QUANTIZE, and the way out, DEQUANTIZE and for pixels CAST."""
+    """What an NPU gets: the rest of the graph is the way in, QUANTIZE, and the way out, DEQUANTIZE and for
+    pixels CAST."""
     layers = ["FULLY_CONNECTED", "RESHAPE", "TRANSPOSE_CONV", "TRANSPOSE_CONV", "TANH"]
     pixels = ["MUL", "ADD"]
     assert [name for name, _ in graph.operations((out / TFLITE[3]).read_bytes())] == [
@@ -144,7 +167,9 @@ def test_between_its_float_ends_int8_full_is_int8_alone(out):
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) not in between:
-                assert {subgraph.tensors[tensor].type for tensor in operator.outputs} == {schema.TensorType.INT8}
+                assert {subgraph.tensors[tensor].type for tensor in operator.outputs} == {
+                    schema.TensorType.INT8
+                }
 
 
 def test_sample_rgba_of_int8_full_is_opaque(out):
@@ -169,10 +194,15 @@ def test_batch_norm_folded_into_the_layers_changes_nothing(options):
     model = lively_generator(**options)
     inputs = [latents(range(4), LATENT_DIM), np.array([0, 1, 1, 0])][: len(model.inputs)]
     dense, every = graph.folded(model), graph.for_cpu(model)
-    norms = [{weight.path.split("/")[0] for weight in network.weights if "norm" in weight.path} for network in (dense, every)]
+    norms = [
+        {weight.path.split("/")[0] for weight in network.weights if "norm" in weight.path}
+        for network in (dense, every)
+    ]
     assert norms == [{"up_0_norm"}, set()]
     for network in dense, every:
-        np.testing.assert_allclose(network(convert.as_keras_takes(inputs)), model(convert.as_keras_takes(inputs)), atol=1e-5)
+        np.testing.assert_allclose(
+            network(convert.as_keras_takes(inputs)), model(convert.as_keras_takes(inputs)), atol=1e-5
+        )
 
 
 def test_a_transposed_convolution_as_an_ordinary_one_draws_the_same():
@@ -187,7 +217,11 @@ def test_a_transposed_convolution_as_an_ordinary_one_draws_the_same():
 
 def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
     fp32, fp16, int8, int8_full = (
-        sum(len(buffer.data) for buffer in flatbuffer_utils.read_model(out / name).buffers if buffer.data is not None)
+        sum(
+            len(buffer.data)
+            for buffer in flatbuffer_utils.read_model(out / name).buffers
+            if buffer.data is not None
+        )
         for name in TFLITE
     )
     weights = 4 * model.count_params()
@@ -220,7 +254,9 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     convert.write_saved_model(other, tmp_path / "other", batch=1)
     sound = convert.to_tflite
     monkeypatch.setattr(
-        convert, "to_tflite", lambda path, weights, _: sound(tmp_path / "other" if weights == "int8" else path, weights)
+        convert,
+        "to_tflite",
+        lambda path, weights, _: sound(tmp_path / "other" if weights == "int8" else path, weights),
     )
     with pytest.raises(SystemExit) as stop:
         main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"])
@@ -229,14 +265,21 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     (line,) = capsys.readouterr().err.splitlines()
     assert "generator_int8.tflite" in line
     assert {"other weights": "at least 30 dB", "NaN": "NaN", "constant": "same image"}[damage] in line
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == ["generator_fp32.tflite", "model.json"]
-    assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == ["generator_fp32.tflite"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
+        "generator_fp32.tflite",
+        "model.json",
+    ]
+    assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == [
+        "generator_fp32.tflite"
+    ]
 
 
 def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monkeypatch, capsys):
     shutil.copytree(out, tmp_path / "export")
     before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
-    monkeypatch.setattr(convert, "to_tflite", lambda *_: (out / "generator_int8_full.tflite").read_bytes())  # 42 dB are too few
+    monkeypatch.setattr(
+        convert, "to_tflite", lambda *_: (out / "generator_int8_full.tflite").read_bytes()
+    )  # 42 dB are too few
     with pytest.raises(SystemExit) as stop:
         main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,web"])
     assert stop.value.code == 1 and "generator_fp32.tflite is not written" in capsys.readouterr().err
@@ -244,22 +287,45 @@ def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monke
 
 
 def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):
-    typed = [sys.executable, "-m", "export", "--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
-    with subprocess.Popen(typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    typed = [
+        sys.executable,
+        "-m",
+        "export",
+        "--run",
+        str(run),
+        "--out",
+        str(tmp_path / "export"),
+        "--formats",
+        "fp32,int8",
+    ]
+    with subprocess.Popen(
+        typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
-    assert sorted(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == [TFLITE[0], TFLITE[2]]
+    assert sorted(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == [
+        TFLITE[0],
+        TFLITE[2],
+    ]
 
 
 def test_each_file_is_reported_before_the_next_is_made(model, out, tmp_path, monkeypatch):
     events = []
     files = {"float32": TFLITE[0], "int8": TFLITE[2]}
     monkeypatch.setattr(
-        convert, "to_tflite", lambda path, weights, _: events.append(weights) or (out / files[weights]).read_bytes()
+        convert,
+        "to_tflite",
+        lambda path, weights, _: events.append(weights) or (out / files[weights]).read_bytes(),
     )
-    convert.export(model, ["fp32", "int8"], tmp_path, "tiny", report=lambda artefact: events.append(artefact.variant.file))
+    convert.export(
+        model,
+        ["fp32", "int8"],
+        tmp_path,
+        "tiny",
+        report=lambda artefact: events.append(artefact.variant.file),
+    )
     assert events == ["float32", TFLITE[0], "int8", TFLITE[2]]
 
 
@@ -267,7 +333,11 @@ def test_an_export_leaves_nothing_of_an_earlier_one(run, out, tmp_path):
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "notes.txt").write_text("the user's own")
     main(["--run", str(run), "--out", str(tmp_path), "--formats", "int8"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["generator_int8.tflite", "model.json", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "generator_int8.tflite",
+        "model.json",
+        "notes.txt",
+    ]
 
 
 def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
@@ -339,8 +409,23 @@ def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
     del about["files"]
     for name in TFLITE:
         with zipfile.ZipFile(out / name) as archive:
-            assert archive.namelist() == ["metadata.json"] and json.loads(archive.read("metadata.json")) == about
-    main(["--run", str(run), "--out", str(tmp_path), "--formats", "int8", "--licence", "CC0-1.0", "--data-note", "drawn by us"])
+            assert (
+                archive.namelist() == ["metadata.json"] and json.loads(archive.read("metadata.json")) == about
+            )
+    main(
+        [
+            "--run",
+            str(run),
+            "--out",
+            str(tmp_path),
+            "--formats",
+            "int8",
+            "--licence",
+            "CC0-1.0",
+            "--data-note",
+            "drawn by us",
+        ]
+    )
     with zipfile.ZipFile(tmp_path / "generator_int8.tflite") as archive:
         told = json.loads(archive.read("metadata.json"))
     assert (told["licence"], told["data_note"]) == ("CC0-1.0", "drawn by us")
@@ -350,7 +435,9 @@ def test_a_conditional_file_takes_a_label_too(conditional_out):
     interpreter = Interpreter(str(conditional_out / "generator_fp32.tflite"))
     for signature in parity.SIGNATURES:
         inputs = interpreter.get_signature_runner(signature).get_input_details()
-        assert {name: (value["shape_signature"].tolist(), value["dtype"]) for name, value in inputs.items()} == {
+        assert {
+            name: (value["shape_signature"].tolist(), value["dtype"]) for name, value in inputs.items()
+        } == {
             "z": ([1, LATENT_DIM], np.float32),
             "label": ([1], np.int32),
         }
@@ -360,16 +447,26 @@ def test_a_conditional_file_takes_a_label_too(conditional_out):
 def test_a_label_draws_its_own_class_as_keras_does(conditional_model, conditional_out):
     z, label = latents([5, 5, 5], LATENT_DIM), np.array([2, 0, 1], np.int32)
     reference = conditional_model([z, label]).numpy()
-    assert min(np.abs(reference[one] - reference[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 0.5
-    np.testing.assert_allclose(drawn(conditional_out / "generator_fp32.tflite", z=z, label=label), reference, atol=1e-4)
+    assert (
+        min(np.abs(reference[one] - reference[other]).max() for one, other in ((0, 1), (1, 2), (0, 2))) > 0.5
+    )
+    np.testing.assert_allclose(
+        drawn(conditional_out / "generator_fp32.tflite", z=z, label=label), reference, atol=1e-4
+    )
     saved = tf.saved_model.load(str(conditional_out / "saved_model"))
-    images = saved.signatures["sample"](z=tf.constant(z), label=tf.constant(label))["images"]  # a batch of three
+    images = saved.signatures["sample"](z=tf.constant(z), label=tf.constant(label))[
+        "images"
+    ]  # a batch of three
     np.testing.assert_allclose(images, reference, atol=1e-4)
 
 
 def test_every_class_is_held_against_keras_be_they_many(tmp_path, monkeypatch):
     held, check = [], parity.check
-    monkeypatch.setattr(parity, "check", lambda file, inputs, *more: held.append(inputs["label"]) or check(file, inputs, *more))
+    monkeypatch.setattr(
+        parity,
+        "check",
+        lambda file, inputs, *more: held.append(inputs["label"]) or check(file, inputs, *more),
+    )
     names = [str(number) for number in range(70)]
     convert.export(lively_generator(classes=70), ["int8_full"], tmp_path / "out", "many", names)
     assert set(held[0]) == set(range(70))
@@ -395,7 +492,9 @@ def test_a_file_that_draws_one_class_wrongly_is_refused(conditional_model, tmp_p
     table = other.get_layer("meaning").embeddings
     table.assign(table.numpy()[[0, 1, 1]])
     sound = convert.write_saved_model
-    monkeypatch.setattr(convert, "write_saved_model", lambda generator, folder, batch: sound(other, folder, batch))
+    monkeypatch.setattr(
+        convert, "write_saved_model", lambda generator, folder, batch: sound(other, folder, batch)
+    )
     (artefact,) = convert.export(conditional_model, ["saved_model"], tmp_path, "other", CLASSES)
     assert "dB against Keras" in artefact.parity.faults[0]
 
@@ -426,7 +525,10 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
             ["--run", run, "--formats", "fp33"],
             "--formats: expected some of saved_model,fp32,fp16,int8,int8_full,web, received 'fp33'",
         ),
-        (["--run", run, "--formats", "saved_model,web"], "--formats: expected one of fp32,fp16,int8,int8_full beside web"),
+        (
+            ["--run", run, "--formats", "saved_model,web"],
+            "--formats: expected one of fp32,fp16,int8,int8_full beside web",
+        ),
         (["--run", tmp_path / "nowhere"], "--run: expected"),
         (["--run", tmp_path / "no_data"], "--run: expected the data.json of a run"),
         (["--run", run, "--out", tmp_path / "file"], "--out: expected a directory"),

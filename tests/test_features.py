@@ -1,4 +1,5 @@
-"""`python -m keras_dcgan.features`: what the vectors are, in every form, and that the probe finds what is there to be found."""
+"""`python -m keras_dcgan.features`: what the vectors are, in every form, and that the probe finds what is
+there to be found."""
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ CLASSES = ["across", "down"]
 
 @pytest.fixture(scope="module", params=["batch", "conditional", "spectral"])
 def run(request, tmp_path_factory):
-    """A run of one checkpoint, untrained, with statistics in its batch norm: its directory and its discriminator."""
+    """A run of one checkpoint, untrained, with statistics in its batch norm: its directory and its
+    discriminator."""
     path, conditional = tmp_path_factory.mktemp(request.param) / "run", request.param == "conditional"
     config = from_flags(
         ["--data", "x", "--run", str(path), "--size", "24x16", "--filters", "4", "--precision", "bfloat16"]
@@ -26,7 +28,9 @@ def run(request, tmp_path_factory):
         layer.momentum = 0.5
     pictures = np.random.default_rng(0).uniform(-1, 1, (8, 24, 16, 3)).astype("float32")
     gan.discriminator([pictures, np.zeros(8, int)] if conditional else pictures, training=True)
-    with runs.open_run(config, {"images": 8, "channels": 3, "classes": CLASSES * conditional, "fingerprint": "x"}) as opened:
+    with runs.open_run(
+        config, {"images": 8, "channels": 3, "classes": CLASSES * conditional, "fingerprint": "x"}
+    ) as opened:
         opened.save(gan)
     return path, gan.discriminator
 
@@ -53,17 +57,23 @@ def test_vectors_are_all_layers_pooled_and_the_same_in_every_form(run, pictures,
     path, discriminator = run
     outputs = [discriminator.get_layer(f"{name}_leaky").output for name in ("stem", "down_0", "down_1")]
     inner = keras.Model(discriminator.input, outputs)
-    layers = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
+    layers = inner(
+        [pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False
+    )
     expected = np.concatenate([of_windows(layer.numpy().astype("float32")) for layer in layers], axis=1)
     for name in ("new/features.keras", "features.tflite", "saved_model"):
         done = command("keras_dcgan.features", "--run", path, "--out", tmp_path / name)
         assert done.returncode == 0 and done.stderr == ""
         assert done.stdout == f"448 numbers an image, in {tmp_path / name}\n"  # 16 * (16 + 4 + 8)
     loaded = keras.saving.load_model(tmp_path / "new" / "features.keras", safe_mode=True)
-    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}  # needs nothing of ours
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {
+        "keras"
+    }  # needs nothing of ours
     exact = loaded(pictures)
     np.testing.assert_allclose(exact, expected, atol=0.05)  # that was bfloat16
-    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["features"](images=pictures)["features"]
+    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["features"](images=pictures)[
+        "features"
+    ]
     np.testing.assert_allclose(served, exact, atol=1e-5)
     runner = Interpreter(str(tmp_path / "features.tflite")).get_signature_runner("features")
     assert runner.get_input_details()["images"]["shape_signature"].tolist() == [1, 24, 16, 3]
@@ -90,12 +100,15 @@ def test_mean_takes_the_mean_of_each_cell(run, pictures, tmp_path, command):
     layer = inner([pictures, np.zeros(3, int)] if len(discriminator.inputs) > 1 else pictures, training=False)
     expected = of_windows(layer.numpy().astype("float32"), "mean")
     found = keras.saving.load_model(tmp_path / "mean.keras", safe_mode=True).predict(pictures, verbose=0)
-    np.testing.assert_allclose(found[:, : expected.shape[1]], expected, atol=0.02)  # the discriminator's own was bfloat16
+    np.testing.assert_allclose(
+        found[:, : expected.shape[1]], expected, atol=0.02
+    )  # the discriminator's own was bfloat16
 
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory):
-    """Dark and light lines that go across or down, wherever they begin: every pixel of either class is as often dark as light."""
+    """Dark and light lines that go across or down, wherever they begin: every pixel of either class is as
+    often dark as light."""
     root, rng = tmp_path_factory.mktemp("stripes"), np.random.default_rng(0)
     for name in CLASSES:
         (root / name).mkdir()
@@ -125,14 +138,19 @@ def test_a_probe_alone_does_not_mind_what_is_called_features(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features").mkdir()
     done = command("keras_dcgan.features", "--run", "nowhere", "--linear-probe", ".")
-    assert done.returncode == 2 and done.stderr.startswith("features: --run: expected a run directory, received nowhere")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "features: --run: expected a run directory, received nowhere"
+    )
 
 
 @pytest.mark.parametrize(
     "typed, complaint",
     [
         ([], "--out: expected it, or --linear-probe, or both, received neither"),
-        (["--out", "features.h5"], "--out: expected NAME.keras, NAME.tflite or a new folder, received features.h5"),
+        (
+            ["--out", "features.h5"],
+            "--out: expected NAME.keras, NAME.tflite or a new folder, received features.h5",
+        ),
         (["--out", "."], "--out: expected NAME.keras, NAME.tflite or a new folder, received ."),
         (["--out", "a.keras"], "--run: expected a run directory, received nowhere (no nowhere/config.json)"),
     ],

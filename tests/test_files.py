@@ -91,7 +91,13 @@ def test_no_text_file_has_the_encoding_of_the_locale(path):
 
 def in_ascii(program: str, *arguments) -> bytes:
     """What a Python prints that was started where the locale knows ASCII only."""
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "", "PYTHONPATH": str(ROOT)}
+    ascii_only = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": "",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
-"""What a training does when something goes wrong: each cause is made to happen, and the run must name it and keep what is sound."""
+"""What a training does when something goes wrong: each cause is made to happen, and the run must name it and
+keep what is sound."""
 
 import errno
 import json
@@ -29,7 +30,9 @@ def fit(folder, tmp_path, command):
     """Trains into tmp_path/run; a later call goes on."""
 
     def call(kimg, *more):
-        return command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", "--kimg", kimg, *SMALL, *more)
+        return command(
+            "keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", "--kimg", kimg, *SMALL, *more
+        )
 
     return call
 
@@ -62,7 +65,10 @@ def test_a_run_starts_from_anothers_networks_with_optimizers_and_steps_of_its_ow
     for network in ("generator", "discriminator", "ema_generator"):
         for ours, theirs in zip(getattr(began, network).weights, getattr(source, network).weights):
             np.testing.assert_allclose(ours, theirs, atol=1e-6, err_msg=ours.path)
-    moments = [[variable for variable in gan.g_optimizer.variables if "momentum" in variable.path] for gan in (began, source)]
+    moments = [
+        [variable for variable in gan.g_optimizer.variables if "momentum" in variable.path]
+        for gan in (began, source)
+    ]
     assert [any(np.any(variable) for variable in variables) for variables in moments] == [False, True]
 
 
@@ -77,7 +83,10 @@ def test_a_run_that_has_begun_needs_its_source_no_more_but_stays_of_it(trained, 
     assert fit(0.04, "--init-from", tmp_path / "source").returncode == 0
     shutil.rmtree(tmp_path / "source")
     done = fit(0.08)
-    assert done.returncode == 2 and f"--init-from: the run has {tmp_path / 'source'}, received none" in done.stderr
+    assert (
+        done.returncode == 2
+        and f"--init-from: the run has {tmp_path / 'source'}, received none" in done.stderr
+    )
     done = fit(0.08, "--init-from", tmp_path / "source")
     assert done.returncode == 0 and "Starting from" not in done.stdout and "Resuming" in done.stdout
     assert [row["step"] for row in rows(tmp_path)] == [5, 10]
@@ -94,7 +103,9 @@ def test_a_run_that_has_begun_needs_its_source_no_more_but_stays_of_it(trained, 
         (["--init-from", "nowhere"], "expected a run directory, received nowhere"),
     ],
 )
-def test_networks_that_would_not_fit_are_refused_before_a_run_is_there(trained, fit, tmp_path, typed, complaint):
+def test_networks_that_would_not_fit_are_refused_before_a_run_is_there(
+    trained, fit, tmp_path, typed, complaint
+):
     done = fit(0.04, "--init-from", trained, *typed)
     assert done.returncode == 2 and done.stderr.startswith("fit: --init-from: " + complaint.format(trained))
     assert done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
@@ -107,7 +118,9 @@ def test_other_classes_or_no_sound_checkpoint_are_refused_too(trained, fit, tmp_
     assert "with classes ['cat', 'dog'], here []" in fit(0.04, "--init-from", tmp_path / "source").stderr
     shutil.rmtree(tmp_path / "source" / "checkpoints")
     done = fit(0.04, "--init-from", tmp_path / "source")
-    assert done.returncode == 2 and "fit: --init-from: expected a run directory with checkpoints" in done.stderr
+    assert (
+        done.returncode == 2 and "fit: --init-from: expected a run directory with checkpoints" in done.stderr
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -135,8 +148,13 @@ def test_nan_stops_at_its_step_says_where_and_what_to_try(fit, poison, tmp_path)
     poison(1)
     done = fit(0.16)
     assert done.returncode == 1
-    assert done.stderr.startswith("fit: stopped: after step 8 not a number: d_loss, g_loss, discriminator/stem/kernel and ")
-    assert "step-000000005 is sound. Try a lower --g-lr and --d-lr" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(
+        "fit: stopped: after step 8 not a number: d_loss, g_loss, discriminator/stem/kernel and "
+    )
+    assert (
+        "step-000000005 is sound. Try a lower --g-lr and --d-lr" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
     assert [row["step"] for row in rows(tmp_path)] == [5]
     assert tf.reduce_all(tf.math.is_finite(runs.load_generator(tmp_path / "run")(tf.ones((1, 100)))))
 
@@ -155,7 +173,9 @@ def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
     poison(99)
     done = fit(0.16, "--on-nan", "rollback")
     assert done.returncode == 1 and done.stdout.count("Rollback 1 of 1") == 1
-    assert "after 1 rollback; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+    assert (
+        "after 1 rollback; " in done.stderr and "step-000000005 is sound. Try a lower --g-lr" in done.stderr
+    )
 
 
 def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, monkeypatch, tmp_path):
@@ -175,7 +195,9 @@ def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, mo
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]
 
 
-def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later(fit, trained, tmp_path, monkeypatch):
+def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later(
+    fit, trained, tmp_path, monkeypatch
+):
     monkeypatch.setattr(devices, "steps_at_once", lambda: 4)
     assert fit(0.12).returncode == 0
     assert [row["step"] for row in rows(tmp_path)] == [8, 12, 15]  # not 5, 10, 15
@@ -219,7 +241,10 @@ def test_networks_that_have_learned_nothing_are_nothing_to_start_from(trained, f
         shutil.rmtree(tmp_path / "source" / "checkpoints" / f"step-{step:09d}", ignore_errors=True)
     done = fit(0.04, "--init-from", tmp_path / "source")
     assert done.returncode == 2 and done.stdout == ""  # before images are prepared
-    assert done.stderr.startswith("fit: --init-from: expected a trained run, received ") and "untrained" in done.stderr
+    assert (
+        done.stderr.startswith("fit: --init-from: expected a trained run, received ")
+        and "untrained" in done.stderr
+    )
 
 
 def test_a_learning_rate_of_10_is_noticed(fit):
@@ -259,7 +284,9 @@ def file_limit():
 
 @pytest.mark.parametrize("limit", [10_000, 100_000])  # the generator's file; a checkpoint
 def test_a_full_disk_ends_the_run_and_nothing_that_was_there(go_on, file_limit, tmp_path, limit):
-    before = {file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").rglob("*") if file.is_file()}
+    before = {
+        file: file.read_bytes() for file in (tmp_path / "run" / "checkpoints").rglob("*") if file.is_file()
+    }
     file_limit(limit)
     done = go_on(0.16)
     assert done.returncode == 1 and done.stderr.startswith("fit: stopped: ")
@@ -273,7 +300,9 @@ def flip_a_byte(content: bytearray):
     content[len(content) // 2] ^= 255
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, bytearray.clear])  # as a bad disk, and as a copy that was cut short
+@pytest.mark.parametrize(
+    "damage", [flip_a_byte, bytearray.clear]
+)  # as a bad disk, and as a copy that was cut short
 def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, damage, command):
     assert pack.main(["--data", str(folder), "--out", str(tmp_path / "shards"), "--size", "16"]) == 0
     (shard,) = (tmp_path / "shards").glob("*.tfrecord")
@@ -296,7 +325,10 @@ def test_networks_that_do_not_fit_into_memory_are_told_in_one_line(fit, more, mo
 
     monkeypatch.setattr(runs, "build", build)
     done = fit(0.04, *more)
-    assert (done.returncode, done.stderr) == (2, "fit: --batch, --filters: expected what fits into memory: OOM when allocating\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fit: --batch, --filters: expected what fits into memory: OOM when allocating\n",
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +348,9 @@ def test_what_to_type_next_can_be_typed(capsys):
 @pytest.mark.parametrize("text", ["[]", "{}", "no JSON"])
 def test_a_cluster_that_is_none_is_told(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG with a cluster in the environment, received "):
+    with pytest.raises(
+        ValueError, match="^--strategy: expected TF_CONFIG with a cluster in the environment, received "
+    ):
         devices.strategy("multiworker")
 
 
@@ -326,7 +360,9 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
 
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", join)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
-    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"):
+    with pytest.raises(
+        ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"
+    ):
         devices.strategy("multiworker")
 
 
@@ -401,7 +437,9 @@ def test_lost_checkpoints_are_no_beginning(go_on, tmp_path, what_is_left):
     done = go_on(0.16)
     left = "0.12 kimg in metrics.jsonl" if what_is_left == "metrics.jsonl" else what_is_left
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"fit: --run: expected checkpoints to resume from, received {run} with {left} and nothing in ")
+    assert done.stderr.startswith(
+        f"fit: --run: expected checkpoints to resume from, received {run} with {left} and nothing in "
+    )
     assert done.stderr.count("\n") == 1 and contents(run) == before
 
 
@@ -434,13 +472,23 @@ def test_a_generator_or_rows_that_are_gone_are_told_or_written_again(go_on, tmp_
     (run / "generator.keras").unlink()
     done = go_on(0.16)
     assert done.returncode == 0 and (run / "generator.keras").exists()
-    assert done.stderr == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator counts as the best\n"
+    assert (
+        done.stderr
+        == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator counts as the best\n"
+    )
 
 
 @pytest.fixture
 def odd_keras():
-    """Keras as a ~/.keras/keras.json, the environment or a notebook may have set it -> what it says of itself."""
-    odd = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "max_steps_per_epoch": 1, "max_epochs": 0}
+    """Keras as a ~/.keras/keras.json, the environment or a notebook may have set it -> what it says of
+    itself."""
+    odd = {
+        "floatx": "float16",
+        "epsilon": 0.1,
+        "image_data_format": "channels_first",
+        "max_steps_per_epoch": 1,
+        "max_epochs": 0,
+    }
     names = [name for name in [*odd, "dtype_policy"] if hasattr(keras.config, name)]
     before = {name: getattr(keras.config, name)() for name in names}
     for name in names:
@@ -468,7 +516,9 @@ def test_in_a_notebook_the_bits_are_the_same_and_what_was_there_stays(fit, train
 def test_a_keras_of_another_backend_is_a_line(fit, monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     done = fit(0.04)
-    complaint = "KERAS_BACKEND: expected tensorflow, received jax, with which Keras was imported before keras_dcgan"
+    complaint = (
+        "KERAS_BACKEND: expected tensorflow, received jax, with which Keras was imported before keras_dcgan"
+    )
     assert (done.returncode, done.stderr) == (2, f"fit: {complaint}\n")
 
 
@@ -484,12 +534,17 @@ def test_a_cluster_cannot_be_joined_any_more_where_tensorflow_has_begun(monkeypa
 
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", join)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
-    with pytest.raises(ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must"):
+    with pytest.raises(
+        ValueError,
+        match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must",
+    ):
         devices.strategy("multiworker")
 
 
 def test_a_signal_that_the_parent_has_switched_off_stays_off():
-    ticks = callbacks.Ticks(from_flags(["--data", "x"]), measure=dict, actions=[], save=lambda: None, is_silent=True)
+    ticks = callbacks.Ticks(
+        from_flags(["--data", "x"]), measure=dict, actions=[], save=lambda: None, is_silent=True
+    )
     before = [signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)]
     try:
         with ticks.signals():

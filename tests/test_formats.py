@@ -1,4 +1,5 @@
-"""What files hold that looks right and is not, or looks wrong and is right: each made here, in a few bytes."""
+"""What files hold that looks right and is not, or looks wrong and is right: each made here, in a few
+bytes."""
 
 import io
 import struct
@@ -37,20 +38,26 @@ def chunk(name: bytes, body: bytes) -> bytes:
 def png(colour_type: int, bits: int, rows: list[bytes], *chunks: bytes, width: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)
     stream = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", header), *chunks, chunk(b"IDAT", stream), chunk(b"IEND", b"")])
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", stream), chunk(b"IEND", b"")]
+    )
 
 
 def with_chunk(file: bytes, inserted: bytes) -> bytes:
     return file[:33] + inserted + file[33:]  # behind IHDR
 
 
-# ------------------------------------------------------------------------------------------------------------- PNG's checks
+# ------------------------------------------------------------------------
+# PNG's checks
 
 
 def test_a_flipped_bit_in_the_pixels_of_a_png_is_seen_by_its_checksum():
     content = encoded(noise().resize((160, 120), Image.Resampling.BICUBIC), "PNG")
     begin, end = content.index(b"IDAT") + 4, len(content) - 16
-    for place in [*np.linspace(begin + 2, end - 1, 80).astype(int), end]:  # the last is in the checksum itself
+    for place in [
+        *np.linspace(begin + 2, end - 1, 80).astype(int),
+        end,
+    ]:  # the last is in the checksum itself
         broken = bytearray(content)
         broken[place] ^= 1 << place % 8
         assert reason(bytes(broken)) == DAMAGED
@@ -72,9 +79,13 @@ def test_the_checksum_inside_the_stream_counts_and_so_does_a_stream_that_ends_ea
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
     begin, end = b"\x89PNG\r\n\x1a\n" + header, chunk(b"IEND", b"")
     assert reason(begin + chunk(b"IDAT", bytes(stream)) + end) == DAMAGED
-    assert reason(begin + chunk(b"IDAT", zlib.compress(b"\0\1\2\3\4" * 3)) + end) == TRUNCATED  # three rows of four
+    assert (
+        reason(begin + chunk(b"IDAT", zlib.compress(b"\0\1\2\3\4" * 3)) + end) == TRUNCATED
+    )  # three rows of four
     whole = zlib.compress(b"\0\1\2\3\4" * 4)
-    assert reason(begin + chunk(b"IDAT", whole[:9]) + chunk(b"IDAT", whole[9:])) is None  # in two, and without an end
+    assert (
+        reason(begin + chunk(b"IDAT", whole[:9]) + chunk(b"IDAT", whole[9:])) is None
+    )  # in two, and without an end
 
 
 @pytest.mark.parametrize(
@@ -108,10 +119,13 @@ def test_an_orientation_that_stands_in_a_text_is_still_followed(place):
     np.testing.assert_allclose(decoded(with_chunk(file, inserted))[24, [5, 42], :3], [RED, BLUE], atol=2)
 
 
-# ------------------------------------------------------------------------------------------------------------ transparency
+# ------------------------------------------------------------------------
+# transparency
 
 
-@pytest.mark.parametrize("bits, clear", [(1, 1), (1, 0), (2, 1), (2, 3), (4, 5), (8, 77), (16, 40_000), (16, 3)])
+@pytest.mark.parametrize(
+    "bits, clear", [(1, 1), (1, 0), (2, 1), (2, 3), (4, 5), (8, 77), (16, 40_000), (16, 3)]
+)
 def test_the_transparent_grey_of_a_png_is_clear_at_any_depth(bits, clear):
     other = {1: 1 - clear, 2: 2, 4: 9, 8: 78, 16: clear + 1}[bits]
     values = [clear, other] * 8
@@ -136,7 +150,9 @@ def test_so_is_a_transparent_colour_of_16_bits_and_not_its_neighbour():
 def test_what_the_first_frame_of_a_gif_leaves_free_is_transparent(transparency):
     frame = Image.new("P", (8, 8), 2)
     frame.putpalette([255, 0, 0, 0, 255, 0, *BLUE])
-    file = bytearray(encoded(frame, "GIF", **({} if transparency is None else {"transparency": transparency})))
+    file = bytearray(
+        encoded(frame, "GIF", **({} if transparency is None else {"transparency": transparency}))
+    )
     file[6:10] = struct.pack("<HH", 16, 16)  # the canvas
     place = file.index(b",", 13) + 1
     file[place : place + 4] = struct.pack("<HH", 4, 4)
@@ -145,7 +161,8 @@ def test_what_the_first_frame_of_a_gif_leaves_free_is_transparent(transparency):
     assert not pixels[[0, 3, 12, 15, 8, 8], [8, 8, 8, 8, 0, 15], 3].any()
 
 
-# -------------------------------------------------------------------------------------------------------- colour profiles
+# ------------------------------------------------------------------------
+# colour profiles
 
 
 def profile(primaries=None, gamma: float = 2.2, space: bytes = b"RGB ") -> bytes:
@@ -168,10 +185,21 @@ def profile(primaries=None, gamma: float = 2.2, space: bytes = b"RGB ") -> bytes
         tags |= {name + b"TRC": curve for name in (b"r", b"g", b"b")}
     table, body = [], b""
     for name, content in tags.items():
-        table.append(name + (132 + 12 * len(tags) + len(body)).to_bytes(4, "big") + len(content).to_bytes(4, "big"))
+        table.append(
+            name + (132 + 12 * len(tags) + len(body)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        )
         body += content + bytes(-len(content) % 4)
     size = 132 + 12 * len(tags) + len(body)
-    head = size.to_bytes(4, "big") + bytes(4) + b"\2\x10\0\0mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head = (
+        size.to_bytes(4, "big")
+        + bytes(4)
+        + b"\2\x10\0\0mntr"
+        + space
+        + b"XYZ "
+        + bytes(12)
+        + b"acsp"
+        + bytes(28)
+    )
     head += b"".join(map(number, white))
     return head.ljust(128, b"\0") + len(tags).to_bytes(4, "big") + b"".join(table) + body
 
@@ -181,15 +209,21 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 IN_P3 = (234, 51, 35)  # what phones write for pure sRGB red
 
 
-@pytest.mark.parametrize("kind, options", [("JPEG", {"quality": 100}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
+@pytest.mark.parametrize(
+    "kind, options", [("JPEG", {"quality": 100}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})]
+)
 def test_colours_of_a_profile_come_out_in_srgb(kind, options):
-    pixel = decoded(encoded(Image.new("RGB", (48, 48), IN_P3), kind, icc_profile=DISPLAY_P3, **options))[20, 20]
+    pixel = decoded(encoded(Image.new("RGB", (48, 48), IN_P3), kind, icc_profile=DISPLAY_P3, **options))[
+        20, 20
+    ]
     np.testing.assert_allclose(pixel, [255, 0, 0, 255], atol=9)  # the profile here has a plain gamma of 2.2
     untouched = decoded(encoded(Image.new("RGB", (48, 48), IN_P3), kind, **options))[20, 20]
     np.testing.assert_allclose(untouched, [*IN_P3, 255], atol=1)
 
 
-@pytest.mark.parametrize("profile, expected", [(DISPLAY_P3, [255, 0, 0, 255]), (DISPLAY_P3[:90], [*IN_P3, 255])])
+@pytest.mark.parametrize(
+    "profile, expected", [(DISPLAY_P3, [255, 0, 0, 255]), (DISPLAY_P3[:90], [*IN_P3, 255])]
+)
 def test_so_do_those_of_gif_and_bmp_which_pillow_passes_over(profile, expected):
     image = Image.new("RGB", (48, 48), IN_P3)
     gif = encoded(image.quantize(2), "GIF")
@@ -225,26 +259,39 @@ def test_a_profile_leaves_transparency_alone(mode):
 
 def test_grey_with_a_profile_stays_grey_and_is_lighter_where_its_gamma_is_lower():
     image = Image.new("L", (48, 48), 100)
-    pixel = decoded(encoded(image, "JPEG", quality=100, icc_profile=profile(space=b"GRAY", gamma=1.0)))[20, 20]
+    pixel = decoded(encoded(image, "JPEG", quality=100, icc_profile=profile(space=b"GRAY", gamma=1.0)))[
+        20, 20
+    ]
     # 100 of 255 is a light of 0.392, which in sRGB is 1.055 * 0.392 ** (1 / 2.4) - 0.055 = 0.659 of 255.
     np.testing.assert_allclose(pixel, [168, 168, 168, 255], atol=2)
     assert pixel[0] == pixel[1] == pixel[2]
 
 
-@pytest.mark.parametrize("broken", [SRGB, b"", b"no profile", DISPLAY_P3[:200], bytes(3000), profile(space=b"GRAY"), b"x" * 70_000])
+@pytest.mark.parametrize(
+    "broken", [SRGB, b"", b"no profile", DISPLAY_P3[:200], bytes(3000), profile(space=b"GRAY"), b"x" * 70_000]
+)
 def test_srgb_by_its_name_and_what_is_no_profile_change_no_bit(broken):
     for kind in ("PNG", "JPEG"):
-        np.testing.assert_array_equal(decoded(encoded(noise(), kind, icc_profile=broken)), decoded(encoded(noise(), kind)))
+        np.testing.assert_array_equal(
+            decoded(encoded(noise(), kind, icc_profile=broken)), decoded(encoded(noise(), kind))
+        )
 
 
-# --------------------------------------------------------------------------------------------------------- JPEG's warnings
+# ------------------------------------------------------------------------
+# JPEG's warnings
 
 
 def photo(**options) -> bytes:
     return encoded(noise().resize((160, 120)), "JPEG", quality=90, **options)
 
 
-KINDS_OF_JPEG = [{}, {"progressive": True}, {"restart_marker_blocks": 7}, {"subsampling": 0}, {"optimize": True}]
+KINDS_OF_JPEG = [
+    {},
+    {"progressive": True},
+    {"restart_marker_blocks": 7},
+    {"subsampling": 0},
+    {"optimize": True},
+]
 
 
 @pytest.mark.parametrize("options", KINDS_OF_JPEG, ids=str)
@@ -268,7 +315,11 @@ def test_so_is_one_with_a_hole_of_zeros(mode):
 def test_every_size_and_sampling_of_a_whole_jpeg_is_whole():
     for width, height, sampling in [(1, 1, 2), (7, 9, 2), (8, 8, 0), (17, 33, 1), (64, 64, 2), (200, 3, 2)]:
         for options in KINDS_OF_JPEG:
-            for image in (Image.new("RGB", (width, height), RED), noise().resize((width, height)), noise().convert("L")):
+            for image in (
+                Image.new("RGB", (width, height), RED),
+                noise().resize((width, height)),
+                noise().convert("L"),
+            ):
                 content = encoded(image, "JPEG", **{"subsampling": sampling, **options})
                 with Image.open(io.BytesIO(content)) as plain:
                     wanted = np.asarray(plain.convert("RGB"))
@@ -276,7 +327,13 @@ def test_every_size_and_sampling_of_a_whole_jpeg_is_whole():
 
 
 @pytest.mark.parametrize(
-    "segment", [b"\xff\xe0\0\x08JFIF\0\1", b"\xff\xe0\0\2", b"\xff\xed\0\x12Photoshop 3.0\x008B", b"\xff\xee\0\x07Adobe"]
+    "segment",
+    [
+        b"\xff\xe0\0\x08JFIF\0\1",
+        b"\xff\xe0\0\2",
+        b"\xff\xed\0\x12Photoshop 3.0\x008B",
+        b"\xff\xee\0\x07Adobe",
+    ],
 )
 def test_a_bogus_segment_costs_only_itself(segment):
     content = photo()
@@ -289,13 +346,18 @@ def test_edges_survive_what_is_saved_while_decoding_a_jpeg():
     content = encoded(Image.fromarray(rings), "JPEG", quality=90)
     whole = decode.resized(Image.open(io.BytesIO(content)), (64, 64), "center")
     error = decoded(content, (64, 64))[..., 0].astype(float) - np.asarray(whole)
-    assert 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)) > 40  # 23 dB where it was decoded at half the size
+    assert (
+        10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)) > 40
+    )  # 23 dB where it was decoded at half the size
 
 
-# -------------------------------------------------------------------------------------------------------- other damage
+# ------------------------------------------------------------------------
+# other damage
 
 
-@pytest.mark.parametrize("kind, options", [("WEBP", {"quality": 90}), ("WEBP", {"lossless": True}), ("AVIF", {})])
+@pytest.mark.parametrize(
+    "kind, options", [("WEBP", {"quality": 90}), ("WEBP", {"lossless": True}), ("AVIF", {})]
+)
 def test_a_tail_of_zeros_is_a_download_that_was_cut(kind, options):
     if kind not in Image.OPEN:
         pytest.skip("this Pillow has no AVIF")
@@ -304,11 +366,13 @@ def test_a_tail_of_zeros_is_a_download_that_was_cut(kind, options):
     assert reason(content[:-400] + bytes(400)) == TRUNCATED
 
 
-# ---------------------------------------------------------------------------------------------------- bombs and monsters
+# ---------------------------------------------------------------------------------------------------- bombs
+# and monsters
 
 
 def gif_of(canvas: int, frame: int) -> bytes:
-    """With a frame that is to be painted over when it has been shown: what with, Pillow makes while it opens the file."""
+    """With a frame that is to be painted over when it has been shown: what with, Pillow makes while it opens
+    the file."""
     file = bytearray(encoded(Image.new("L", (1, 1)), "GIF"))
     file[6:10] = struct.pack("<HH", canvas, canvas)
     place = file.index(b",", 13) + 5
@@ -337,11 +401,14 @@ def test_a_large_image_of_floats_needs_its_own_size_twice_over(tmp_path):
     Image.new("F", (4000, 3000)).save(tmp_path / "a.tif")  # 48 MB
     command = "import resource, sys; from keras_dcgan import data; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
     command += "data.prepare_one(sys.argv[1], (16, 16), 1); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    done = subprocess.run([sys.executable, "-c", command, tmp_path / "a.tif"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", command, tmp_path / "a.tif"], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) * 1024 < 3.2 * 48e6  # 6 times where it was calculated with copies in float64
 
 
-# --------------------------------------------------------------------------------------------------------- kinds of TIFF
+# ------------------------------------------------------------------------
+# kinds of TIFF
 
 
 def tiff(pixels: np.ndarray, order: str = "<", planar: int = 1, compression: int = 1, **tags) -> bytes:
@@ -349,12 +416,21 @@ def tiff(pixels: np.ndarray, order: str = "<", planar: int = 1, compression: int
     pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
     height, width, samples = pixels.shape
     pixels = pixels.astype(pixels.dtype.newbyteorder(order))
-    strips = [np.ascontiguousarray(plane) for plane in np.moveaxis(pixels, -1, 0)] if planar == 2 else [pixels]
+    strips = (
+        [np.ascontiguousarray(plane) for plane in np.moveaxis(pixels, -1, 0)] if planar == 2 else [pixels]
+    )
     strips = [zlib.compress(strip.tobytes()) if compression == 8 else strip.tobytes() for strip in strips]
     bits = tags.get("bits", 8 * pixels.itemsize)
     sample_format = tags.get("sample_format", {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind])
     photometric = tags.get("photometric", 1 if samples < 3 else 2)
-    entries = {256: [width], 257: [height], 258: [bits] * samples, 259: [compression], 262: [photometric], 277: [samples]}
+    entries = {
+        256: [width],
+        257: [height],
+        258: [bits] * samples,
+        259: [compression],
+        262: [photometric],
+        277: [samples],
+    }
     entries |= {278: [height], 284: [planar], 339: [sample_format] * samples}
     entries |= {273: [0] * len(strips), 279: [len(strip) for strip in strips]}
     if "extra" in tags:
@@ -398,7 +474,9 @@ RAMP = np.tile(np.arange(16) / 15, (16, 1))
         ("f8", -0.5, 3.5),
     ],
 )
-def test_grey_of_any_kind_of_number_is_scaled_by_its_own_range(kind, low, high, photometric, compression, order):
+def test_grey_of_any_kind_of_number_is_scaled_by_its_own_range(
+    kind, low, high, photometric, compression, order
+):
     values = (low + RAMP * (high - low)).astype(kind)
     ramp = decoded(tiff(values, order, compression=compression, photometric=photometric), (16, 16))[8, :, 0]
     wanted = np.rint(255 * RAMP[8])
@@ -450,11 +528,14 @@ def test_a_kind_of_tiff_that_is_not_read_is_named_so_and_not_damaged(file):
     assert reason(file) == TIFF_NOT_SUPPORTED
 
 
-# ------------------------------------------------------------------------------------------------------ names and magic
+# ------------------------------------------------------------------------------------------------------ names
+# and magic
 
 
 def boxes(brand: bytes, *others: bytes) -> bytes:
-    return (16 + 4 * len(others)).to_bytes(4, "big") + b"ftyp" + brand + bytes(4) + b"".join(others) + b"\1" * 64
+    return (
+        (16 + 4 * len(others)).to_bytes(4, "big") + b"ftyp" + brand + bytes(4) + b"".join(others) + b"\1" * 64
+    )
 
 
 @pytest.mark.parametrize(
@@ -473,7 +554,11 @@ def boxes(brand: bytes, *others: bytes) -> bytes:
         ("a.tif", b"\xff\x4f\xff\x51\0\x2f", "JPEG 2000 is not supported"),
         ("b.jpg", b"8BPS\0\1", "PSD is not supported"),
         ("c.png", b"\0\0\1\0\1\0\x10\x10", "ICO is not supported"),
-        ("c.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer in place of the image"),
+        (
+            "c.jpg",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer in place of the image",
+        ),
         ("d.jpg", b"II*\0\x10\0\0\0CR\2\0" + bytes(90), RAW_PHOTO),
         ("e.jpg", boxes(b"crx "), RAW_PHOTO),
         ("f.nef", encoded(two_halves(), "TIFF"), ".nef is not supported"),  # its small preview
@@ -512,7 +597,8 @@ def test_bmp_that_pillow_does_not_know_is_named_so():
     assert reason(bytes(content)) == "this kind of BMP is not supported"
 
 
-# ---------------------------------------------------------------------------------------------------------------- HEIC
+# ------------------------------------------------------------------------
+# HEIC
 
 
 def heic_file(image: Image.Image, **options) -> bytes:
@@ -545,7 +631,9 @@ def test_heic_that_takes_for_ever_is_ended(monkeypatch):
     monkeypatch.setattr(heic, "WAITING", 0.3)
     assert reason(content) == heic.TOO_SLOW
     monkeypatch.setattr(heic, "WAITING", 60)
-    monkeypatch.setattr(heic, "COMMAND", "import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")  # as its limit on time does
+    monkeypatch.setattr(
+        heic, "COMMAND", "import os, signal; os.kill(os.getpid(), signal.SIGXCPU)"
+    )  # as its limit on time does
     assert reason(content) == heic.TOO_SLOW
 
 
@@ -554,7 +642,8 @@ def test_without_pillow_heif_the_report_says_what_to_install(monkeypatch):
     assert reason(boxes(b"heic", b"mif1"), "IMG_0001.jpg") == "HEIC needs: pip install 'keras_dcgan[heic]'"
 
 
-# --------------------------------------------------------------------------------------------------------------- PPM
+# ------------------------------------------------------------------------
+# PPM
 
 
 def plain_ppm(kind: int, values: np.ndarray, highest: int | None) -> bytes:
@@ -586,20 +675,31 @@ def test_and_they_take_no_seconds(kind, highest):
     content = plain_ppm(kind, np.full((300, 400, 3), 200), highest)
     began = time.process_time()
     decoded(content, (16, 16))
-    assert time.process_time() - began < 0.12  # 0.24 s in Python's own loops, and more on a slower machine: see the megapixels
+    assert (
+        time.process_time() - began < 0.12
+    )  # 0.24 s in Python's own loops, and more on a slower machine: see the megapixels
 
 
-@pytest.mark.parametrize("content", [b"P3\n4 4\n255\n" + b"300 " * 48, b"P2 4 4 70000 1", b"P3 -4 4 255 1", b"P2\n2 2\n9\n1 2 x 4"])
+@pytest.mark.parametrize(
+    "content", [b"P3\n4 4\n255\n" + b"300 " * 48, b"P2 4 4 70000 1", b"P3 -4 4 255 1", b"P2\n2 2\n9\n1 2 x 4"]
+)
 def test_numbers_that_cannot_be_are_damage(content):
     assert reason(content) in (DAMAGED, TRUNCATED)
 
 
-# ------------------------------------------------------------------------------------------------------- orientations
+# ------------------------------------------------------------------------
+# orientations
 
 
 @pytest.mark.parametrize(
     "kind, value, turned",
-    [(3, b"\0\6\0\0", True), (4, b"\0\0\0\6", True), (1, b"\6\0\0\0", True), (2, b"6\0\0\0", False), (11, b"\x40\xc0\0\0", False)],
+    [
+        (3, b"\0\6\0\0", True),
+        (4, b"\0\0\0\6", True),
+        (1, b"\6\0\0\0", True),
+        (2, b"6\0\0\0", False),
+        (11, b"\x40\xc0\0\0", False),
+    ],
     ids=["short", "long", "byte", "text", "float"],
 )
 def test_an_orientation_of_another_type_is_a_number_or_none(kind, value, turned):

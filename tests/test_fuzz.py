@@ -1,11 +1,13 @@
-"""Damaged files: whatever the bytes, `decode` gives a picture or a reason. It does not crash, hang, or show unwritten memory.
+"""Damaged files: whatever the bytes, `decode` gives a picture or a reason. It does not crash, hang, or show
+unwritten memory.
 
     pytest tests/test_fuzz.py                          # a slice: 100 of each format
     FUZZ=2000 pytest tests/test_fuzz.py                # all of it: 15 seconds on two cores
 
-Each format is fuzzed in two processes of their own, so that a crash is seen as one. They run the same cases with memory that the C
-library fills with different bytes beforehand (MALLOC_PERTURB_); were a pixel left unwritten, their pictures would differ. A case
-that takes longer than five seconds ends its process with a traceback.
+Each format is fuzzed in two processes of their own, so that a crash is seen as one. They run the same cases
+with memory that the C library fills with different bytes beforehand (MALLOC_PERTURB_); were a pixel left
+unwritten, their pictures would differ. A case that takes longer than five seconds ends its process with a
+traceback.
 """
 
 import faulthandler
@@ -26,8 +28,19 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Kind -> how the valid files are saved: (mode, Pillow's format, options).
 KINDS = {
-    "jpeg": [("RGB", "JPEG", {}), ("L", "JPEG", {}), ("CMYK", "JPEG", {}), ("RGB", "JPEG", {"progressive": True})],
-    "png": [("RGB", "PNG", {}), ("P", "PNG", {}), ("LA", "PNG", {}), ("I;16", "PNG", {}), ("RGBA", "PNG", {"save_all": True})],
+    "jpeg": [
+        ("RGB", "JPEG", {}),
+        ("L", "JPEG", {}),
+        ("CMYK", "JPEG", {}),
+        ("RGB", "JPEG", {"progressive": True}),
+    ],
+    "png": [
+        ("RGB", "PNG", {}),
+        ("P", "PNG", {}),
+        ("LA", "PNG", {}),
+        ("I;16", "PNG", {}),
+        ("RGBA", "PNG", {"save_all": True}),
+    ],
     "webp": [("RGB", "WEBP", {}), ("RGBA", "WEBP", {"lossless": True})],
     "gif": [("P", "GIF", {}), ("RGB", "GIF", {"save_all": True})],
     "bmp": [("RGB", "BMP", {}), ("P", "BMP", {}), ("1", "BMP", {})],
@@ -50,7 +63,9 @@ def valid_files(kind: str) -> list[bytes]:
             image = Image.fromarray((rows * columns * 20).astype(np.uint16 if mode == "I;16" else np.float32))
         else:
             image = Image.fromarray(colours).convert(mode)
-        more = {"exif": exif} if name in ("JPEG", "PNG", "WEBP", "TIFF") and "compression" not in options else {}
+        more = (
+            {"exif": exif} if name in ("JPEG", "PNG", "WEBP", "TIFF") and "compression" not in options else {}
+        )
         if options.get("save_all"):
             more["append_images"] = [image.transpose(Image.Transpose.ROTATE_180)]
         file = io.BytesIO()
@@ -60,7 +75,8 @@ def valid_files(kind: str) -> list[bytes]:
 
 
 def corrupted(files: list[bytes], random: np.random.Generator) -> bytes:
-    """Bits flipped, bytes overwritten, a piece cut out or doubled, the end lost, or the middle of one file in another."""
+    """Bits flipped, bytes overwritten, a piece cut out or doubled, the end lost, or the middle of one file in
+    another."""
     content = bytearray(files[random.integers(len(files))])
     for _ in range(random.integers(1, 4)):
         place, length = random.integers(len(content)), int(random.integers(1, 64))
@@ -72,7 +88,9 @@ def corrupted(files: list[bytes], random: np.random.Generator) -> bytes:
             case 2:
                 content[place : place + length] = random.bytes(length)
             case 3:
-                content[place : place + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff")[random.integers(3)]
+                content[place : place + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff")[
+                    random.integers(3)
+                ]
             case 4:
                 del content[place : place + length]
             case 5:

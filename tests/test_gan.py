@@ -55,7 +55,9 @@ def test_a_step_is_the_papers_discriminator_first_then_generator_from_the_same_f
     norm_statistics = G.get_weights()
     with tf.GradientTape() as tape:
         real_logits, fake_logits = D(images / np.float32(127.5) - 1, training=True), D(fakes, training=True)
-        loss = tf.reduce_mean(tf.nn.softplus(-real_logits)) / 2 + tf.reduce_mean(tf.nn.softplus(fake_logits)) / 2
+        loss = (
+            tf.reduce_mean(tf.nn.softplus(-real_logits)) / 2 + tf.reduce_mean(tf.nn.softplus(fake_logits)) / 2
+        )
     for weight, gradient in zip(D.trainable_variables, tape.gradient(loss, D.trainable_variables)):
         weight.assign_sub(RATE * gradient)
     with tf.GradientTape() as tape:
@@ -87,7 +89,10 @@ def trained_values(model):
 
 
 def test_average_follows_by_its_half_life_with_a_ramp_up():
-    gan, images = small_gan(ema_kimg=0.0008), discs(8)  # 0.8 images; the ramp is below it up to image 16, that is step 2
+    gan, images = (
+        small_gan(ema_kimg=0.0008),
+        discs(8),
+    )  # 0.8 images; the ramp is below it up to image 16, that is step 2
     average = trained_values(gan.ema_generator)
     for step in (1, 2, 3, 4):
         train(gan, images, 1)
@@ -102,7 +107,10 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     gan = train(small_gan(ema_kimg=1), discs(8), 3)
     before = trained_values(gan.ema_generator)
     gan.settle()
-    norm, kernel = gan.ema_generator.get_layer("project_norm"), gan.ema_generator.get_layer("project").kernel.numpy()
+    norm, kernel = (
+        gan.ema_generator.get_layer("project_norm"),
+        gan.ema_generator.get_layer("project").kernel.numpy(),
+    )
     # Of a linear layer of z ~ N(0, I): known without any sample.
     variances = (kernel.astype(float) ** 2).sum(axis=0).reshape(*norm.input.shape[1:]).mean(axis=(0, 1))
     np.testing.assert_allclose(norm.moving_mean, 0, atol=1e-4 * variances.max() ** 0.5)
@@ -116,7 +124,9 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     assert norm.momentum == 0.9 and not gan.ema_generator.trainable_variables
 
 
-@pytest.mark.parametrize("classes, counts", [(3, dict.fromkeys(range(3), 128)), (960, dict.fromkeys(range(0, 960, 5), 2))])
+@pytest.mark.parametrize(
+    "classes, counts", [(3, dict.fromkeys(range(3), 128)), (960, dict.fromkeys(range(0, 960, 5), 2))]
+)
 def test_it_settles_on_as_much_of_each_class_or_of_each_part_of_many(monkeypatch, classes, counts):
     gan, seen = small_gan(ema_kimg=1, classes=classes), []
     meaning = gan.ema_generator.get_layer("meaning")
@@ -136,7 +146,10 @@ def test_more_latents_than_it_settles_on_are_only_paired():
 def test_accuracies_count_what_the_discriminator_tells_rightly():
     z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
     G = keras.Model(
-        z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z))
+        z,
+        keras.layers.Reshape((2, 2, 1))(
+            keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z)
+        ),
     )
     mean = keras.layers.GlobalAveragePooling2D()(pictures)  # a picture's logit is its brightness
     D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(mean))
@@ -169,14 +182,19 @@ def test_conditional_training_teaches_each_class_its_colour():
     gan.compile(*(keras.optimizers.Adam(2e-3, beta_1=0.5) for _ in range(2)), LOSSES["bce"], ema_kimg=0)
     labels = np.arange(16, dtype=np.int32) % 2
     pictures = np.where(labels[:, None, None, None] == 1, 230, 30) * np.ones((1, 16, 16, 1))
-    stream = tf.data.Dataset.from_tensor_slices((pictures.astype(np.uint8), labels)).repeat().batch(16, drop_remainder=True)
+    stream = (
+        tf.data.Dataset.from_tensor_slices((pictures.astype(np.uint8), labels))
+        .repeat()
+        .batch(16, drop_remainder=True)
+    )
     gan.fit(stream, steps_per_epoch=80, verbose=0, shuffle=False)
     drawn = E([np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 2]).numpy()
     assert drawn[0::2].mean() < -0.3 and drawn[1::2].mean() > 0.3
 
 
 def test_generator_learns_to_be_taken_for_the_class_that_was_asked_for():
-    """From the guess alone: of this discriminator the logits are 0 whatever the picture, and it takes bright ones for class 0."""
+    """From the guess alone: of this discriminator the logits are 0 whatever the picture, and it takes bright
+    ones for class 0."""
     z, label, pictures = keras.Input((2,)), keras.Input((), dtype="int32"), keras.Input((2, 2, 1))
     of_class = keras.layers.Embedding(2, 4, "zeros")(label)
     G = keras.Model([z, label], keras.layers.Activation("tanh")(keras.layers.Reshape((2, 2, 1))(of_class)))
@@ -185,7 +203,9 @@ def test_generator_learns_to_be_taken_for_the_class_that_was_asked_for():
     guess = keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant([[1.0, -1.0]]))(mean)
     gan = DCGAN(G, keras.Model([pictures, label], [logits, guess]), keras.models.clone_model(G))
     gan.compile(keras.optimizers.SGD(5.0), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0)
-    stream = tf.data.Dataset.from_tensors((np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1], np.int32))).repeat()
+    stream = tf.data.Dataset.from_tensors(
+        (np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1], np.int32))
+    ).repeat()
     gan.fit(stream, steps_per_epoch=20, verbose=0, shuffle=False)
     drawn = G([np.zeros((2, 2), "float32"), np.arange(2)]).numpy()
     assert drawn[0].min() > 0.3 and drawn[1].max() < -0.3
@@ -197,20 +217,32 @@ def test_discriminator_learns_the_classes_of_real_images():
     G, E = (generator((16, 16), 1, latent_dim=6, **options) for _ in range(2))
     D = discriminator((16, 16), 1, **options)
     gan = DCGAN(G, D, E)
-    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.Adam(2e-3, beta_1=0.5), LOSSES["bce"], ema_kimg=0)
+    gan.compile(
+        keras.optimizers.SGD(1e-9), keras.optimizers.Adam(2e-3, beta_1=0.5), LOSSES["bce"], ema_kimg=0
+    )
     labels = np.arange(16, dtype=np.int32) % 2
-    pictures = (np.where(labels[:, None, None, None] == 1, 230, 30) * np.ones((1, 16, 16, 1))).astype(np.uint8)
-    gan.fit(tf.data.Dataset.from_tensors((pictures, labels)).repeat(), steps_per_epoch=60, verbose=0, shuffle=False)
+    pictures = (np.where(labels[:, None, None, None] == 1, 230, 30) * np.ones((1, 16, 16, 1))).astype(
+        np.uint8
+    )
+    gan.fit(
+        tf.data.Dataset.from_tensors((pictures, labels)).repeat(),
+        steps_per_epoch=60,
+        verbose=0,
+        shuffle=False,
+    )
     _, guess = D([pictures / np.float32(127.5) - 1, 1 - labels], training=True)  # whatever label it is told
     assert (guess.numpy().argmax(1) == labels).all()
 
 
 @pytest.mark.parametrize("penalties", [{"r1": 0.5}, {"r2": 0.5}, {"r1": 0.2, "r2": 0.3}])
 def test_penalty_comes_every_eighth_step_and_eight_times_as_strong(penalties):
-    """D is linear, so the gradient at every image is its kernel, and the penalty pulls the kernel towards 0 by a known amount."""
+    """D is linear, so the gradient at every image is its kernel, and the penalty pulls the kernel towards 0
+    by a known amount."""
     z, pictures = keras.Input((2,)), keras.Input((2, 2, 1))
     G = keras.Model(z, keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4, kernel_initializer="zeros")(z)))
-    D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(keras.layers.Flatten()(pictures)))
+    D = keras.Model(
+        pictures, keras.layers.Dense(1, kernel_initializer="ones")(keras.layers.Flatten()(pictures))
+    )
     gan = DCGAN(G, D, keras.models.clone_model(G))
     gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(0.01), LOSSES["wasserstein"], 0, **penalties)
     grey = np.full((4, 2, 2, 1), 127, np.uint8)  # as the fakes: the loss itself pulls nowhere
@@ -237,7 +269,10 @@ def test_penalties_at_every_step_are_those_of_second_derivatives(precision):
         )
         optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
         if precision == "mixed_float16":
-            optimizers = [keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0) for optimizer in optimizers]
+            optimizers = [
+                keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256.0)
+                for optimizer in optimizers
+            ]
         changes = (lambda images, draws: images * (0.5 + draws[:, :1, None, None]),)
         gan.compile(*optimizers, LOSSES["relativistic"], 0, r1=2.0, r2=0.5, penalty_every=1, augment=changes)
         assert gan.critic
@@ -287,7 +322,9 @@ def test_every_change_of_every_picture_draws_numbers_of_its_own():
         return images
 
     gan = small_gan()
-    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], 0, augment=(note, note))
+    gan.compile(
+        keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], 0, augment=(note, note)
+    )
     gan.run_eagerly = True
     train(gan, discs(8), 2)
     drawn = np.stack(seen)  # of 2 steps real and fake for D, then fake for G; two changes each
@@ -297,7 +334,13 @@ def test_every_change_of_every_picture_draws_numbers_of_its_own():
 
 @pytest.mark.parametrize(
     "low, high, dtype",
-    [(-1, 1, np.float32), (0, 1, np.float64), (0, 510, np.float16), (-128, 127, np.int8), (0, np.nan, np.float32)],
+    [
+        (-1, 1, np.float32),
+        (0, 1, np.float64),
+        (0, 510, np.float16),
+        (-128, 127, np.int8),
+        (0, np.nan, np.float32),
+    ],
 )
 def test_images_that_do_not_go_from_0_to_255_are_refused(low, high, dtype):
     images = np.full((2, 4, 4, 3), low, dtype)
@@ -316,7 +359,14 @@ def test_numbers_of_any_type_from_0_to_255_are_not():
 
 def test_fit_looks_at_them_before_it_takes_a_step(exact):
     images, steps = discs(8) / np.float32(127.5) - 1, exact.steps_taken
-    for data in (images, tf.data.Dataset.from_tensor_slices(images).batch(8), tf.data.Dataset.from_tensors((images, np.zeros(8)))):
-        with pytest.raises(ValueError, match="^images: expected uint8, or numbers from 0 to 255, received float32 from -1 to "):
+    for data in (
+        images,
+        tf.data.Dataset.from_tensor_slices(images).batch(8),
+        tf.data.Dataset.from_tensors((images, np.zeros(8))),
+    ):
+        with pytest.raises(
+            ValueError,
+            match="^images: expected uint8, or numbers from 0 to 255, received float32 from -1 to ",
+        ):
             exact.fit(data, verbose=0)
     assert exact.steps_taken == steps

@@ -1,4 +1,5 @@
-"""The .tflite files wholly on LiteRT's GPU accelerator, which here draws with a Vulkan made of software: Chromium's SwiftShader.
+"""The .tflite files wholly on LiteRT's GPU accelerator, which here draws with a Vulkan made of software:
+Chromium's SwiftShader.
 
 TEST_EVERYTHING=1 pytest tests/test_gpu.py         # needs chromium's libraries; .ci/run installs them
 """
@@ -19,7 +20,9 @@ from keras_dcgan.latents import latents
 VULKAN = Path("/usr/lib/chromium")
 LATENT_DIM = 12
 INPUTS = {"z": latents([7], LATENT_DIM), "label": np.array([1], np.int32)}
-pytestmark = pytest.mark.skipif("TEST_EVERYTHING" not in os.environ, reason="software Vulkan is tested with TEST_EVERYTHING=1 only")
+pytestmark = pytest.mark.skipif(
+    "TEST_EVERYTHING" not in os.environ, reason="software Vulkan is tested with TEST_EVERYTHING=1 only"
+)
 
 
 def draw_on_gpu(file: str):
@@ -38,14 +41,22 @@ def draw_on_gpu(file: str):
         image = model.create_output_buffer_by_name(signature, output)
         model.run_by_name(signature, inputs, {output: image})
         count = 16 * 16 * (4 if signature == "sample_rgba" else 3)
-        drawn[signature] = np.asarray(image.read(count, np.float32 if output == "images" else np.uint8)).ravel().tolist()
+        drawn[signature] = (
+            np.asarray(image.read(count, np.float32 if output == "images" else np.uint8)).ravel().tolist()
+        )
     print(json.dumps(drawn))
 
 
 def on_gpu(file: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "VK_ICD_FILENAMES": str(VULKAN / "vk_swiftshader_icd.json"), "LD_LIBRARY_PATH": str(VULKAN)}
+    environment = {
+        **os.environ,
+        "VK_ICD_FILENAMES": str(VULKAN / "vk_swiftshader_icd.json"),
+        "LD_LIBRARY_PATH": str(VULKAN),
+    }
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
-    return subprocess.run([sys.executable, __file__, str(file)], capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(
+        [sys.executable, __file__, str(file)], capture_output=True, text=True, env=environment, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,9 @@ def test_the_gpu_alone_draws_what_the_cpu_draws(out, name, tolerance):
 
 
 def test_so_it_does_of_a_class_that_is_asked_for(tmp_path):
-    convert.export(lively_generator(latent_dim=LATENT_DIM, classes=3), ["fp32"], tmp_path, "tiny", ["a", "b", "c"])
+    convert.export(
+        lively_generator(latent_dim=LATENT_DIM, classes=3), ["fp32"], tmp_path, "tiny", ["a", "b", "c"]
+    )
     compare_with_cpu(tmp_path / "generator_fp32.tflite", 1e-5, INPUTS)
 
 

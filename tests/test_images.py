@@ -10,7 +10,8 @@ from PIL import Image
 from keras_dcgan.images import from_uint8, grid, save, save_all, save_animation, to_uint8, video_encoder
 
 needs_ffmpeg = pytest.mark.skipif(
-    importlib.util.find_spec("imageio_ffmpeg") is None and "TEST_EVERYTHING" not in os.environ, reason="imageio-ffmpeg is absent"
+    importlib.util.find_spec("imageio_ffmpeg") is None and "TEST_EVERYTHING" not in os.environ,
+    reason="imageio-ffmpeg is absent",
 )
 
 
@@ -61,7 +62,18 @@ def test_mp4_holds_every_frame_enlarged_and_over_white(tmp_path, channels):
         frames[..., 3] = 51  # a fifth
         expected = [204, 224, 244]
     save_animation(frames, tmp_path / "a.mp4", frames_per_second=20)
-    decode = [video_encoder(), "-v", "error", "-i", tmp_path / "a.mp4", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    decode = [
+        video_encoder(),
+        "-v",
+        "error",
+        "-i",
+        tmp_path / "a.mp4",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "gray",
+        "-",
+    ]
     decoded = np.frombuffer(subprocess.run(decode, capture_output=True, check=True).stdout, np.uint8)
     # 52 times: an even number, and the shorter side has 256 or more.
     decoded = decoded.reshape(3, 5 * 52, 7 * 52)
@@ -71,8 +83,13 @@ def test_mp4_holds_every_frame_enlarged_and_over_white(tmp_path, channels):
 
 def test_many_files_are_written_as_one_by_one_and_an_error_comes_through(tmp_path):
     count = 4 * 64 + 10  # more than may wait
-    save_all((np.full((2, 2, 1), i % 256, np.uint8) for i in range(count)), (tmp_path / f"{i}.png" for i in range(count)))
-    assert [int(np.asarray(Image.open(tmp_path / f"{i}.png"))[0, 0]) for i in range(count)] == [i % 256 for i in range(count)]
+    save_all(
+        (np.full((2, 2, 1), i % 256, np.uint8) for i in range(count)),
+        (tmp_path / f"{i}.png" for i in range(count)),
+    )
+    assert [int(np.asarray(Image.open(tmp_path / f"{i}.png"))[0, 0]) for i in range(count)] == [
+        i % 256 for i in range(count)
+    ]
     (tmp_path / "file").write_text("in the way")
     for bad in (0, count - 1):
         with pytest.raises(OSError):

@@ -1,4 +1,5 @@
-"""A process, killed with SIGKILL (or by two SIGTERM) at random moments and started again, ends where an undisturbed one does."""
+"""A process, killed with SIGKILL (or by two SIGTERM) at random moments and started again, ends where an
+undisturbed one does."""
 
 import contextlib
 import os
@@ -72,12 +73,18 @@ def start(process):
 
 
 def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, folder, tmp_path):
-    calm, killed = (["--data", str(folder), "--run", str(tmp_path / name), *SMALL] for name in ("calm", "killed"))
+    calm, killed = (
+        ["--data", str(folder), "--run", str(tmp_path / name), *SMALL] for name in ("calm", "killed")
+    )
     assert start(calm) == 0
     assert checkpoint_steps(tmp_path / "calm")[-1] == STEPS
     dice = random.Random(1)
-    # An occasion is counted from each start: late enough for some progress, early enough to come before the end.
-    kills = [(moment, dice.randint(3, 6)) for moment in ("step", "grid", "row", "generator", "checkpoint", "impatient")]
+    # An occasion is counted from each start: late enough for some progress, early enough to come before the
+    # end.
+    kills = [
+        (moment, dice.randint(3, 6))
+        for moment in ("step", "grid", "row", "generator", "checkpoint", "impatient")
+    ]
     # The first grid comes before the first step; a row is there in each tick.
     kills = [(moment, 2 if moment in ("grid", "row") else occasion) for moment, occasion in kills]
     seen = []

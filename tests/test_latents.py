@@ -82,7 +82,9 @@ def test_directions_are_the_principal_components_of_the_first_layers_activations
     along = np.linalg.lstsq(activations @ components.T, z, rcond=None)[0]
     cosines = np.abs(np.sum(along * found, axis=1)) / np.linalg.norm(along, axis=1)
     assert cosines.min() > 0.999
-    assert (np.abs(found).argmax(axis=1) == [1, 3]).all() and (found.max(axis=1) == np.abs(found).max(axis=1)).all()
+    assert (np.abs(found).argmax(axis=1) == [1, 3]).all() and (
+        found.max(axis=1) == np.abs(found).max(axis=1)
+    ).all()
 
 
 def test_one_stop_is_no_walk():
@@ -100,11 +102,14 @@ def test_latents_are_read_as_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [np.zeros((2, 4)), np.zeros((1, 1, 5)), np.full(5, np.nan), np.zeros(5, int), np.array([None] * 5), None]
+    "content",
+    [np.zeros((2, 4)), np.zeros((1, 1, 5)), np.full(5, np.nan), np.zeros(5, int), np.array([None] * 5), None],
 )
 def test_what_is_no_latent_is_refused(content, tmp_path):
     (tmp_path / "z.npy").write_text("")
     if content is not None:
         np.save(tmp_path / "z.npy", content, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"^--latent: expected a \.npy of float latents of length 5, received .*z\.npy"):
+    with pytest.raises(
+        ValueError, match=r"^--latent: expected a \.npy of float latents of length 5, received .*z\.npy"
+    ):
         load(tmp_path / "z.npy", 5)

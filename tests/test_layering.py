@@ -46,17 +46,50 @@ MAY_IMPORT = {
     "keras_dcgan.optimizers": NOTHING,
     "keras_dcgan.penalties": {"losses", "models"},
     "keras_dcgan.gan": {"augment", "losses", "penalties"},
-    "keras_dcgan.runs": {"augment", "cli", "config", "cpu_layers", "devices", "files", "gan", "losses", "models", "optimizers"}
+    "keras_dcgan.runs": {
+        "augment",
+        "cli",
+        "config",
+        "cpu_layers",
+        "devices",
+        "files",
+        "gan",
+        "losses",
+        "models",
+        "optimizers",
+    }
     | {"versions"},
     "keras_dcgan.watchdog": {"images", "metrics"},
     "keras_dcgan.callbacks": {"config", "files", "images", "progress", "watchdog"},
-    "keras_dcgan.fit": {"callbacks", "cli", "config", "data", "devices", "feed", "images", "latents", "progress", "runs"}
+    "keras_dcgan.fit": {
+        "callbacks",
+        "cli",
+        "config",
+        "data",
+        "devices",
+        "feed",
+        "images",
+        "latents",
+        "progress",
+        "runs",
+    }
     | {"watchdog"},
     "keras_dcgan.sample": {"cli", "config", "devices", "files", "images", "latents", "progress", "runs"},
     "keras_dcgan.explore": {"cli", "config", "devices", "images", "latents", "progress", "runs"},
     "keras_dcgan.inversion": {"latents"},
     "keras_dcgan.blend": NOTHING,
-    "keras_dcgan.edit": {"blend", "cli", "config", "data", "devices", "images", "inversion", "latents", "progress", "runs"},
+    "keras_dcgan.edit": {
+        "blend",
+        "cli",
+        "config",
+        "data",
+        "devices",
+        "images",
+        "inversion",
+        "latents",
+        "progress",
+        "runs",
+    },
     "keras_dcgan.features": {"cli", "config", "data", "devices", "images", "metrics", "progress", "runs"},
     "keras_dcgan.evaluate": {"cli", "config", "data", "devices", "embeddings", "feed", "files", "images"}
     | {"latents", "metrics", "progress", "runs"},
@@ -68,7 +101,10 @@ MAY_IMPORT = {
     "export.__main__": {"cli", "config", "convert", "devices", "parity", "runs", "web"},
 }
 FILES = sorted(
-    path for package in ("keras_dcgan", "export") for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"
+    path
+    for package in ("keras_dcgan", "export")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
 )
 
 
@@ -112,13 +148,17 @@ def test_help_answers_without_tensorflow(verb):
 
 
 def test_the_list_of_verbs_names_modules_that_exist():
-    done = subprocess.run([sys.executable, "-m", "keras_dcgan"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_dcgan"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     modules = set(re.findall(r"python -m ([\w.]+)", done.stdout))
     assert modules <= {"keras_dcgan", *(f"keras_dcgan.{verb}" for verb in __main__.VERBS), "export"}
     assert {"keras_dcgan.fit", "keras_dcgan.sample", "export"} <= modules
     for module in modules:
         parts = module.split(".")
-        assert (ROOT / Path(*parts) / "__main__.py").is_file() or (ROOT / Path(*parts)).with_suffix(".py").is_file()
+        assert (ROOT / Path(*parts) / "__main__.py").is_file() or (ROOT / Path(*parts)).with_suffix(
+            ".py"
+        ).is_file()
 
 
 def test_what_is_required_is_bounded_on_both_sides_and_is_what_is_tested():
@@ -130,5 +170,9 @@ def test_what_is_required_is_bounded_on_both_sides_and_is_what_is_tested():
         assert importlib.metadata.version(name) in line.specifier
         # Pillow raises its major number every year, and mends what a picture can do to it.
         assert ("999.0" in line.specifier) == (name == "pillow") and "0.1" not in line.specifier
-    assert "2.20.0" not in required["tensorboard"].specifier  # asks for pkg_resources, which setuptools 82 has no more
-    assert "2.1.4" not in required["ai-edge-litert"].specifier  # its CompiledModel cannot be asked about outputs
+    assert (
+        "2.20.0" not in required["tensorboard"].specifier
+    )  # asks for pkg_resources, which setuptools 82 has no more
+    assert (
+        "2.1.4" not in required["ai-edge-litert"].specifier
+    )  # its CompiledModel cannot be asked about outputs

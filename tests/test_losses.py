@@ -15,7 +15,8 @@ REAL, FAKE = [[2.0], [0.0]], [[-3.0], [1.0]]
         (
             "bce",
             # -log sigmoid(2), -log sigmoid(0); -log(1 - sigmoid(-3)), -log(1 - sigmoid(1))
-            (math.log1p(math.exp(-2)) + math.log(2)) / 4 + (math.log1p(math.exp(-3)) + math.log1p(math.e)) / 4,
+            (math.log1p(math.exp(-2)) + math.log(2)) / 4
+            + (math.log1p(math.exp(-3)) + math.log1p(math.e)) / 4,
             (math.log1p(math.exp(3)) + math.log1p(math.exp(-1))) / 2,
         ),
         ("hinge", (0 + 1) / 2 + (0 + 2) / 2, 1.0),
@@ -31,7 +32,9 @@ REAL, FAKE = [[2.0], [0.0]], [[-3.0], [1.0]]
 )
 def test_losses_by_hand(name, discriminator, generator):
     loss = LOSSES[name]
-    assert float(loss.discriminator(tf.constant(REAL), tf.constant(FAKE))) == pytest.approx(discriminator, rel=1e-6)
+    assert float(loss.discriminator(tf.constant(REAL), tf.constant(FAKE))) == pytest.approx(
+        discriminator, rel=1e-6
+    )
     assert float(loss.generator(tf.constant(REAL), tf.constant(FAKE))) == pytest.approx(generator, rel=1e-6)
 
 
@@ -53,7 +56,9 @@ def test_gradient_penalty_is_the_closed_form():
     images = tf.constant(np.random.default_rng(0).normal(size=(5, 2, 2, 1)), tf.float32)
     # D(x) = 3 |x|^2 has the gradient 6 x.
     found = gradient_penalty(lambda x: 3 * tf.reduce_sum(x**2, axis=[1, 2, 3])[:, None], images)
-    assert float(found) == pytest.approx(np.mean(np.sum((6 * images.numpy()) ** 2, axis=(1, 2, 3))) / 2, rel=1e-5)
+    assert float(found) == pytest.approx(
+        np.mean(np.sum((6 * images.numpy()) ** 2, axis=(1, 2, 3))) / 2, rel=1e-5
+    )
 
 
 def test_accuracies_are_told_by_the_sign_or_where_logits_are_relative_by_pairs():

@@ -34,8 +34,8 @@ def test_swd_of_a_set_with_itself_is_zero_and_grows_with_the_damage():
 
 
 def test_swd_between_one_patch_and_its_shift_is_worked_out_by_hand():
-    # One image of 7x7 is one patch for every draw; normalised, two ramps that differ by their sign differ along a direction d by
-    # 2 |d . ramp|, and the mean of |d . ramp| is what the distance is.
+    # One image of 7x7 is one patch for every draw; normalised, two ramps that differ by their sign differ
+    # along a direction d by 2 |d . ramp|, and the mean of |d . ramp| is what the distance is.
     ramp = np.linspace(0, 255, 49).astype(np.uint8).reshape(1, 7, 7, 1)
     reference = SlicedWasserstein(ramp, patches=1, directions=500)
     directions = np.random.default_rng((0, 7)).standard_normal((500, 49), np.float32)
@@ -49,7 +49,12 @@ def test_swd_between_one_patch_and_its_shift_is_worked_out_by_hand():
 def test_swd_does_not_depend_on_the_chunks(monkeypatch):
     real, fake = discs(20, 32), discs(20, 32, seed=1)
     whole = SlicedWasserstein(real).distance(fake)
-    for name, at_once in (("CHUNK", 7), ("CHUNK_BYTES", 3 * real[0].size), ("CHUNK_BYTES", 1), ("BLOCK_SIZE", 10_000)):
+    for name, at_once in (
+        ("CHUNK", 7),
+        ("CHUNK_BYTES", 3 * real[0].size),
+        ("CHUNK_BYTES", 1),
+        ("BLOCK_SIZE", 10_000),
+    ):
         monkeypatch.setattr(metrics, name, at_once)
         for keep in (True, False):
             assert SlicedWasserstein(real, keep=keep).distance(fake) == pytest.approx(whole, rel=1e-5)
@@ -59,7 +64,9 @@ def test_swd_is_repeatable_and_compares_sets_of_different_size():
     reference = SlicedWasserstein(discs(64))
     fakes = discs(48, seed=5)
     assert reference.distance(fakes) == SlicedWasserstein(discs(64)).distance(fakes)
-    assert reference.distance(np.concatenate([fakes, fakes]))["swd"] == pytest.approx(reference.distance(fakes)["swd"], rel=0.35)
+    assert reference.distance(np.concatenate([fakes, fakes]))["swd"] == pytest.approx(
+        reference.distance(fakes)["swd"], rel=0.35
+    )
     with pytest.raises(ValueError, match=r"expected images of shape \(16, 16, 3\), received \(8, 8, 3\)"):
         reference.distance(discs(4, size=8))
 
@@ -91,7 +98,9 @@ def test_sharpness_is_the_detail_of_each_level_over_that_of_real_images():
     grainy = np.clip(real + rng.normal(0, 12, real.shape), 0, 255).astype(np.uint8)
     found = sharpness(grainy, detail(real))
     assert found["sharpness"] > found["sharpness_32"] > 1.2
-    blurred = (real[:, :-1, :-1] // 4 + real[:, 1:, :-1] // 4 + real[:, :-1, 1:] // 4 + real[:, 1:, 1:] // 4)[:, :62, :62]
+    blurred = (real[:, :-1, :-1] // 4 + real[:, 1:, :-1] // 4 + real[:, :-1, 1:] // 4 + real[:, 1:, 1:] // 4)[
+        :, :62, :62
+    ]
     assert sharpness(blurred, detail(real[:, :62, :62]))["sharpness"] < 0.75
     assert sharpness(real, {64: 0.0, 32: 0.0}) == {} and set(detail(discs(2))) == {16}
 
@@ -148,7 +157,8 @@ def test_moments_do_not_depend_on_the_chunks():
 
 def test_kernel_distance_by_hand():
     two = np.array([[0.0], [1.0]])
-    # (xy + 1)^3 is 1 but for 8 at (1, 1): twice the mean off the diagonal, 1, less twice the mean of all four, 11 / 4.
+    # (xy + 1)^3 is 1 but for 8 at (1, 1): twice the mean off the diagonal, 1, less twice the mean of all
+    # four, 11 / 4.
     assert metrics._mmd(two, two) == pytest.approx(2 * 1 - 2 * 11 / 4)
 
 
@@ -176,14 +186,16 @@ def test_neighbourhoods_of_points_worked_out_by_hand():
 
 
 def test_swd_of_many_images_is_as_exact_as_of_few():
-    """Once the patches' mean and deviation were summed in an order in which float32 loses 1 % of the distance here, and more of
-    more images."""
+    """Once the patches' mean and deviation were summed in an order in which float32 loses 1 % of the distance
+    here, and more of more images."""
     rng = np.random.default_rng(0)
     real, fake = (rng.integers(0, top, (1500, 16, 16, 3), np.uint8) for top in (256, 128))
 
     class Exact(metrics.SlicedWasserstein):
         def _patches(self, images, number):
-            return ((first, patches.astype(np.float64)) for first, patches in super()._patches(images, number))
+            return (
+                (first, patches.astype(np.float64)) for first, patches in super()._patches(images, number)
+            )
 
     usual, exact = (kind(real).distance(fake)["swd"] for kind in (metrics.SlicedWasserstein, Exact))
     assert usual == pytest.approx(exact, rel=1e-4)
@@ -241,7 +253,9 @@ def test_images_that_are_there_more_than_once_hide_no_copies_and_make_none(times
     copies = real[::2] + 1e-3 * rng.normal(size=(250, 6))
     share, numbers, _ = memorisation(np.repeat(real, times, 0), copies)
     assert share == 1 and (numbers == times * np.arange(0, 500, 2)).all()
-    mostly = np.concatenate([real, *[real[:450] * (1 + 1e-7 * rng.normal(size=(450, 6)))] * (times - 1)])  # rounded otherwise
+    mostly = np.concatenate(
+        [real, *[real[:450] * (1 + 1e-7 * rng.normal(size=(450, 6)))] * (times - 1)]
+    )  # rounded otherwise
     assert memorisation(mostly, copies)[0] == 1
     assert memorisation(mostly, new)[0] == memorisation(real, new)[0] < 0.12
     seen = np.concatenate([new[:200], *[real[:300]] * times])  # held out, and trained on after all
@@ -254,7 +268,11 @@ def test_neighbourhoods_are_of_distinct_images():
     real, fake = rng.normal(size=(2, 300, 4))
     once = neighbourhoods(real, fake)
     assert min(once.values()) > 0.8
-    for more in (np.repeat(real, 6, 0), fake), (real, np.repeat(fake, 6, 0)), (np.tile(real, (2, 1)), np.tile(fake, (6, 1))):
+    for more in (
+        (np.repeat(real, 6, 0), fake),
+        (real, np.repeat(fake, 6, 0)),
+        (np.tile(real, (2, 1)), np.tile(fake, (6, 1))),
+    ):
         assert neighbourhoods(*more) == pytest.approx(once)
     often = np.concatenate([fake, *[fake[:1] + 1000] * 100])  # what is drawn often counts as often
     assert neighbourhoods(real, often)["precision"] == pytest.approx(once["precision"] * 300 / 400)
@@ -262,11 +280,15 @@ def test_neighbourhoods_are_of_distinct_images():
 
 def test_too_few_distinct_images_are_told_in_place_of_a_figure():
     few = np.repeat(np.eye(4), 5, 0)
-    with pytest.raises(ValueError, match="expected more than 5 images of each set, received 4 and 20 distinct ones"):
+    with pytest.raises(
+        ValueError, match="expected more than 5 images of each set, received 4 and 20 distinct ones"
+    ):
         neighbourhoods(few, np.random.default_rng(0).normal(size=(20, 4)))
     with pytest.raises(ValueError, match="expected at least 2 distinct images, received 1 among 5"):
         memorisation(few[:5], few)
-    with pytest.raises(ValueError, match="expected held-out images that are new, received 5 that were all trained on"):
+    with pytest.raises(
+        ValueError, match="expected held-out images that are new, received 5 that were all trained on"
+    ):
         memorisation(few, few, few[:5])
 
 
@@ -275,7 +297,9 @@ def test_distinct_finds_the_first_of_each_wherever_the_others_are(monkeypatch):
     for rows, chunk in ((rng.normal(size=(40, 3)), 7), (rng.integers(0, 256, (40, 12), np.uint8), 500)):
         monkeypatch.setattr(metrics, "ROWS", chunk)
         order = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
-        assert metrics.distinct(rows[order]).tolist() == sorted(np.unique(order, return_index=True)[1].tolist())
+        assert metrics.distinct(rows[order]).tolist() == sorted(
+            np.unique(order, return_index=True)[1].tolist()
+        )
     assert metrics.distinct(np.ones((30, 4)) * (1 + 1e-8 * rng.normal(size=(30, 1)))).tolist() == [0]
 
 
@@ -301,7 +325,8 @@ def test_a_linear_probe_is_right_where_a_line_tells_and_is_at_chance_where_none_
 
 
 def test_a_linear_probe_chooses_its_penalty():
-    """200 numbers of noise and one that tells, 200 vectors to learn from: without a penalty the noise is learned by heart."""
+    """200 numbers of noise and one that tells, 200 vectors to learn from: without a penalty the noise is
+    learned by heart."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600)
     vectors = rng.normal(size=(600, 201)).astype(np.float32)

@@ -17,7 +17,9 @@ def after(optimizer, steps=5) -> list[np.ndarray]:
     variables = [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in ((3, 4), (5,))]
     optimizer.build(variables)
     for _ in range(steps):
-        optimizer.apply([tf.constant(random.normal(size=variable.shape), tf.float32) for variable in variables], variables)
+        optimizer.apply(
+            [tf.constant(random.normal(size=variable.shape), tf.float32) for variable in variables], variables
+        )
     return [variable.numpy() for variable in [*variables, *optimizer.variables]]
 
 
@@ -37,7 +39,9 @@ def test_fused_adam_takes_up_keras_adams_state(tmp_path):
     tf.train.Checkpoint(o=fused).read(str(tmp_path / "state")).assert_existing_objects_matched()
     fresh.assign(begun)
     for optimizer, weight in ((plain, begun), (fused, fresh)):
-        optimizer.apply([tf.constant([[-1.0, 2.0], [0.5, 1.0]])], [weight])  # another direction: what was before shows
+        optimizer.apply(
+            [tf.constant([[-1.0, 2.0], [0.5, 1.0]])], [weight]
+        )  # another direction: what was before shows
     np.testing.assert_allclose(fresh.numpy(), begun.numpy(), atol=1e-7)
     unaware, other = built(Adam)
     unaware.assign(tf.zeros_like(unaware))

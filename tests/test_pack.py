@@ -51,7 +51,9 @@ def test_any_step_can_be_begun_with(packed, start):
     straight = taken(data.batches(shards, 8, 3, flip=True), start + 2)
     np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True), 2), straight[start:])
     straight = taken(data.batches(shards, 8, 3, flip=True, shard=(1, 4)), start + 2)
-    np.testing.assert_array_equal(taken(data.batches(shards, 8, 3, start, flip=True, shard=(1, 4)), 2), straight[start:])
+    np.testing.assert_array_equal(
+        taken(data.batches(shards, 8, 3, start, flip=True, shard=(1, 4)), 2), straight[start:]
+    )
 
 
 def test_a_part_of_the_shards_is_another_set_of_images(packed):
@@ -64,9 +66,15 @@ def test_a_part_of_the_shards_is_another_set_of_images(packed):
 def test_workers_share_the_shards_among_them(packed):
     images, pattern = packed
     parts = [which(images, taken(data.batches(opened(pattern), 6, 0, shard=(i, 3)), 60)) for i in range(3)]
-    assert set(parts[0]).isdisjoint(parts[1]) and set(parts[1]).isdisjoint(parts[2]) and set(parts[2]).isdisjoint(parts[0])
+    assert (
+        set(parts[0]).isdisjoint(parts[1])
+        and set(parts[1]).isdisjoint(parts[2])
+        and set(parts[2]).isdisjoint(parts[0])
+    )
     assert set().union(*parts) == set(range(50))
-    with pytest.raises(ValueError, match="^--data: expected a shard or more for each of 8 workers, received 7"):
+    with pytest.raises(
+        ValueError, match="^--data: expected a shard or more for each of 8 workers, received 7"
+    ):
         feed.check_workers(opened(pattern), 8)
     feed.check_workers(opened(pattern), 7)
     feed.check_workers(images, 8)
@@ -107,7 +115,10 @@ def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"size": (8, 8)}, r"^--size, --channels: expected \(16, 16, 3\), as the shards have it, received \(8, 8\)"),
+        (
+            {"size": (8, 8)},
+            r"^--size, --channels: expected \(16, 16, 3\), as the shards have it, received \(8, 8\)",
+        ),
         ({"crop": "none"}, r"^--crop, --background: expected \('center', \(255, 255, 255\)\), as the shards"),
         ({"conditional": True}, "^--conditional: expected shards packed with --conditional"),
     ],
@@ -124,7 +135,10 @@ def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
     [
         (["--shards", "0"], "--shards: expected a whole number from 1 up, received '0'"),
         (["--max-pixels", "-5"], "--max-pixels: expected a whole number from 1 up, received '-5'"),
-        (["--out", "gs://b/s"], "--out: expected a path of this machine, received 'gs://b/s', which lies elsewhere"),
+        (
+            ["--out", "gs://b/s"],
+            "--out: expected a path of this machine, received 'gs://b/s', which lies elsewhere",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, capsys):
@@ -139,8 +153,12 @@ def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path,
     argv = ["--data", str(folder), "--out", str(tmp_path / "out"), "--size", "16x24", "--encoding", "png"]
     assert pack.main(argv) == pack.main(argv) == 0  # its own index is no hindrance
     told = capsys.readouterr().out
-    assert "40 images of 16x24x3" in told and told.endswith(f"40 images in 1 shards; --data '{tmp_path}/out/*.tfrecord'\n")
-    assert [pathlib.Path(file).suffix for file in opened(f"{tmp_path}/out/*.tfrecord", size=(16, 24)).files] == [".tfrecord"]
+    assert "40 images of 16x24x3" in told and told.endswith(
+        f"40 images in 1 shards; --data '{tmp_path}/out/*.tfrecord'\n"
+    )
+    assert [
+        pathlib.Path(file).suffix for file in opened(f"{tmp_path}/out/*.tfrecord", size=(16, 24)).files
+    ] == [".tfrecord"]
 
 
 @pytest.mark.parametrize("content", ["[]", '{"annotations": []}', "no JSON"])
@@ -149,7 +167,9 @@ def test_an_index_of_something_else_is_left_alone(folder, tmp_path, content, cap
     with pytest.raises(SystemExit, match="2"):
         pack.main(["--data", str(folder), "--out", str(tmp_path), "--size", "16"])
     assert "pack: --out: expected a folder without an index.json of something else" in capsys.readouterr().err
-    assert [file.name for file in tmp_path.iterdir()] == ["index.json"] and (tmp_path / "index.json").read_text() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["index.json"] and (
+        tmp_path / "index.json"
+    ).read_text() == content
 
 
 def test_a_full_disk_is_one_line(folder, tmp_path, monkeypatch, capsys):

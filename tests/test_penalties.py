@@ -14,7 +14,14 @@ from keras_dcgan.penalties import PiecewiseLinear, is_piecewise_linear
     "size, classes, group, stem, loss, kinds",
     [
         ((16, 16), 0, 0, 0, "relativistic", keras.layers),
-        ((24, 17), 0, 4, 2, "bce", cpu_layers),  # an odd side, and the gradient that cpu_layers takes otherwise
+        (
+            (24, 17),
+            0,
+            4,
+            2,
+            "bce",
+            cpu_layers,
+        ),  # an odd side, and the gradient that cpu_layers takes otherwise
         ((16, 16), 3, 4, 3, "relativistic", cpu_layers),
     ],
 )
@@ -23,7 +30,9 @@ def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, 
     critic = PiecewiseLinear(models.discriminator(size, 3, 4, classes, "none", group, stem, kinds=kinds))
     real, fakes = tf.random.normal((8, *size, 3)), tf.random.normal((8, *size, 3)) - 0.5
     labels = [tf.constant([0, 1, 2, 0, 1, 2, 0, 1])] if classes else []
-    step = tf.function(lambda: critic.gradients(real, fakes, labels, LOSSES[loss], 0.7, 0.3, 2.0).gradients, autograph=False)
+    step = tf.function(
+        lambda: critic.gradients(real, fakes, labels, LOSSES[loss], 0.7, 0.3, 2.0).gradients, autograph=False
+    )
     found = step()
 
     def outputs(images):
@@ -45,5 +54,7 @@ def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, 
 
 
 def test_what_is_piecewise_linear():
-    norms = {norm: is_piecewise_linear(models.discriminator((16, 16), 1, 4, norm=norm)) for norm in models.NORMS}
+    norms = {
+        norm: is_piecewise_linear(models.discriminator((16, 16), 1, 4, norm=norm)) for norm in models.NORMS
+    }
     assert norms == {"none": True, "batch": False, "spectral": False}

@@ -53,7 +53,10 @@ def test_without_a_terminal_there_is_a_line_after_five_seconds_and_each_half_min
     bar.close()
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["0.0/4.0", "0.3/4.0", "0.6/4.0", "0.8/4.0", "1.0/4.0"]
-    assert lines[0] == "0.0/4.0 kimg  10 img/s  6:36 left" and lines[3] == "0.8/4.0 kimg  10 img/s  5:21 left  d_loss 0.500"
+    assert (
+        lines[0] == "0.0/4.0 kimg  10 img/s  6:36 left"
+        and lines[3] == "0.8/4.0 kimg  10 img/s  5:21 left  d_loss 0.500"
+    )
     assert "\r" not in out.getvalue()
 
 
@@ -65,12 +68,17 @@ def test_on_a_terminal_a_line_rewrites_itself_ticks_stay_and_nothing_else(clock,
     clock(1)
     for images in (2000, 2010):
         bar.update(images)
-    assert str(out) == "━" * 12 + "─" * 12 + " 2.0/4.0 kimg  1,000 img/s  0:02 left"  # 2,010 came too soon after that
+    assert (
+        str(out) == "━" * 12 + "─" * 12 + " 2.0/4.0 kimg  1,000 img/s  0:02 left"
+    )  # 2,010 came too soon after that
     bar.facts = "  d_loss 0.500"
     clock(2)
     bar.update(4000)
     bar.leave()
-    assert out.getvalue().splitlines()[-1].split("\r")[-1].rstrip() == "4.0/4.0 kimg  1,000 img/s  0:00 left  d_loss 0.500"
+    assert (
+        out.getvalue().splitlines()[-1].split("\r")[-1].rstrip()
+        == "4.0/4.0 kimg  1,000 img/s  0:00 left  d_loss 0.500"
+    )
     bar.note("warning: it collapses")
     clock(1)
     bar.update(4000)
@@ -85,7 +93,9 @@ def test_the_line_is_never_wider_than_the_terminal_is_at_the_moment(columns, clo
     bar.facts = "  d_loss 0.500  g_loss 1.250  real_acc 0.75  fake_acc 1.00  swd 30.0"
     out.fileno = lambda: 7
     for width in (200, columns):
-        monkeypatch.setattr(progress.os, "get_terminal_size", lambda descriptor, width=width: os.terminal_size((width, 24)))
+        monkeypatch.setattr(
+            progress.os, "get_terminal_size", lambda descriptor, width=width: os.terminal_size((width, 24))
+        )
         clock(1)
         bar.update(10)
     wide, narrow = out.getvalue().split("\r")[1:]

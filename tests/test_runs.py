@@ -20,20 +20,31 @@ MANIFEST = {"images": 16, "channels": 3, "fingerprint": "abc", "classes": [], "l
 
 
 def settings(path, *typed):
-    return from_flags(["--data", "x", "--run", str(path), "--size", "16", "--filters", "4", "--batch", "8", *typed])
+    return from_flags(
+        ["--data", "x", "--run", str(path), "--size", "16", "--filters", "4", "--batch", "8", *typed]
+    )
 
 
 def train(gan, steps):
     """The stream of images starts where the model stands, as `data.batches` makes it."""
-    stream = tf.data.Dataset.from_tensor_slices(discs(16)).repeat().batch(8, drop_remainder=True).skip(gan.steps_taken)
+    stream = (
+        tf.data.Dataset.from_tensor_slices(discs(16))
+        .repeat()
+        .batch(8, drop_remainder=True)
+        .skip(gan.steps_taken)
+    )
     gan.fit(stream, steps_per_epoch=steps, verbose=0, shuffle=False)
     return gan
 
 
 def everything(gan):
     optimizers = [v for optimizer in (gan.g_optimizer, gan.d_optimizer) for v in optimizer.variables]
-    networks = [v for network in (gan.generator, gan.discriminator, gan.ema_generator) for v in network.weights]
-    return [v.numpy() for v in networks + optimizers + [gan.step, gan.stream]] + [np.array(list(gan.current_means().values()))]
+    networks = [
+        v for network in (gan.generator, gan.discriminator, gan.ema_generator) for v in network.weights
+    ]
+    return [v.numpy() for v in networks + optimizers + [gan.step, gan.stream]] + [
+        np.array(list(gan.current_means().values()))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +75,9 @@ def at_step_4(trained):
     gan.step.assign(3)
 
 
-def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; test_kill does it in bfloat16, by whole processes
+def test_resume_is_exact(
+    tmp_path,
+):  # in float16, which has most to remember; test_kill does it in bfloat16, by whole processes
     config = settings(tmp_path / "run", "--ema-kimg", "1", "--precision", "float16")
     straight = train(runs.build(config, 3), 5)
     with runs.open_run(config, MANIFEST) as run:
@@ -79,9 +92,13 @@ def test_resume_is_exact(tmp_path):  # in float16, which has most to remember; t
 
 def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
-    with pytest.raises(ValueError, match="^--r2: expected 0, or --d-norm spectral or none, on several devices, received 0.5"):
+    with pytest.raises(
+        ValueError, match="^--r2: expected 0, or --d-norm spectral or none, on several devices, received 0.5"
+    ):
         runs.build(settings(tmp_path, "--d-norm", "batch", "--r1", "0", "--r2", "0.5"), 3)
-    with pytest.raises(ValueError, match="^--jit: expected auto or off on several devices, received on with 2"):
+    with pytest.raises(
+        ValueError, match="^--jit: expected auto or off on several devices, received on with 2"
+    ):
         devices.compiles("on")
     assert not devices.compiles("auto")
 
@@ -105,7 +122,11 @@ def nvidia(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "program, file, found",
     [
-        ("echo NVIDIA H200; echo NVIDIA T4", "null", "this machine has NVIDIA H200, NVIDIA T4, which TensorFlow "),
+        (
+            "echo NVIDIA H200; echo NVIDIA T4",
+            "null",
+            "this machine has NVIDIA H200, NVIDIA T4, which TensorFlow ",
+        ),
         ("echo version mismatch; exit 18", "nvidia0", "this machine has an NVIDIA GPU, which TensorFlow "),
         ("", "nvidia12", "this machine has an NVIDIA GPU, which TensorFlow "),
         ("exit 9", "nvidiactl", None),
@@ -124,11 +145,14 @@ def test_devices_are_called_by_their_names(monkeypatch):
     strategy = tf.distribute.get_strategy()
     assert re.fullmatch(r"\d+ cores? of \S.*", devices.names(strategy))
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"device_name": "T4" if gpu == "c" else "H200"})
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"device_name": "T4" if gpu == "c" else "H200"},
+    )
     assert devices.names(strategy) == "H200"
     several = SimpleNamespace(num_replicas_in_sync=3, cluster_resolver=None)
     assert devices.names(several) == "2 x H200, 1 x T4"
-
 
 
 def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
@@ -136,7 +160,9 @@ def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
 
     def too_late(gpu, growth):
         tried.append(growth)
-        raise RuntimeError("Physical devices cannot be modified after being initialized")  # as TensorFlow 2.21 on an H100
+        raise RuntimeError(
+            "Physical devices cannot be modified after being initialized"
+        )  # as TensorFlow 2.21 on an H100
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
@@ -152,7 +178,9 @@ def test_a_run_goes_on_in_another_arithmetic_and_back(tmp_path):
             gans.append(runs.build(config, 3))
             assert run.restore(gans[-1]) == (step, [])
             if step:
-                before, after = ([gan.discriminator.weights[0], gan.g_optimizer.variables[-1]] for gan in gans[-2:])
+                before, after = (
+                    [gan.discriminator.weights[0], gan.g_optimizer.variables[-1]] for gan in gans[-2:]
+                )
                 for ours, theirs in zip(before, after):
                     np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
             if step < 2:
@@ -195,7 +223,10 @@ def test_a_spoilt_checkpoint_is_written_again_and_costs_no_sound_one(saved, at_s
         assert run.restore(gan) == (2, ["step-000000003"])
         gan.step.assign(3)
         run.save(gan)
-        assert [place.name for place in run.checkpoints()] == ["step-000000003"] and run.restore(gan) == (3, [])
+        assert [place.name for place in run.checkpoints()] == ["step-000000003"] and run.restore(gan) == (
+            3,
+            [],
+        )
 
 
 def test_only_spoilt_checkpoints_are_an_error_not_a_new_start(saved):
@@ -203,7 +234,9 @@ def test_only_spoilt_checkpoints_are_an_error_not_a_new_start(saved):
     with runs.open_run(config, MANIFEST) as run:
         for place in run.checkpoints():
             (place / "sha256.json").unlink()
-        with pytest.raises(ValueError, match="only spoilt ones: step-000000003, step-000000002, step-000000001"):
+        with pytest.raises(
+            ValueError, match="only spoilt ones: step-000000003, step-000000002, step-000000001"
+        ):
             run.restore(runs.build(config, 3))
 
 
@@ -239,17 +272,23 @@ def test_a_failed_save_leaves_the_checkpoint_before_it(saved, at_step_4, monkeyp
         monkeypatch.undo()
         assert run.restore(runs.build(config, 3)) == (3, [])
         for name in ("generator.keras", "generator_last.keras"):
-            assert keras.saving.load_model(run.path / name).count_params() > 0  # whole, whichever of the two it is
+            assert (
+                keras.saving.load_model(run.path / name).count_params() > 0
+            )  # whole, whichever of the two it is
 
 
 def test_other_settings_or_images_are_refused_by_name(saved):
     config, _ = saved
     before = (runs.Path(config.run) / "config.json").read_text()
     other = settings(config.run, "--d-lr", "0.1", "--seed", "5")
-    with pytest.raises(ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0004, received 0.1"):
+    with pytest.raises(
+        ValueError, match="--seed: the run has 0, received 5; --d-lr: the run has 0.0004, received 0.1"
+    ):
         with runs.open_run(other, MANIFEST):
             pass
-    with pytest.raises(ValueError, match="--data: the run has 16 images of fingerprint abc, received 33 of xyz"):
+    with pytest.raises(
+        ValueError, match="--data: the run has 16 images of fingerprint abc, received 33 of xyz"
+    ):
         with runs.open_run(config, {**MANIFEST, "images": 33, "fingerprint": "xyz"}):
             pass
     assert (runs.Path(config.run) / "config.json").read_text() == before
@@ -294,14 +333,16 @@ def test_what_a_kill_leaves_before_the_first_settings_is_no_obstacle(tmp_path):
 
 
 def test_a_run_directory_of_schema_1_is_understood(tmp_path):
-    """The zip holds what `fit --data discs --run run --size 16 --filters 2 --latent-dim 4 --batch 8 --kimg 0.08 --tick-kimg 0.04
-    --keep 1 --precision float32 --g-lr 0.01` left in version 0.1.0, without logs and all grids but the last. Never remake it: when
-    this test fails, people's runs are lost."""
+    """The zip holds what `fit --data discs --run run --size 16 --filters 2 --latent-dim 4 --batch 8 --kimg
+    0.08 --tick-kimg 0.04 --keep 1 --precision float32 --g-lr 0.01` left in version 0.1.0, without logs and
+    all grids but the last. Never remake it: when this test fails, people's runs are lost."""
     with zipfile.ZipFile(runs.Path(__file__).with_name("run_schema_1.zip")) as archive:
         archive.extractall(tmp_path)
     path = tmp_path / "run"
     grid = np.asarray(Image.open(path / "samples" / "000000.08kimg.png"))
-    drawn = images.grid(np.stack(list(images.draw(runs.load_generator(path, last=True), [latents.latents(range(64), 4)]))))
+    drawn = images.grid(
+        np.stack(list(images.draw(runs.load_generator(path, last=True), [latents.latents(range(64), 4)])))
+    )
     assert np.abs(drawn.astype(int) - grid).max() <= 1 and grid.std() > 5
     config = dataclasses.replace(runs.load_config(path), run=str(path))
     assert (config.filters, config.g_lr, config.size) == (2, 0.01, (16, 16)) and runs.load_classes(path) == []
@@ -333,7 +374,9 @@ def test_a_missing_or_broken_generator_is_one_clear_error(saved, tmp_path):
 
 
 def test_a_path_that_tensorflow_cannot_read_is_told_so(tmp_path):
-    with pytest.raises(ValueError, match="^--run: expected a path without any of .*, which TensorFlow cannot read, received "):
+    with pytest.raises(
+        ValueError, match="^--run: expected a path without any of .*, which TensorFlow cannot read, received "
+    ):
         runs.load_networks(tmp_path / "imgs [old]")
 
 
@@ -346,7 +389,9 @@ def rewrite(file, **members):
             archive.writestr(name, content)
 
 
-UNKNOWN = json.dumps({"module": "keras", "class_name": "LayerOfNextYear", "config": {}, "registered_name": "LayerOfNextYear"})
+UNKNOWN = json.dumps(
+    {"module": "keras", "class_name": "LayerOfNextYear", "config": {}, "registered_name": "LayerOfNextYear"}
+)
 
 
 def test_a_run_of_a_newer_keras_says_which_one_is_needed_in_a_line(saved):
@@ -354,17 +399,25 @@ def test_a_run_of_a_newer_keras_says_which_one_is_needed_in_a_line(saved):
     file = runs.Path(config.run) / "generator.keras"
     about = runs.Path(config.run) / "config.json"
     rewrite(file, **{"config.json": UNKNOWN})
-    with pytest.raises(ValueError, match="^--run: expected a generator that Keras can load, received .*") as caught:
+    with pytest.raises(
+        ValueError, match="^--run: expected a generator that Keras can load, received .*"
+    ) as caught:
         runs.load_generator(config.run)
     assert len(str(caught.value)) < len(str(file)) + 300  # Keras' own is a model long
 
     content = json.loads(about.read_text())
-    about.write_text(json.dumps(content | {"versions": content["versions"] | {"keras": "99.1.0", "pillow": "99"}}))
-    with pytest.raises(ValueError, match=rf"received .* .needs keras 99.1.0 or newer, here {keras.__version__}.$"):
+    about.write_text(
+        json.dumps(content | {"versions": content["versions"] | {"keras": "99.1.0", "pillow": "99"}})
+    )
+    with pytest.raises(
+        ValueError, match=rf"received .* .needs keras 99.1.0 or newer, here {keras.__version__}.$"
+    ):
         runs.load_generator(config.run)
     about.write_text(json.dumps(content))
     rewrite(file, **{"metadata.json": json.dumps({"keras_version": "98.0.0"})})
-    with pytest.raises(ValueError, match=rf"received .* .needs keras 98.0.0 or newer, here {keras.__version__}.$"):
+    with pytest.raises(
+        ValueError, match=rf"received .* .needs keras 98.0.0 or newer, here {keras.__version__}.$"
+    ):
         runs.load_generator(config.run)
 
 
@@ -375,9 +428,14 @@ def test_a_checkpoint_of_a_newer_tensorflow_says_which_one_is_needed(saved, monk
     about.write_text(json.dumps(content | {"versions": content["versions"] | {"tensorflow": "99.1.0"}}))
     monkeypatch.setattr(runs, "_state", lambda gan: {"of_next_year": tf.Variable(1.0)})
     with runs.open_run(config, MANIFEST) as run:
-        with pytest.raises(ValueError, match=f"^--run: .*step-000000003 .needs tensorflow 99.1.0 or newer, here {tf.__version__}"):
+        with pytest.raises(
+            ValueError,
+            match=f"^--run: .*step-000000003 .needs tensorflow 99.1.0 or newer, here {tf.__version__}",
+        ):
             run.restore(gan)
-    with pytest.raises(ValueError, match="^--run: expected a checkpoint of these networks, received .*step-000000003 "):
+    with pytest.raises(
+        ValueError, match="^--run: expected a checkpoint of these networks, received .*step-000000003 "
+    ):
         runs.load_networks(config.run, of_next_year=gan.generator)
 
 
@@ -387,7 +445,10 @@ def test_settings_of_a_newer_version_say_so(saved, monkeypatch):
     content = json.loads(about.read_text())
     content["settings"]["of_next_year"] = 1
     about.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="^--run: expected a run that this version can read, received .*, received of_next_year"):
+    with pytest.raises(
+        ValueError,
+        match="^--run: expected a run that this version can read, received .*, received of_next_year",
+    ):
         runs.load_config(config.run)
     content["versions"]["keras_dcgan"] = "99.0"
     about.write_text(json.dumps(content))

@@ -1,4 +1,5 @@
-"""`python -m keras_dcgan.sample` on a generator that nobody trained: classes, walks, data sets. test_cli has the plain grid."""
+"""`python -m keras_dcgan.sample` on a generator that nobody trained: classes, walks, data sets. test_cli has
+the plain grid."""
 
 import json
 import sys
@@ -57,7 +58,9 @@ def frames(path):
 
 
 def test_chosen_classes_come_one_after_the_other_and_otherwise_a_seed_has_its_own(draw, model):
-    shown = read(draw("a.png", "--seeds", "5,1,2", "--class", "white,blue", "--cols", "1")).reshape(3, 16, 16, 3)
+    shown = read(draw("a.png", "--seeds", "5,1,2", "--class", "white,blue", "--cols", "1")).reshape(
+        3, 16, 16, 3
+    )
     assert np.abs(shown - pictures(model, [5, 1, 2], [2, 0, 2])).max() <= 1
     shown = read(draw("b.png", "--seeds", "5,1", "--class", "red,ish", "--cols", "1")).reshape(2, 16, 16, 3)
     assert np.abs(shown - pictures(model, [5, 1], [1, 1])).max() <= 1
@@ -90,12 +93,16 @@ def test_a_data_set_has_so_many_of_each_class_and_says_which_seed_each_file_is(d
         assert row["class"] == CLASSES[label] and row["file"] == f"{row['class']}/seed-{row['seed']:04d}.png"
         expected = images.to_uint8(model([latents([row["seed"]], LATENT_DIM) / 2, np.array([label])]))[0]
         assert np.abs(read(folder / row["file"]) - expected).max() <= 1
-    chosen = json.loads((draw("few", "--per-class", "2", "--class", "white,blue") / "manifest.json").read_text())
+    chosen = json.loads(
+        (draw("few", "--per-class", "2", "--class", "white,blue") / "manifest.json").read_text()
+    )
     assert [row["file"].split("/")[0] for row in chosen["pictures"]] == ["white", "blue", "white", "blue"]
 
 
 def test_fit_reads_that_data_set_with_its_classes(draw):
-    prepared = data.prepare(str(draw("set", "--per-class", "4")), (16, 16), conditional=True, show=lambda line: None)
+    prepared = data.prepare(
+        str(draw("set", "--per-class", "4")), (16, 16), conditional=True, show=lambda line: None
+    )
     assert prepared.manifest["classes"] == CLASSES and prepared.manifest["left_out"] == []
     assert np.bincount(prepared.labels).tolist() == [4, 4, 4]
 
@@ -112,9 +119,18 @@ def test_a_picture_is_the_same_in_whatever_block_it_is_drawn(model, monkeypatch)
 @pytest.mark.parametrize(
     "typed, complaint",
     [
-        (["--seeds", "1", "--class", "blue,green"], "--class: expected one of blue, red,ish, white, received 'green'"),
-        (["--per-class", "2", "--out", "a.png"], "--out: expected a new or empty folder for --per-class, received a.png"),
-        (["--per-class", "2", "--out", "."], "--out: expected a new or empty folder for --per-class, received ."),
+        (
+            ["--seeds", "1", "--class", "blue,green"],
+            "--class: expected one of blue, red,ish, white, received 'green'",
+        ),
+        (
+            ["--per-class", "2", "--out", "a.png"],
+            "--out: expected a new or empty folder for --per-class, received a.png",
+        ),
+        (
+            ["--per-class", "2", "--out", "."],
+            "--out: expected a new or empty folder for --per-class, received .",
+        ),
         (["--per-class", "2", "--seeds", "1"], "--seeds: not allowed with argument --per-class"),
     ],
 )
@@ -132,7 +148,10 @@ def test_a_data_set_needs_classes_that_folders_can_be_named_after(run, tmp_path,
     arguments = ["keras_dcgan.sample", "--run", tmp_path, "--per-class", "1", "--out", tmp_path / "set"]
     assert "--per-class: expected a run that was trained with --conditional" in command(*arguments).stderr
     (tmp_path / "data.json").write_text(json.dumps({"classes": ["a", "n/a"]}))
-    assert "--per-class: expected classes that folders can be named after, received 'n/a'" in command(*arguments).stderr
+    assert (
+        "--per-class: expected classes that folders can be named after, received 'n/a'"
+        in command(*arguments).stderr
+    )
     assert not (tmp_path / "set").exists()
 
 
@@ -140,5 +159,7 @@ def test_without_an_encoder_mp4_is_refused_before_anything_is_loaded(tmp_path, m
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     done = command("keras_dcgan.sample", "--run", "nowhere", "--seeds", "0-1", "--out", tmp_path / "walk.mp4")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("sample: --out: expected imageio-ffmpeg to be installed for .mp4 (pip install imageio-ffmpeg")
+    assert done.stderr.startswith(
+        "sample: --out: expected imageio-ffmpeg to be installed for .mp4 (pip install imageio-ffmpeg"
+    )
     assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,13 @@ def test_few_takes_so_many_of_each_class_and_none_that_are_held_out():
 
 
 def test_a_classifier_learns_what_is_plain():
-    images = np.where(np.arange(64)[:, None, None, None] % 2, 200, 40).repeat(16, 1).repeat(16, 2).repeat(3, 3).astype(np.uint8)
+    images = (
+        np.where(np.arange(64)[:, None, None, None] % 2, 200, 40)
+        .repeat(16, 1)
+        .repeat(16, 2)
+        .repeat(3, 3)
+        .astype(np.uint8)
+    )
     labels = np.arange(64) % 2
     model = classify.train(images, labels, classes=2, steps=80, batch=16)
     assert classify.accuracy(model, images, labels) == 1.0
@@ -50,7 +56,10 @@ def test_caps_are_counted_by_their_colours(tmp_path, monkeypatch):
     draws_blue.inputs = [SimpleNamespace(shape=(None, 5))]
     monkeypatch.setattr(runs, "load_generator", lambda path: draws_blue)
     text = modes.count(SimpleNamespace(data=str(tmp_path), run="run", samples=32))
-    shares = {name: (float(real), float(drawn)) for name, real, drawn in re.findall(r"(red|blue) +([\d.]+)% +([\d.]+)%", text)}
+    shares = {
+        name: (float(real), float(drawn))
+        for name, real, drawn in re.findall(r"(red|blue) +([\d.]+)% +([\d.]+)%", text)
+    }
     assert shares["blue"][1] == 100 and shares["red"][1] == 0
     assert shares["red"][0] + shares["blue"][0] == pytest.approx(100) and shares["red"][0] > 50
 
@@ -67,7 +76,10 @@ def test_the_judge_and_the_study_want_the_same_classes_everywhere(tmp_path, monk
     real, other = folders(tmp_path / "real", "a", "b", "c"), folders(tmp_path / "other", "b", "c")
     with pytest.raises(SystemExit) as stop:
         classify.main(["help", "--data", real, "--synthetic", other, "--size", "16"])
-    assert stop.value.code == 2 and "--synthetic: expected the classes of --data, received b, c" in capsys.readouterr().err
+    assert (
+        stop.value.code == 2
+        and "--synthetic: expected the classes of --data, received b, c" in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit):
         classify.main(["judge", "--data", real, "--out", "judge"])
     assert "--out: expected NAME.keras, received judge" in capsys.readouterr().err
@@ -76,13 +88,30 @@ def test_the_judge_and_the_study_want_the_same_classes_everywhere(tmp_path, monk
     (tmp_path / "generator.keras").touch()
     (tmp_path / "data.json").write_text(json.dumps({"classes": list("abc")}))
     with pytest.raises(SystemExit):
-        classify.main(["agree", "--judge", str(tmp_path / "judge.keras"), "--run", str(tmp_path), "--samples", "3"])
+        classify.main(
+            ["agree", "--judge", str(tmp_path / "judge.keras"), "--run", str(tmp_path), "--samples", "3"]
+        )
     assert "--judge: expected one of the run's 3 classes, received one of 2" in capsys.readouterr().err
 
 
 def test_shards_have_no_images_for_the_judge_and_are_refused(tmp_path, capsys):
     source = folders(tmp_path / "real", "a", "b")
-    assert pack.main(["--data", source, "--out", str(tmp_path / "shards"), "--size", "16", "--channels", "3", "--conditional"]) == 0
+    assert (
+        pack.main(
+            [
+                "--data",
+                source,
+                "--out",
+                str(tmp_path / "shards"),
+                "--size",
+                "16",
+                "--channels",
+                "3",
+                "--conditional",
+            ]
+        )
+        == 0
+    )
     shards = str(tmp_path / "shards" / "*.tfrecord")
     for verb in (
         ["judge", "--data", shards, "--out", str(tmp_path / "j.keras")],
@@ -91,7 +120,10 @@ def test_shards_have_no_images_for_the_judge_and_are_refused(tmp_path, capsys):
         with pytest.raises(SystemExit):
             classify.main([*verb, "--size", "16"])
         flag = "--data" if verb[0] == "judge" else "--synthetic"
-        assert capsys.readouterr().err == f"classify: {flag}: expected images in folders, or in a .zip or .npz, received {shards}\n"
+        assert (
+            capsys.readouterr().err
+            == f"classify: {flag}: expected images in folders, or in a .zip or .npz, received {shards}\n"
+        )
 
 
 def test_the_judge_makes_the_folder_that_it_goes_into(tmp_path, monkeypatch):
@@ -113,7 +145,21 @@ def test_half_of_a_mixture_is_of_each_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(classify, "accuracy", lambda *more: 0.5)
     for index in range(2, 8):
         Image.fromarray(discs(1, seed=index)[0]).save(tmp_path / "few" / "a" / f"{index}.png")
-    classify.main(["help", "--data", real, "--synthetic", synthetic, "--learn-from", few, "--size", "16", "--seeds", "1"])
+    classify.main(
+        [
+            "help",
+            "--data",
+            real,
+            "--synthetic",
+            synthetic,
+            "--learn-from",
+            few,
+            "--size",
+            "16",
+            "--seeds",
+            "1",
+        ]
+    )
     assert seen == [10, 20, 4]  # real, both, synthetic
 
 
@@ -132,7 +178,10 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
     flags = ["--preset", "auto", "--augment", "translation"]
     assert quality.settled(SimpleNamespace(minutes=20), flags[:2], tmp_path / "rate") == (flags, 100.0)
     assert typed == [flags[:2], flags]
-    assert quality.settled(SimpleNamespace(minutes=1), flags[:2], tmp_path / "rate") == ([*flags[:3], "none"], 100.0)
+    assert quality.settled(SimpleNamespace(minutes=1), flags[:2], tmp_path / "rate") == (
+        [*flags[:3], "none"],
+        100.0,
+    )
     assert len(typed) == 3
 
 
@@ -143,7 +192,9 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
         ({"only": "auto, paper"}, "quality: --keep: expected a folder without runs of paper, received "),
     ],
 )
-def test_quality_refuses_names_that_it_does_not_know_and_runs_that_are_there(typed, complaint, tmp_path, capsys):
+def test_quality_refuses_names_that_it_does_not_know_and_runs_that_are_there(
+    typed, complaint, tmp_path, capsys
+):
     (tmp_path / "paper-1").mkdir()
     flags = {"variant": None, "keep": str(tmp_path), "seeds": 2}
     with pytest.raises(SystemExit, match="2"):

@@ -18,7 +18,9 @@ def rows(**columns):
         "g_loss": [2.0] * length,
     }
     table = healthy | columns
-    return [{"step": step, **{name: column[step] for name, column in table.items()}} for step in range(length)]
+    return [
+        {"step": step, **{name: column[step] for name, column in table.items()}} for step in range(length)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,10 @@ def rows(**columns):
         (rows(swd=[90, 80, 70, 60]), set()),
         (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.2, 0.1, 0.01]), {"collapse"}),
         (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.9, 0.1, 0.01]), set()),  # two bad ticks are not three
-        (rows(swd=[90, 80, 70, 60], spread=[0.1, 0.1, 0.1, 0.1]), set()),  # as at the start of healthy runs: it gets better
+        (
+            rows(swd=[90, 80, 70, 60], spread=[0.1, 0.1, 0.1, 0.1]),
+            set(),
+        ),  # as at the start of healthy runs: it gets better
         (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 2.2, 2.3]), {"grain"}),
         (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 1.9, 2.3]), set()),
         (rows(swd=[30, 61, 62, 99]), {"quality lost"}),
@@ -51,7 +56,9 @@ def test_alarms_have_names_and_patience(history, expected):
 
 
 def test_without_measurements_only_the_accuracies_speak():
-    plain = [{"step": step, "real_acc": 1.0, "fake_acc": 1.0, "d_loss": 0.0, "g_loss": 9.0} for step in range(4)]
+    plain = [
+        {"step": step, "real_acc": 1.0, "fake_acc": 1.0, "d_loss": 0.0, "g_loss": 9.0} for step in range(4)
+    ]
     assert set(alarms(plain)) == {"discriminator won"}
     assert best_step(plain) is None
 
@@ -68,7 +75,9 @@ def test_quality_knows_one_image_from_many():
     pictures = discs(64)
     table = tf.constant(pictures / 127.5 - 1, tf.float32)
     generator = lambda z, training: tf.gather(table, tf.cast(z[:, 0], tf.int32))  # noqa: E731
-    every, one = (Quality(pictures, generator, [z]) for z in (np.arange(64.0).reshape(64, 1), np.zeros((64, 1))))
+    every, one = (
+        Quality(pictures, generator, [z]) for z in (np.arange(64.0).reshape(64, 1), np.zeros((64, 1)))
+    )
     sharp = {"sharpness": 1, "sharpness_16": 1}
     assert every() == {"swd": 0.0, "swd_16": 0.0, "spread": pytest.approx(1.0, abs=0.02), **sharp}
     assert one()["spread"] == 0 and one()["swd"] > 50
@@ -78,7 +87,12 @@ def test_real_images_that_are_all_alike_are_no_measure_of_spread():
     pictures = np.repeat(discs(1), 8, 0)
     draws = lambda z, training: tf.random.stateless_uniform((len(z), 16, 16, 3), [0, 0], -1)  # noqa: E731
     for real in (pictures, np.concatenate([pictures, pictures[:1] ^ 1])):
-        assert Quality(real, draws, [np.zeros((8, 1))])().keys() == {"swd", "swd_16", "sharpness", "sharpness_16"}
+        assert Quality(real, draws, [np.zeros((8, 1))])().keys() == {
+            "swd",
+            "swd_16",
+            "sharpness",
+            "sharpness_16",
+        }
 
 
 def test_weights_that_are_no_numbers_are_named():

@@ -64,7 +64,10 @@ def opened(browser, address, size, query=""):
     """The page once it has drawn; afterwards nothing may have left the origin or been complained of."""
     context = browser.new_context(viewport=size)
     page, elsewhere, complaints = context.new_page(), [], []
-    page.on("request", lambda request: None if request.url.startswith((address, "blob:")) else elsewhere.append(request.url))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((address, "blob:")) else elsewhere.append(request.url),
+    )
     page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"{address}/web/{query}")
@@ -76,7 +79,9 @@ def opened(browser, address, size, query=""):
 
 
 def is_complaint(message) -> bool:
-    return message.type == "error" and not message.text.startswith(("INFO: ", "WARNING: "))  # LiteRT's C++ knows stderr only
+    return message.type == "error" and not message.text.startswith(
+        ("INFO: ", "WARNING: ")
+    )  # LiteRT's C++ knows stderr only
 
 
 def picture(page) -> np.ndarray:
@@ -97,8 +102,12 @@ def test_seed_7_is_the_picture_that_sample_draws(browser, address, model, size):
         shown = picture(page)
         error = parity.psnr(images.from_uint8(expected), images.from_uint8(shown[..., :3]))
         assert error >= 40 and (shown[..., 3] == 255).all() and expected.std() > 10
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing to scroll sideways
-        targets = page.evaluate("[...document.querySelectorAll('.row button, .row select')].map((e) => e.offsetHeight)")
+        assert page.evaluate(
+            "document.documentElement.scrollWidth <= innerWidth"
+        )  # nothing to scroll sideways
+        targets = page.evaluate(
+            "[...document.querySelectorAll('.row button, .row select')].map((e) => e.offsetHeight)"
+        )
         assert min(targets) >= 44  # for a thumb
         assert page.text_content("h1") == "tiny"
         assert " ms a picture, generator_fp32.tflite on the CPU" in page.text_content("#status")
@@ -119,7 +128,9 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         differs_after(lambda: page.locator("#truncation").fill("0.2"))
         assert saved(page) == "picture.png"  # no seed's any more
         differs_after(lambda: page.select_option("#class", "dog"))
-        assert page.locator("#grid [aria-pressed=true]").get_attribute("data-seed") == "0"  # the new ones of another class as well
+        assert (
+            page.locator("#grid [aria-pressed=true]").get_attribute("data-seed") == "0"
+        )  # the new ones of another class as well
         differs_after(lambda: page.locator("#grid button").nth(3).click())
         assert page.input_value("#seed") == "3"
         differs_after(lambda: page.click("#walk"))
@@ -131,7 +142,9 @@ def test_controls_change_the_picture_and_the_walk_walks(browser, address):
         before = picture(page)
         page.select_option("#accelerator", "none")
         page.wait_for_function("document.getElementById('problem').textContent")
-        assert (picture(page) == before).all() and "on the CPU" in page.text_content("#status")  # the old one goes on
+        assert (picture(page) == before).all() and "on the CPU" in page.text_content(
+            "#status"
+        )  # the old one goes on
         page.select_option("#accelerator", "wasm")
         page.wait_for_function("!document.getElementById('problem').textContent")
 
@@ -163,7 +176,9 @@ def wait_until_kept(page):
         const needed = [location.href, ...performance.getEntriesByType('resource').map((entry) => entry.name)];
         return navigator.serviceWorker.controller !== null && needed.every((url) => kept.includes(url)); }"""
     end = time.monotonic() + 60
-    while not page.evaluate(kept):  # wait_for_function takes a promise for an answer: always yes (Playwright 1.65)
+    while not page.evaluate(
+        kept
+    ):  # wait_for_function takes a promise for an answer: always yes (Playwright 1.65)
         assert time.monotonic() < end
         page.wait_for_timeout(100)
 
@@ -185,7 +200,9 @@ def test_seeds_and_arcs_are_those_of_python(browser, address):
             np.testing.assert_allclose(z, latents([seed], 101)[0], atol=1e-6)
         a, b = latents([1, 2], 12)
         script = "([a, b]) => import('./latents.js').then((m) => Array.from(m.slerp(a, b, 0.3)))"
-        np.testing.assert_allclose(page.evaluate(script, [a.tolist(), b.tolist()]), slerp(a, b, 0.3), atol=1e-6)
+        np.testing.assert_allclose(
+            page.evaluate(script, [a.tolist(), b.tolist()]), slerp(a, b, 0.3), atol=1e-6
+        )
 
 
 def test_without_npm_the_page_points_at_the_pinned_copy(tmp_path, monkeypatch):
@@ -212,12 +229,17 @@ def test_no_browser_keeps_what_another_runs_page_would_be_mixed_up_with(address)
 
 @pytest.fixture
 def cdn(out, tmp_path):
-    """The address of another origin, which serves LiteRT.js as jsDelivr does: `+esm` is a package whose imports are paths there."""
+    """The address of another origin, which serves LiteRT.js as jsDelivr does: `+esm` is a package whose
+    imports are paths there."""
     runtime, packages = out / "web" / "litert", tmp_path / "cdn" / "npm" / "@litertjs"
     shutil.copytree(runtime, packages / "core" / "wasm")
     (packages / "wasm-utils").mkdir()
     (packages / "wasm-utils" / "+esm").write_bytes((runtime / "wasm-utils.js").read_bytes())
-    core = (runtime / "index.js").read_text().replace('"@litertjs/wasm-utils"', '"/npm/@litertjs/wasm-utils/+esm"')
+    core = (
+        (runtime / "index.js")
+        .read_text()
+        .replace('"@litertjs/wasm-utils"', '"/npm/@litertjs/wasm-utils/+esm"')
+    )
     (packages / "core" / "+esm").write_text(core)
 
     class Cdn(Handler):
@@ -228,13 +250,17 @@ def cdn(out, tmp_path):
             self.send_header("Cross-Origin-Resource-Policy", "cross-origin")
             super().end_headers()
 
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Cdn, directory=str(tmp_path / "cdn")))
+    serving = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Cdn, directory=str(tmp_path / "cdn"))
+    )
     threading.Thread(target=serving.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{serving.server_port}/npm/@litertjs/core"
     serving.shutdown()
 
 
-def test_with_the_runtime_from_elsewhere_it_draws_and_works_offline_too(browser, out, cdn, tmp_path, monkeypatch):
+def test_with_the_runtime_from_elsewhere_it_draws_and_works_offline_too(
+    browser, out, cdn, tmp_path, monkeypatch
+):
     export = shutil.copytree(out, tmp_path / "export")
     monkeypatch.setenv("PATH", str(tmp_path))  # no npm
     monkeypatch.setattr(web, "CDN", cdn)
@@ -271,7 +297,9 @@ def test_no_page_no_server(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--run", str(tmp_path)])
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("web: --run: expected an export with a page (python -m export), received ")
+    assert capsys.readouterr().err.startswith(
+        "web: --run: expected an export with a page (python -m export), received "
+    )
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("")
     with server(tmp_path, 0) as first, pytest.raises(SystemExit) as stop:

@@ -4,8 +4,8 @@
     python -m tools.classify agree --judge judge.keras --run runs/imgs          # how often it finds the class that was asked for
     python -m tools.classify help --data imgs --synthetic folder --per-class 50 # whether synthetic pictures help a classifier
 
-For an honest answer the generator must not have seen what is held out: give it a folder of some of the others, and `help` the same
-one by --learn-from.
+For an honest answer the generator must not have seen what is held out: give it a folder of some of the
+others, and `help` the same one by --learn-from.
 
 judge.keras maps images to classes; judge.features.keras, written beside it, to the vector before them, for
 `keras_dcgan.evaluate --features`.
@@ -41,8 +41,8 @@ def classifier(size: tuple[int, int], channels: int, classes: int, widths=WIDTHS
 
 
 def train(images: np.ndarray, labels: np.ndarray, classes: int, steps: int, batch: int, seed: int = 0):
-    """uint8 (N, H, W, C), int (N,) -> a classifier after so many steps of Adam, whose rate falls to 0. Images are mirrored and
-    shifted at random."""
+    """uint8 (N, H, W, C), int (N,) -> a classifier after so many steps of Adam, whose rate falls to 0. Images
+    are mirrored and shifted at random."""
     import keras
     import tensorflow as tf
 
@@ -51,7 +51,9 @@ def train(images: np.ndarray, labels: np.ndarray, classes: int, steps: int, batc
     def vary(image, label):
         image = tf.image.random_flip_left_right(tf.cast(image, tf.float32) / 127.5 - 1)
         side = max(1, image.shape[0] // 8)
-        return tf.image.random_crop(tf.pad(image, [[side, side], [side, side], [0, 0]], "REFLECT"), image.shape), label
+        return tf.image.random_crop(
+            tf.pad(image, [[side, side], [side, side], [0, 0]], "REFLECT"), image.shape
+        ), label
 
     stream = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(images), seed=seed).repeat()
     stream = stream.map(vary, num_parallel_calls=2).batch(batch).prefetch(4)
@@ -63,7 +65,10 @@ def train(images: np.ndarray, labels: np.ndarray, classes: int, steps: int, batc
 
 
 def accuracy(model, images: np.ndarray, labels: np.ndarray) -> float:
-    found = [model.predict_on_batch(images[at : at + 500] / np.float32(127.5) - 1) for at in range(0, len(images), 500)]
+    found = [
+        model.predict_on_batch(images[at : at + 500] / np.float32(127.5) - 1)
+        for at in range(0, len(images), 500)
+    ]
     return float(np.mean(np.concatenate(found).argmax(1) == labels))
 
 
@@ -76,9 +81,13 @@ def judge(args) -> str:
     real = prepared(args, "--data", args.data)
     learnt, tested = split(len(real.images))
     steps = round(args.epochs * len(learnt) / args.batch)
-    model = train(np.array(real.images[learnt]), real.labels[learnt], len(real.manifest["classes"]), steps, args.batch)
+    model = train(
+        np.array(real.images[learnt]), real.labels[learnt], len(real.manifest["classes"]), steps, args.batch
+    )
     model.save(args.out)
-    keras.Model(model.inputs, model.get_layer("features").output).save(args.out.removesuffix(".keras") + ".features.keras")
+    keras.Model(model.inputs, model.get_layer("features").output).save(
+        args.out.removesuffix(".keras") + ".features.keras"
+    )
     return f"right on {accuracy(model, real.images[tested], real.labels[tested]):.1%} of {len(tested):,} images it has not seen"
 
 
@@ -95,10 +104,17 @@ def agree(args) -> str:
     pictures = np.stack(list(images.draw(generator, [z, labels])))
     model = keras.saving.load_model(args.judge, compile=False)
     if model.output_shape[-1] != len(classes):
-        raise ValueError(f"--judge: expected one of the run's {len(classes)} classes, received one of {model.output_shape[-1]}")
-    each = [accuracy(model, pictures[labels == label], labels[labels == label]) for label in range(len(classes))]
+        raise ValueError(
+            f"--judge: expected one of the run's {len(classes)} classes, received one of "
+            f"{model.output_shape[-1]}"
+        )
+    each = [
+        accuracy(model, pictures[labels == label], labels[labels == label]) for label in range(len(classes))
+    ]
     by_class = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, each))
-    return f"the class that was asked for: {statistics.mean(each):.1%} of {args.samples:,} samples ({by_class})"
+    return (
+        f"the class that was asked for: {statistics.mean(each):.1%} of {args.samples:,} samples ({by_class})"
+    )
 
 
 def study(args) -> str:
@@ -107,13 +123,18 @@ def study(args) -> str:
     few_real = args.learn_from and prepared(args, "--learn-from", args.learn_from)
     for flag, other in (("--synthetic", synthetic), ("--learn-from", few_real)):
         if other and other.manifest["classes"] != real.manifest["classes"]:
-            raise ValueError(f"{flag}: expected the classes of --data, received {', '.join(other.manifest['classes'])}")
+            raise ValueError(
+                f"{flag}: expected the classes of --data, received {', '.join(other.manifest['classes'])}"
+            )
     learnt, tested = split(len(real.images))
     classes = len(real.manifest["classes"])
     found = {"real": [], "real and synthetic": [], "synthetic": []}
     for seed in range(args.seeds):
         some = few(real.labels, learnt, args.per_class, seed)
-        sets = {"real": (real.images[some], real.labels[some]), "synthetic": (synthetic.images, synthetic.labels)}
+        sets = {
+            "real": (real.images[some], real.labels[some]),
+            "synthetic": (synthetic.images, synthetic.labels),
+        }
         if few_real:
             sets["real"] = few_real.images, few_real.labels
         # Each half of the batches is of one kind: more images of one kind would drown the other.
@@ -125,8 +146,13 @@ def study(args) -> str:
         for name in found:
             model = train(np.array(sets[name][0]), sets[name][1], classes, args.steps, args.batch, seed)
             found[name].append(accuracy(model, real.images[tested], real.labels[tested]))
-    how_many = f"{len(sets['real'][1]):,} real images, {len(synthetic.labels):,} synthetic ones, {args.seeds} seeds"
-    rows = [f"{name:20} {statistics.mean(values):.1%}  ({min(values):.1%} to {max(values):.1%})" for name, values in found.items()]
+    how_many = (
+        f"{len(sets['real'][1]):,} real images, {len(synthetic.labels):,} synthetic ones, {args.seeds} seeds"
+    )
+    rows = [
+        f"{name:20} {statistics.mean(values):.1%}  ({min(values):.1%} to {max(values):.1%})"
+        for name, values in found.items()
+    ]
     return "\n".join([f"{how_many}, right on {len(tested):,} held out:", *rows])
 
 
@@ -148,7 +174,9 @@ def prepared(args, flag: str, source: str):
 
 def labelled(images: feed.ImageSet | feed.ShardSet, flag: str = "--data") -> feed.ImageSet:
     if images.images is None:
-        raise ValueError(f"{flag}: expected images in folders, or in a .zip or .npz, received {images.manifest['source']}")
+        raise ValueError(
+            f"{flag}: expected images in folders, or in a .zip or .npz, received {images.manifest['source']}"
+        )
     return images
 
 
@@ -167,8 +195,12 @@ def parser() -> cli.Parser:
         made.set_defaults(work=work)
         return made
 
-    verb("judge", judge, "--data", "--out").add_argument("--epochs", type=count, default=4, metavar="N", help="[4]")
-    verb("agree", agree, "--judge", "--run").add_argument("--samples", type=count, default=5000, metavar="N", help="[5000]")
+    verb("judge", judge, "--data", "--out").add_argument(
+        "--epochs", type=count, default=4, metavar="N", help="[4]"
+    )
+    verb("agree", agree, "--judge", "--run").add_argument(
+        "--samples", type=count, default=5000, metavar="N", help="[5000]"
+    )
     made = verb("help", study, "--data", "--synthetic")
     about = "the real images to learn from [--per-class of --data at random]"
     made.add_argument("--learn-from", type=cli.path, metavar="PATH", help=about)

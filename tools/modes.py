@@ -1,10 +1,12 @@
-"""Does a generator draw every kind that is there? Portraits with caps of eight colours, some common and some rare.
+"""Does a generator draw every kind that is there? Portraits with caps of eight colours, some common and some
+rare.
 
     python -m tools.modes draw --out caps                      # caps/red/0000.png, ...: the folders only serve to count
     python -m keras_dcgan.fit --data caps --size 32 --kimg 48  # does not look at the folders
     python -m tools.modes count --data caps --run runs/caps    # the share of each colour, real and generated
 
-A small classifier counts (tools.classify); how often it is right on held-out portraits stands beside the shares.
+A small classifier counts (tools.classify); how often it is right on held-out portraits stands beside the
+shares.
 """
 
 import dataclasses
@@ -53,7 +55,10 @@ def count(args) -> str:
     generator = runs.load_generator(args.run)
     drawn = images.draw(generator, [latents.latents(range(args.samples), generator.inputs[0].shape[-1])])
     found = judge.predict(np.stack(list(drawn)) / np.float32(127.5) - 1, verbose=0).argmax(1)
-    lines = [f"the classifier is right on {right:.1%} of held-out portraits; {args.samples:,} samples", "cap       real  generated"]
+    lines = [
+        f"the classifier is right on {right:.1%} of held-out portraits; {args.samples:,} samples",
+        "cap       real  generated",
+    ]
     for label in np.argsort(-np.bincount(real.labels)):
         share, ours = np.mean(real.labels == label), np.mean(found == label)
         lines.append(f"{classes[label]:8}{share:6.1%}{ours:11.1%}   {ours / share:.2f} times")
@@ -65,7 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="what", required=True, metavar="draw|count")
     whole = number(1, kind=int)
     verb = verbs.add_parser("draw", prog="tools.modes draw", description="Draws the portraits.")
-    verb.add_argument("--out", type=cli.path, required=True, metavar="DIR", help="a folder for each colour there")
+    verb.add_argument(
+        "--out", type=cli.path, required=True, metavar="DIR", help="a folder for each colour there"
+    )
     verb.add_argument("--count", type=whole, default=4000, metavar="N", help="[4000]")
     verb.add_argument("--seed", type=number(0, kind=int), default=0, metavar="N", help="[0]")
     verb.set_defaults(work=draw)

@@ -3,9 +3,10 @@
     python -m tools.pack --data ./imgs --out ./shards --size 64
     python -m keras_dcgan.fit --data './shards/*.tfrecord'       # or gs://bucket/shards/*.tfrecord, after copying the folder there
 
-Images are prepared as `fit` prepares them, shuffled once, and written shard by shard; index.json, with what was left out and why,
-comes last. Cut short, the same command goes on with the shards that are missing. For several workers, choose --shards so that
-their number divides it: each worker then has as many images as the others.
+Images are prepared as `fit` prepares them, shuffled once, and written shard by shard; index.json, with what
+was left out and why, comes last. Cut short, the same command goes on with the shards that are missing. For
+several workers, choose --shards so that their number divides it: each worker then has as many images as the
+others.
 """
 
 import hashlib
@@ -18,12 +19,23 @@ from keras_dcgan import cli, data, files
 from keras_dcgan.config import add_flag, number
 from keras_dcgan.feed import INDEX
 
-PREPARATION = ("size", "channels", "crop", "background", "max_pixels", "conditional", "cache")  # settings of fit
+PREPARATION = (
+    "size",
+    "channels",
+    "crop",
+    "background",
+    "max_pixels",
+    "conditional",
+    "cache",
+)  # settings of fit
 SHARD_MB = 32  # four shards are in memory together when they are read
 
 
-def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards: int | None = None, show=print) -> dict:
-    """Writes the shards and the index that it returns. encoding: "raw", or "png" (smaller, and slower to read)."""
+def pack(
+    images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards: int | None = None, show=print
+) -> dict:
+    """Writes the shards and the index that it returns. encoding: "raw", or "png" (smaller, and slower to
+    read)."""
     import tensorflow as tf
 
     total, megabytes = len(images.images), images.images.nbytes / 1e6
@@ -31,11 +43,15 @@ def pack(images: data.ImageSet, out: pathlib.Path, encoding: str = "raw", shards
     order = np.random.RandomState(0).permutation(total)  # so that any few shards are a fair sample
     contents = np.array_split(order, shards)
     # The name of a shard says what is in it: one that is there needs not be written again.
-    key = hashlib.sha256(json.dumps([images.manifest["fingerprint"], encoding, shards]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([images.manifest["fingerprint"], encoding, shards]).encode()).hexdigest()[
+        :12
+    ]
     names = [f"{key}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
     out.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in out.glob("*.tfrecord")} - set(names)):
-        raise ValueError(f"--out: expected a folder without the shards of something else, received {out} with {others[0]}")
+        raise ValueError(
+            f"--out: expected a folder without the shards of something else, received {out} with {others[0]}"
+        )
     if (out / INDEX).exists() and not _is_an_index(out / INDEX):
         raise ValueError(f"--out: expected a folder without an {INDEX} of something else, received {out}")
     for done, (name, rows) in enumerate(zip(names, contents), 1):
@@ -75,17 +91,23 @@ def _record(images: data.ImageSet, row: int, encoding: str) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.pack", "Packs images into TFRecord shards.")
-    parser.add_argument("--data", type=cli.source, required=True, help="a folder, a .zip, .npy or .npz, or demo")
+    parser.add_argument(
+        "--data", type=cli.source, required=True, help="a folder, a .zip, .npy or .npz, or demo"
+    )
     parser.add_argument("--out", type=cli.path, required=True, help="folder for the shards")
     for name in PREPARATION:
         add_flag(parser, name)
     parser.add_argument("--encoding", choices=["raw", "png"], default="raw", help="[%(default)s]")
-    parser.add_argument("--shards", type=number(1, kind=int), metavar="N", help=f"how many [one for each {SHARD_MB} MB]")
+    parser.add_argument(
+        "--shards", type=number(1, kind=int), metavar="N", help=f"how many [one for each {SHARD_MB} MB]"
+    )
     args = parser.parse_args(arguments)
     with cli.user_errors(parser.verb):
         if args.data.endswith(".tfrecord"):
             raise ValueError(f"--data: expected images, received shards: {args.data}")
-        images = data.prepare(args.data, **{name: value for name, value in vars(args).items() if name in PREPARATION})
+        images = data.prepare(
+            args.data, **{name: value for name, value in vars(args).items() if name in PREPARATION}
+        )
         print(data.report(images.manifest))
         index = pack(images, pathlib.Path(args.out), args.encoding, args.shards)
     print(f"{index['images']:,} images in {len(index['shards'])} shards; --data '{args.out}/*.tfrecord'")

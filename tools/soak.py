@@ -1,9 +1,10 @@
-"""Kills a training again and again, with SIGKILL at random moments, and compares it with one that nobody disturbed.
+"""Kills a training again and again, with SIGKILL at random moments, and compares it with one that nobody
+disturbed.
 
     python -m tools.soak --kills 25
 
-prints, and fails unless it is true, that weights, optimizers, metrics and samples are the same to the bit. On a CPU, with
---deterministic; takes about ten seconds a kill.
+prints, and fails unless it is true, that weights, optimizers, metrics and samples are the same to the bit. On
+a CPU, with --deterministic; takes about ten seconds a kill.
 """
 
 import json
@@ -78,14 +79,20 @@ def differences(calm: Path, killed: Path) -> list[str]:
         newest = f"checkpoints/step-{checkpoint_steps(calm)[-1]:09d}/state"
         theirs, ours = (_variables(run / newest) for run in (calm, killed))
         found += [
-            f"checkpoint: {name}" for name in theirs.keys() | ours.keys() if not np.array_equal(theirs.get(name), ours.get(name))
+            f"checkpoint: {name}"
+            for name in theirs.keys() | ours.keys()
+            if not np.array_equal(theirs.get(name), ours.get(name))
         ]
     theirs, ours = (_rows(run) for run in (calm, killed))
     found += [] if theirs == ours else [f"metrics.jsonl: {len(theirs)} and {len(ours)} rows, or other values"]
     theirs, ours = (_events(run) for run in (calm, killed))
     found += [f"logs: {tag}" for tag in theirs.keys() | ours.keys() if theirs.get(tag) != ours.get(tag)]
-    theirs, ours = ({file.name: file.read_bytes() for file in (run / "samples").glob("*.png")} for run in (calm, killed))
-    found += [f"samples: {name}" for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)]
+    theirs, ours = (
+        {file.name: file.read_bytes() for file in (run / "samples").glob("*.png")} for run in (calm, killed)
+    )
+    found += [
+        f"samples: {name}" for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)
+    ]
     theirs, ours = (_weights(run / "generator.keras") for run in (calm, killed))
     found += [] if all(map(np.array_equal, theirs, ours)) else ["generator.keras"]
     return found
@@ -95,7 +102,11 @@ def _variables(state: Path) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(state))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name}
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if "OBJECT_GRAPH" not in name
+    }
 
 
 def _rows(run: Path) -> list[dict]:

@@ -3,8 +3,8 @@
     install(out)        # puts the page into out/web; it reads out/model.json and out/*.tflite
     python -m export.web --run runs/imgs      # and shows it on this machine
 
-The runtime is LiteRT.js, pinned. It is fetched with npm where npm is, so that the page needs no other site; else the page
-points at a CDN's copy of the same version.
+The runtime is LiteRT.js, pinned. It is fetched with npm where npm is, so that the page needs no other site;
+else the page points at a CDN's copy of the same version.
 """
 
 import shutil
@@ -19,14 +19,19 @@ PAGE = ("index.html", "app.js", "latents.js", "sw.js", "manifest.webmanifest", "
 PACKAGES = {
     f"@litertjs/core@{VERSION}": {
         "dist/index.js": "index.js",
-        **{f"wasm/litert_wasm_{kind}internal.{end}": "" for kind in ("", "compat_", "threaded_") for end in ("js", "wasm")},
+        **{
+            f"wasm/litert_wasm_{kind}internal.{end}": ""
+            for kind in ("", "compat_", "threaded_")
+            for end in ("js", "wasm")
+        },
     },
     f"@litertjs/wasm-utils@{VERSION}": {"dist/index.js": "wasm-utils.js"},
 }
 
 
 def install(out: Path) -> bool:
-    """Writes out/web anew -> whether the runtime lies there too. Raises OSError where it cannot be written."""
+    """Writes out/web anew -> whether the runtime lies there too. Raises OSError where it cannot be
+    written."""
     place, beside = out / "web", out / ".web.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -53,8 +58,17 @@ def fetch_runtime(folder: Path) -> bool:
                 subprocess.run(command, cwd=scratch, capture_output=True, timeout=120, check=True)
                 (archive,) = Path(scratch).glob("*.tgz")
                 with tarfile.open(archive) as members:
-                    found = {name or Path(file).name: members.extractfile(f"package/{file}").read() for file, name in files.items()}
-            except (OSError, subprocess.SubprocessError, tarfile.TarError, ValueError, KeyError):  # or it left something else
+                    found = {
+                        name or Path(file).name: members.extractfile(f"package/{file}").read()
+                        for file, name in files.items()
+                    }
+            except (
+                OSError,
+                subprocess.SubprocessError,
+                tarfile.TarError,
+                ValueError,
+                KeyError,
+            ):  # or it left something else
                 shutil.rmtree(folder, ignore_errors=True)
                 return False
             archive.unlink()

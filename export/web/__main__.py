@@ -38,10 +38,12 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
-    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no page, or the port is
-    another's."""
+    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no
+    page, or the port is another's."""
     if not (folder / "web" / "index.html").is_file():
-        raise FileNotFoundError(f"--run: expected an export with a page (python -m export), received {folder}")
+        raise FileNotFoundError(
+            f"--run: expected an export with a page (python -m export), received {folder}"
+        )
     try:
         return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
@@ -50,7 +52,9 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 
 def main(arguments: list[str] | None = None):
     parser = Parser("export.web", __doc__)
-    parser.add_argument("--run", type=place, required=True, metavar="DIR", help="the run directory, or an export folder")
+    parser.add_argument(
+        "--run", type=place, required=True, metavar="DIR", help="the run directory, or an export folder"
+    )
     port = number(0, 65535, kind=int)
     parser.add_argument("--port", type=port, default=8000, metavar="N", help="0: any that is free [8000]")
     flags = parser.parse_args(arguments)

@@ -1,8 +1,10 @@
-"""Every speed figure in the README: each a ratio against something else that ran on the same machine in the same minutes.
+"""Every speed figure in the README: each a ratio against something else that ran on the same machine in the
+same minutes.
 
     python -m tools.bench data|train|fit|memory|startup|edge|edit|quality [--json F]
 
-Repeats alternate between the contestants, and the figure is the median: other programs on the machine then slow both.
+Repeats alternate between the contestants, and the figure is the median: other programs on the machine then
+slow both.
 """
 
 import importlib

@@ -1,4 +1,5 @@
-"""`python -m tools.bench data`: preparing, feeding, memory and start-up of the data pipeline. 2 minutes, and 500 MB on disk."""
+"""`python -m tools.bench data`: preparing, feeding, memory and start-up of the data pipeline. 2 minutes, and
+500 MB on disk."""
 
 import concurrent.futures
 import json
@@ -18,8 +19,15 @@ from tools.bench.timing import alternating, seconds
 
 
 def arguments(parser):
-    parser.add_argument("--scratch", type=cli.path, metavar="DIR", help="where temporary files go [the system's place for them]")
-    parser.add_argument("--step-ms", type=float, default=50, help="length of the stand-in for a training step [%(default)s]")
+    parser.add_argument(
+        "--scratch",
+        type=cli.path,
+        metavar="DIR",
+        help="where temporary files go [the system's place for them]",
+    )
+    parser.add_argument(
+        "--step-ms", type=float, default=50, help="length of the stand-in for a training step [%(default)s]"
+    )
 
 
 def measure(args) -> dict:
@@ -29,7 +37,8 @@ def measure(args) -> dict:
 
 
 def preparing(scratch: pathlib.Path, count: int = 1000, size: int = 64) -> dict:
-    """Photo-sized JPEGs through `prepare`, and through what most data loaders do: full decode, resize, a thread a core."""
+    """Photo-sized JPEGs through `prepare`, and through what most data loaders do: full decode, resize, a
+    thread a core."""
     folder = scratch / "photos"
     folder.mkdir()
     for i in range(count):
@@ -53,9 +62,13 @@ def preparing(scratch: pathlib.Path, count: int = 1000, size: int = 64) -> dict:
 
     # Lanczos is what `prepare` uses; bilinear, antialiased, is torchvision's default.
     lanczos, bilinear = Image.Resampling.LANCZOS, Image.Resampling.BILINEAR
-    times = alternating(5, ours=ours, plain_lanczos=lambda: plain(lanczos), plain_bilinear=lambda: plain(bilinear))
+    times = alternating(
+        5, ours=ours, plain_lanczos=lambda: plain(lanczos), plain_bilinear=lambda: plain(bilinear)
+    )
     rates = {f"prepare_{name}_img_per_s": count / value for name, value in times.items()}
-    return rates | {f"prepare_times_{name}": times[name] / times["ours"] for name in ("plain_lanczos", "plain_bilinear")}
+    return rates | {
+        f"prepare_times_{name}": times[name] / times["ours"] for name in ("plain_lanczos", "plain_bilinear")
+    }
 
 
 def photo(seed: int) -> Image.Image:
@@ -72,7 +85,8 @@ def photo(seed: int) -> Image.Image:
 
 
 def feeding(scratch: pathlib.Path, step_ms: float, count: int = 20_000, batch: int = 64) -> dict:
-    """Images a second out of `batches` (64x64x3), and the share of a step that waits for them; against a numpy gather."""
+    """Images a second out of `batches` (64x64x3), and the share of a step that waits for them; against a
+    numpy gather."""
     import tensorflow as tf
 
     path = scratch / "feed.npy"
@@ -80,12 +94,17 @@ def feeding(scratch: pathlib.Path, step_ms: float, count: int = 20_000, batch: i
     images = data.prepare(str(path), cache=str(scratch / "feed"), show=lambda line: None)
     array, steps = np.load(path), 500
     random = np.random.default_rng(0)
-    streams = {name: iter(data.batches(images, batch, 0, flip=flip)) for name, flip in (("plain", False), ("flip", True))}
+    streams = {
+        name: iter(data.batches(images, batch, 0, flip=flip))
+        for name, flip in (("plain", False), ("flip", True))
+    }
 
     def feed(name):
         return lambda: [next(streams[name]) for _ in range(steps)]
 
-    def gather():  # the least that any loader can do: pick the rows of an array that is in memory, and hand them to TensorFlow
+    # the least that any loader can do: pick the rows of an array that is in memory, and hand them to
+    # TensorFlow
+    def gather():
         for _ in range(steps):
             tf.constant(array[random.integers(0, count, batch)])
 
@@ -96,11 +115,14 @@ def feeding(scratch: pathlib.Path, step_ms: float, count: int = 20_000, batch: i
     for _ in range(max(10, round(5000 / step_ms))):
         waiting += seconds(lambda: next(streams["flip"]))
         end = time.perf_counter() + step_ms / 1000
-        working += seconds(lambda end=end: [product().numpy() for _ in iter(lambda: time.perf_counter() < end, False)])
+        working += seconds(
+            lambda end=end: [product().numpy() for _ in iter(lambda: time.perf_counter() < end, False)]
+        )
     rates = {f"{name}_img_per_s": steps * batch / value for name, value in times.items()}
     return rates | {
         "feed_times_gather": times["gather"] / times["feed"],
-        # Honest label: the step is a stand-in, matrix products on every core for so long. A longer step hides more.
+        # Honest label: the step is a stand-in, matrix products on every core for so long. A longer step hides
+        # more.
         f"waiting_share_of_a_dummy_{step_ms:g}_ms_step": waiting / (waiting + working),
     }
 
@@ -135,7 +157,8 @@ del stream
 
 
 def start_up(scratch: pathlib.Path, count: int = 50_000) -> dict:
-    """Seconds from `prepare` to the array when it is in the cache already, for a folder of so many files; in a new process."""
+    """Seconds from `prepare` to the array when it is in the cache already, for a folder of so many files; in
+    a new process."""
     folder = scratch / "many"
     picture = scratch / "one.png"
     Image.new("RGB", (8, 8)).save(picture)
@@ -146,5 +169,11 @@ def start_up(scratch: pathlib.Path, count: int = 50_000) -> dict:
         (folder / f"{i // 1000:03d}" / f"{i:06d}.png").write_bytes(content)
     prepare = f"data.prepare({str(folder)!r}, (8, 8), cache={str(scratch / 'start')!r}, show=len)"
     code = f"import time; from keras_dcgan import data; start = time.perf_counter(); {prepare}; print(time.perf_counter() - start)"
-    runs = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(6)]
-    return {f"start_up_s_of_{count}_files": statistics.median(runs[1:]), f"first_run_s_of_{count}_files": runs[0]}
+    runs = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(6)
+    ]
+    return {
+        f"start_up_s_of_{count}_files": statistics.median(runs[1:]),
+        f"first_run_s_of_{count}_files": runs[0],
+    }

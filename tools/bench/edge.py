@@ -1,7 +1,9 @@
-"""`python -m tools.bench edge`: each exported file against other ways to draw one image at a time on a CPU. 3 minutes.
+"""`python -m tools.bench edge`: each exported file against other ways to draw one image at a time on a CPU. 3
+minutes.
 
-All have a generator of one shape: the files and the Keras contestants the same weights, PyTorch and ONNX Runtime their own, which
-costs the same. PyTorch takes part where `torch` is installed, ONNX Runtime where `onnx` and `onnxruntime` are as well.
+All have a generator of one shape: the files and the Keras contestants the same weights, PyTorch and ONNX
+Runtime their own, which costs the same. PyTorch takes part where `torch` is installed, ONNX Runtime where
+`onnx` and `onnxruntime` are as well.
 """
 
 import functools
@@ -25,7 +27,9 @@ def arguments(parser):
     count = number(1, kind=int)
     parser.add_argument("--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="[64]")
     parser.add_argument("--filters", type=count, default=64, metavar="N", help="[64]")
-    parser.add_argument("--repeats", type=count, default=200, metavar="N", help=f"images of each, {BLOCK} in a row [200]")
+    parser.add_argument(
+        "--repeats", type=count, default=200, metavar="N", help=f"images of each, {BLOCK} in a row [200]"
+    )
 
 
 def measure(args) -> dict:
@@ -39,17 +43,28 @@ def measure(args) -> dict:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     generator = models.generator(args.size, 3, LATENT, args.filters)
     for layer in generator.layers:
-        layer.momentum = 0.0  # of batch norm: one batch settles it, as training does, and the files hold biases
+        layer.momentum = (
+            0.0  # of batch norm: one batch settles it, as training does, and the files hold biases
+        )
     generator(tf.random.stateless_normal((64, LATENT), [0, 0]), training=True)
     with tempfile.TemporaryDirectory() as scratch:
         with quiet():
             formats = [name for name in convert.FORMATS if name not in ("saved_model", "web")]
             artefacts = convert.export(generator, formats, Path(scratch), "bench")
-        if faults := [f"{artefact.variant.file}: {fault}" for artefact in artefacts for fault in artefact.parity.faults]:
+        if faults := [
+            f"{artefact.variant.file}: {fault}" for artefact in artefacts for fault in artefact.parity.faults
+        ]:
             fail("edge", f"--size, --filters: expected a generator whose files pass, received {faults[0]}")
-        files = {artefact.variant.file.removesuffix(".tflite").removeprefix("generator_"): artefact for artefact in artefacts}
-        contestants = {f"{name}_1_thread": tflite(Path(scratch) / art.variant.file, 1) for name, art in files.items()}
-        contestants |= {f"{name}_2_threads": tflite(Path(scratch) / art.variant.file, 2) for name, art in files.items()}
+        files = {
+            artefact.variant.file.removesuffix(".tflite").removeprefix("generator_"): artefact
+            for artefact in artefacts
+        }
+        contestants = {
+            f"{name}_1_thread": tflite(Path(scratch) / art.variant.file, 1) for name, art in files.items()
+        }
+        contestants |= {
+            f"{name}_2_threads": tflite(Path(scratch) / art.variant.file, 2) for name, art in files.items()
+        }
         contestants |= keras_ways(generator) | torch_ways(args.size, args.filters)
         times = {name: [] for name in contestants}
         for _ in range(-(-args.repeats // BLOCK)):
@@ -77,8 +92,13 @@ def keras_ways(generator) -> dict:
     import tensorflow as tf
 
     z = latent()
-    compiled = tf.function(lambda z: generator(z, training=False), input_signature=[tf.TensorSpec((1, LATENT))])
-    return {"keras_predict": lambda: generator.predict(z, verbose=0), "tf_function": lambda: compiled(z).numpy()}
+    compiled = tf.function(
+        lambda z: generator(z, training=False), input_signature=[tf.TensorSpec((1, LATENT))]
+    )
+    return {
+        "keras_predict": lambda: generator.predict(z, verbose=0),
+        "tf_function": lambda: compiled(z).numpy(),
+    }
 
 
 def torch_ways(size: tuple[int, int], filters: int) -> dict:
@@ -89,7 +109,10 @@ def torch_ways(size: tuple[int, int], filters: int) -> dict:
     from tools.bench.peers import torch_networks
 
     torch.set_num_threads(1)
-    network, z = torch_networks(size[0], filters)[0].eval(), torch.from_numpy(latent()).reshape(1, LATENT, 1, 1)
+    network, z = (
+        torch_networks(size[0], filters)[0].eval(),
+        torch.from_numpy(latent()).reshape(1, LATENT, 1, 1),
+    )
 
     def eager():
         with torch.inference_mode():

@@ -1,8 +1,9 @@
-"""`python -m tools.bench edit --run runs/demo`: how well `keras_dcgan.edit` restores demo faces that were not trained on.
+"""`python -m tools.bench edit --run runs/demo`: how well `keras_dcgan.edit` restores demo faces that were not
+trained on.
 
-Each face is spoilt in every way of SPOILT and restored by the verb. The figures are mean PSNR against the face as it was, of a hole
-its pixels alone, beside what does without a generator: the smoothest filling of the hole, bicubic enlargement, and for noise that
-of four Gaussian blurs which comes nearest to the answer.
+Each face is spoilt in every way of SPOILT and restored by the verb. The figures are mean PSNR against the
+face as it was, of a hole its pixels alone, beside what does without a generator: the smoothest filling of the
+hole, bicubic enlargement, and for noise that of four Gaussian blurs which comes nearest to the answer.
 """
 
 import contextlib
@@ -32,15 +33,25 @@ SHOWN = ("hole", "quarter", "noise")
 
 def arguments(parser):
     count = number(1, 10**4, kind=int)
-    parser.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="a run of the demo pictures, 64x64")
+    parser.add_argument(
+        "--run", type=cli.path, required=True, metavar="DIR", help="a run of the demo pictures, 64x64"
+    )
     parser.add_argument("--count", type=count, default=8, metavar="N", help="faces [8]")
-    parser.add_argument("--seed", type=count, default=1, metavar="N", help="of the faces; those of 0 were trained on [1]")
+    parser.add_argument(
+        "--seed", type=count, default=1, metavar="N", help="of the faces; those of 0 were trained on [1]"
+    )
     parser.add_argument("--flags", default="--tune", metavar="'FLAGS'", help="more of edit's own ['--tune']")
-    parser.add_argument("--picture", type=cli.path, metavar="F.png", help="two faces: spoilt, G(z), restored, as they were")
+    parser.add_argument(
+        "--picture", type=cli.path, metavar="F.png", help="two faces: spoilt, G(z), restored, as they were"
+    )
 
 
 def measure(args) -> dict:
-    faces, random, run = demo.pictures(args.count, args.seed), np.random.default_rng(0), os.path.abspath(args.run)
+    faces, random, run = (
+        demo.pictures(args.count, args.seed),
+        np.random.default_rng(0),
+        os.path.abspath(args.run),
+    )
     figures, seconds, sheet = {}, [], []
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         images.save(np.uint8(255) * HOLE, "mask.png")
@@ -50,13 +61,26 @@ def measure(args) -> dict:
             for face in faces:
                 spoilt, without = spoil(name, face, random)
                 images.save(spoilt, "spoilt.png")
-                command = ["--run", run, "--image", "spoilt.png", "--out", "out.png", *flags, *args.flags.split()]
+                command = [
+                    "--run",
+                    run,
+                    "--image",
+                    "spoilt.png",
+                    "--out",
+                    "out.png",
+                    *flags,
+                    *args.flags.split(),
+                ]
                 seconds.append(timing.seconds(lambda command=command: edit.main(command)))
                 restored = np.asarray(Image.open("out.png"))
-                scores.append([psnr(restored, face, where), max(psnr(picture, face, where) for picture in without)])
+                scores.append(
+                    [psnr(restored, face, where), max(psnr(picture, face, where) for picture in without)]
+                )
                 if name in SHOWN and len(scores) <= 2:
                     sheet += [*np.split(np.asarray(Image.open("out-compared.png")), 3, axis=1), face]
-            figures |= zip((f"{name}, dB", f"{name} without a generator, dB"), np.mean(scores, axis=0).tolist())
+            figures |= zip(
+                (f"{name}, dB", f"{name} without a generator, dB"), np.mean(scores, axis=0).tolist()
+            )
     if args.picture:
         images.save(images.grid(np.stack(sheet), columns=8), args.picture)
     return figures | {"seconds an edit": statistics.median(seconds), "faces": args.count}

@@ -12,9 +12,13 @@ from tools.bench.timing import seconds
 
 
 def arguments(parser):
-    parser.add_argument("--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="of the images [64]")
+    parser.add_argument(
+        "--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="of the images [64]"
+    )
     parser.add_argument("--filters", type=number(1, kind=int), default=64, metavar="N", help="[64]")
-    parser.add_argument("--ticks", type=number(1, kind=int), default=3, metavar="N", help="of the default length [3]")
+    parser.add_argument(
+        "--ticks", type=number(1, kind=int), default=3, metavar="N", help="of the default length [3]"
+    )
 
 
 def measure(args) -> dict:
@@ -23,17 +27,27 @@ def measure(args) -> dict:
 
 
 def everything(args, scratch: str) -> dict:
-    """Ticks of `fit` with all that it does by default, and a quarter as many steps of the bare train function between them."""
+    """Ticks of `fit` with all that it does by default, and a quarter as many steps of the bare train function
+    between them."""
     from keras_dcgan import cli, data
 
     images = np.random.default_rng(0).integers(0, 256, (20_000, *args.size, 3), np.uint8)
     np.save(f"{scratch}/images.npy", images)
     config = from_flags(
-        ["--data", f"{scratch}/images.npy", "--run", f"{scratch}/run", "--size", "x".join(map(str, args.size))]
+        [
+            "--data",
+            f"{scratch}/images.npy",
+            "--run",
+            f"{scratch}/run",
+            "--size",
+            "x".join(map(str, args.size)),
+        ]
         + ["--filters", str(args.filters), "--cache", f"{scratch}/cache"]
     )
     tick = round(1000 * config.tick_kimg / config.batch)  # steps
-    config = dataclasses.replace(config, tick_kimg=tick * config.batch / 1000, kimg=(args.ticks + 1) * tick * config.batch / 1000)
+    config = dataclasses.replace(
+        config, tick_kimg=tick * config.batch / 1000, kimg=(args.ticks + 1) * tick * config.batch / 1000
+    )
     prepared = data.prepare(config.data, config.size, config.channels, cache=config.cache)
     with cli.quiet():
         import tensorflow as tf
@@ -61,13 +75,17 @@ def everything(args, scratch: str) -> dict:
 
         def bare_tick(row):
             rows.append(row)
-            bare_seconds.append(seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4 // at_once)]))
+            bare_seconds.append(
+                seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4 // at_once)])
+            )
             ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
 
         ticks.measure = timed_quality
         ticks.actions.append(bare_tick)
         steps = config.total_steps
-        session.gan.fit(fit.batches(session, 0, 0), steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0)
+        session.gan.fit(
+            fit.batches(session, 0, 0), steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0
+        )
     # A row's rate holds the end of the tick before it: the first, which has compiled the step, had none.
     rates = [row["img_per_s"] for row in rows[1:]]
     bare_rates = [tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]
@@ -75,6 +93,8 @@ def everything(args, scratch: str) -> dict:
     return {
         "fit_img_per_s": statistics.median(rates),
         "bare_step_img_per_s": statistics.median(bare_rates),
-        "fit_times_bare_step": statistics.median(rate / bare for rate, bare in zip(rates, bare_rates, strict=True)),
+        "fit_times_bare_step": statistics.median(
+            rate / bare for rate, bare in zip(rates, bare_rates, strict=True)
+        ),
         "swd_share_of_a_tick": statistics.median(measured[:-1]) / statistics.median(tick_seconds),
     }

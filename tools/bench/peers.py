@@ -1,8 +1,9 @@
-"""One training step of a DCGAN, by several hands: `python -m tools.bench.peers NAME SIZE FILTERS BATCH`, for `tools.bench train`.
+"""One training step of a DCGAN, by several hands: `python -m tools.bench.peers NAME SIZE FILTERS BATCH`, for
+`tools.bench train`.
 
-Each contestant is a process of its own. It gets ready, says so, and for each line that it reads takes a few steps and prints the
-seconds of one. All have the same work: images in memory, the paper's networks and losses, D on real and on fake, G through D, two
-Adams. Where there is a GPU, all run on it.
+Each contestant is a process of its own. It gets ready, says so, and for each line that it reads takes a few
+steps and prints the seconds of one. All have the same work: images in memory, the paper's networks and
+losses, D on real and on fake, G through D, two Adams. Where there is a GPU, all run on it.
 """
 
 import os
@@ -24,7 +25,9 @@ def ours(precision: str, size: int, filters: int, batch: int):
     from keras_dcgan import runs
     from keras_dcgan.config import TrainConfig
 
-    gan = runs.build(TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3)
+    gan = runs.build(
+        TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3
+    )
     stream = iter(tf.data.Dataset.from_tensors(images(size, batch)).repeat())
     gan.make_train_function()
 
@@ -37,7 +40,8 @@ def ours(precision: str, size: int, filters: int, batch: int):
 
 
 def keras_as_usual(size: int, filters: int, batch: int):
-    """As in the examples of Keras and TensorFlow: fresh fakes for each player, one pass over real and fake together."""
+    """As in the examples of Keras and TensorFlow: fresh fakes for each player, one pass over real and fake
+    together."""
     import keras
     import tensorflow as tf
 
@@ -60,7 +64,9 @@ def keras_as_usual(size: int, filters: int, batch: int):
             weights = self.discriminator.trainable_weights
             self.d_optimizer.apply(tape.gradient(loss, weights), weights)
             with tf.GradientTape() as tape:
-                logits = self.discriminator(self.generator(tf.random.normal((count, LATENT)), training=True), training=True)
+                logits = self.discriminator(
+                    self.generator(tf.random.normal((count, LATENT)), training=True), training=True
+                )
                 loss = self.bce(tf.ones((count, 1)), logits)
             weights = self.generator.trainable_weights
             self.g_optimizer.apply(tape.gradient(loss, weights), weights)
@@ -73,14 +79,22 @@ def keras_as_usual(size: int, filters: int, batch: int):
 
 
 def torch_networks(size: int, filters: int):
-    """-> generator and discriminator as PyTorch's DCGAN example has them: 4-2-1 convolutions and batch norm."""
+    """-> generator and discriminator as PyTorch's DCGAN example has them: 4-2-1 convolutions and batch
+    norm."""
     from torch import nn
 
     from keras_dcgan.models import LEAK, base_grid, widths
 
     (cells, _), doublings = base_grid((size, size))
     inner = widths(filters, doublings)
-    g, d = [nn.ConvTranspose2d(LATENT, inner[-1], cells, 1, 0, bias=False), nn.BatchNorm2d(inner[-1]), nn.ReLU(True)], []
+    g, d = (
+        [
+            nn.ConvTranspose2d(LATENT, inner[-1], cells, 1, 0, bias=False),
+            nn.BatchNorm2d(inner[-1]),
+            nn.ReLU(True),
+        ],
+        [],
+    )
     for wide, narrow in zip(inner[:0:-1], inner[-2::-1]):
         g += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(True)]
     g += [nn.ConvTranspose2d(inner[0], 3, 4, 2, 1), nn.Tanh()]
@@ -91,8 +105,11 @@ def torch_networks(size: int, filters: int):
     return nn.Sequential(*g), nn.Sequential(*d)
 
 
-def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False, graphed=False):
-    """The loop of the same example, with one set of fakes a step. `graphed`: recorded once, and replayed by the GPU alone."""
+def torch_loop(
+    size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False, graphed=False
+):
+    """The loop of the same example, with one set of fakes a step. `graphed`: recorded once, and replayed by
+    the GPU alone."""
     import contextlib
 
     import torch
@@ -103,23 +120,38 @@ def torch_loop(size: int, filters: int, batch: int, channels_last=False, bfloat1
     real = torch.from_numpy(images(size, batch)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     if channels_last:
         real = real.contiguous(memory_format=torch.channels_last)
-        generator, discriminator = (net.to(memory_format=torch.channels_last) for net in (generator, discriminator))
+        generator, discriminator = (
+            net.to(memory_format=torch.channels_last) for net in (generator, discriminator)
+        )
     g_optimizer, d_optimizer = (
-        torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999), capturable=graphed) for net in (generator, discriminator)
+        torch.optim.Adam(net.parameters(), RATE, (BETA, 0.999), capturable=graphed)
+        for net in (generator, discriminator)
     )
     weight = generator[0].weight
     if compiled:
         generator, discriminator = torch.compile(generator), torch.compile(discriminator)
-    ones, zeros, bce = torch.ones(batch, device=device), torch.zeros(batch, device=device), torch.nn.BCEWithLogitsLoss()
+    ones, zeros, bce = (
+        torch.ones(batch, device=device),
+        torch.zeros(batch, device=device),
+        torch.nn.BCEWithLogitsLoss(),
+    )
 
     def step():
-        with torch.autocast(device, torch.bfloat16, cache_enabled=not graphed) if bfloat16 else contextlib.nullcontext():
+        with (
+            torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
+            if bfloat16
+            else contextlib.nullcontext()
+        ):
             d_optimizer.zero_grad()
             fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
             loss = bce(discriminator(real).float(), ones) + bce(discriminator(fakes.detach()).float(), zeros)
         loss.backward()
         d_optimizer.step()
-        with torch.autocast(device, torch.bfloat16, cache_enabled=not graphed) if bfloat16 else contextlib.nullcontext():
+        with (
+            torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
+            if bfloat16
+            else contextlib.nullcontext()
+        ):
             g_optimizer.zero_grad()
             loss = bce(discriminator(fakes).float(), ones)
         loss.backward()
@@ -183,7 +215,9 @@ CONTESTANTS = {
     "torch_channels_last": lambda *shape: torch_loop(*shape, channels_last=True),
     "torch_channels_last_bfloat16": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True),
     "torch_compiled": lambda *shape: torch_loop(*shape, channels_last=True, compiled=True),
-    "torch_compiled_bfloat16": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True, compiled=True),
+    "torch_compiled_bfloat16": lambda *shape: torch_loop(
+        *shape, channels_last=True, bfloat16=True, compiled=True
+    ),
     "torch_graphed": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True, graphed=True),
     "peak_float32": lambda *shape: peak("float32"),
     "peak_bfloat16": lambda *shape: peak("bfloat16"),
@@ -194,9 +228,13 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
     """Seconds of a step of each, in turns: {name: `repeats` figures}. A contestant that fails has none."""
     command = [sys.executable, "-m", "tools.bench.peers"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    pipes["env"] = os.environ | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # as fit does; else the first takes what the others need
+    pipes["env"] = os.environ | {
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true"
+    }  # as fit does; else the first takes what the others need
     times = {name: [] for name in names}
-    runners = {name: subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes) for name in names}
+    runners = {
+        name: subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes) for name in names
+    }
     for runner in runners.values():
         runner.stdout.readline()  # ready, or gone
     for _ in range(repeats):

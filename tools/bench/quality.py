@@ -1,7 +1,9 @@
-"""`python -m tools.bench quality`: variants of the recipe, each trained for the same minutes and measured at its end.
+"""`python -m tools.bench quality`: variants of the recipe, each trained for the same minutes and measured at
+its end.
 
-Each --variant is a name and flags of fit; "paper", "auto" and "classic" are there already. Every one is timed first, so that it is
-told a --kimg that takes the minutes given. The figures are those of the last generator, not of the best.
+Each --variant is a name and flags of fit; "paper", "auto" and "classic" are there already. Every one is timed
+first, so that it is told a --kimg that takes the minutes given. The figures are those of the last generator,
+not of the best.
 """
 
 import itertools
@@ -18,30 +20,52 @@ from keras_dcgan.config import ADAPTIVE, augmentation, number
 
 PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "classic")}
 CALIBRATION = 8.0  # kimg
-METRICS = {"fid": ["fid"], "kid": ["kid"], "prdc": ["recall", "coverage"], "swd": ["swd"]}  # of evaluate, and what is told of each
+METRICS = {
+    "fid": ["fid"],
+    "kid": ["kid"],
+    "prdc": ["recall", "coverage"],
+    "swd": ["swd"],
+}  # of evaluate, and what is told of each
 
 
 def arguments(parser):
     parser.add_argument("--data", type=cli.source, required=True, metavar="PATH", help="what to train on")
     parser.add_argument("--size", default="32", metavar="N|HxW", help="[32]")
-    parser.add_argument("--minutes", type=number(0, above=True), default=20, metavar="M", help="of each training [20]")
-    parser.add_argument("--seeds", type=number(1, kind=int), default=3, metavar="N", help="trainings of each [3]")
+    parser.add_argument(
+        "--minutes", type=number(0, above=True), default=20, metavar="M", help="of each training [20]"
+    )
+    parser.add_argument(
+        "--seeds", type=number(1, kind=int), default=3, metavar="N", help="trainings of each [3]"
+    )
     parser.add_argument("--samples", default="10000", metavar="N", help="images measured [10000]")
     parser.add_argument("--variant", action="append", metavar="'NAME: FLAGS'", help="another contestant")
     parser.add_argument("--only", metavar="A,B", help="of the names, these [all]")
-    parser.add_argument("--features", type=cli.path_or("random"), action="append", metavar="random|FILE", help="or more [random]")
+    parser.add_argument(
+        "--features",
+        type=cli.path_or("random"),
+        action="append",
+        metavar="random|FILE",
+        help="or more [random]",
+    )
     parser.add_argument("--keep", type=cli.path, metavar="DIR", help="keep the runs there [they are removed]")
 
 
 def measure(args) -> dict:
-    variants = PRESETS | {name.strip(): flags.split() for name, _, flags in (text.partition(":") for text in args.variant or [])}
+    variants = PRESETS | {
+        name.strip(): flags.split() for name, _, flags in (text.partition(":") for text in args.variant or [])
+    }
     chosen = [name.strip() for name in args.only.split(",")] if args.only else list(variants)
     if unknown := set(chosen) - set(variants):
-        cli.fail("quality", f"--only: expected some of {', '.join(variants)}, received {', '.join(sorted(unknown))}")
+        cli.fail(
+            "quality",
+            f"--only: expected some of {', '.join(variants)}, received {', '.join(sorted(unknown))}",
+        )
     found = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as scratch:
         kept = pathlib.Path(args.keep or scratch)
-        if there := [name for name in chosen for seed in range(args.seeds) if (kept / f"{name}-{seed}").exists()]:
+        if there := [
+            name for name in chosen for seed in range(args.seeds) if (kept / f"{name}-{seed}").exists()
+        ]:
             cli.fail("quality", f"--keep: expected a folder without runs of {there[0]}, received {kept}")
         rates = {}
         for name in chosen:
@@ -54,20 +78,39 @@ def measure(args) -> dict:
                 figures = {}
                 for features in args.features or ["random"]:
                     figures[pathlib.Path(features).stem] = evaluate(run, features, args.samples)
-                rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+                rows = [
+                    json.loads(line)
+                    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+                ]
                 last_over_best = rows[-1]["swd"] / min(row["swd"] for row in rows)
-                found[name].append({"kimg": kimg, "seconds": rows[-1]["seconds"], "swd_last_over_best": last_over_best} | figures)
+                found[name].append(
+                    {"kimg": kimg, "seconds": rows[-1]["seconds"], "swd_last_over_best": last_over_best}
+                    | figures
+                )
                 print(f"{name} {seed}: {json.dumps(found[name][-1])}", flush=True)
     return summary(found) | {"minutes": args.minutes, "runs": found}
 
 
 def fit(args, flags: list[str], run: pathlib.Path, *more):
-    command = [sys.executable, "-m", "keras_dcgan.fit", "--data", args.data, "--size", args.size, "--run", run, *flags, *more]
+    command = [
+        sys.executable,
+        "-m",
+        "keras_dcgan.fit",
+        "--data",
+        args.data,
+        "--size",
+        args.size,
+        "--run",
+        run,
+        *flags,
+        *more,
+    ]
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
 
 def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float]:
-    """-> the flags, with what auto chooses for a training of those minutes, and its images a second, once it is compiled."""
+    """-> the flags, with what auto chooses for a training of those minutes, and its images a second, once it
+    is compiled."""
     while True:
         fit(args, flags, run, "--kimg", CALIBRATION, "--tick-kimg", CALIBRATION / 2)
         rate = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["img_per_s"]
@@ -84,8 +127,23 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
 
 def evaluate(run: pathlib.Path, features: str, samples: str) -> dict:
     out = run / "evaluation.json"
-    command = [sys.executable, "-m", "keras_dcgan.evaluate", "--run", run, "--last", "--samples", samples, "--features", features]
-    subprocess.run([*map(str, command), "--metrics", ",".join(METRICS), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "keras_dcgan.evaluate",
+        "--run",
+        run,
+        "--last",
+        "--samples",
+        samples,
+        "--features",
+        features,
+    ]
+    subprocess.run(
+        [*map(str, command), "--metrics", ",".join(METRICS), "--out", str(out)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return json.loads(out.read_text(encoding="utf-8"))["metrics"]
 
 

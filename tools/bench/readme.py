@@ -1,4 +1,5 @@
-"""`python -m tools.bench.readme docs/bench/*.json`: writes what the benches found into the README, between its two marks.
+"""`python -m tools.bench.readme docs/bench/*.json`: writes what the benches found into the README, between
+its two marks.
 
 Each file is what `python -m tools.bench VERB --json F` left. What was not measured is not in the tables.
 """
@@ -26,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def section(records: list[dict]) -> str:
     """The records of all verbs -> markdown. Records of one verb become rows of one table."""
-    found = [write([record for record in records if record["bench"] == name]) for name, write in TABLES.items()]
+    found = [
+        write([record for record in records if record["bench"] == name]) for name, write in TABLES.items()
+    ]
     return "\n".join(["", *(text for text in found if text)]) + "\n"
 
 
@@ -37,7 +40,9 @@ def table(header: list[str], rows: list[list]) -> str:
 
 def caption(records: list[dict], most: int = 3) -> str:
     """`most` of the commands: of many the others are told by their rows."""
-    commands = ", ".join(f"`{record['command']}`" for record in records[:most]) + " and the like," * (len(records) > most)
+    commands = ", ".join(f"`{record['command']}`" for record in records[:most]) + " and the like," * (
+        len(records) > most
+    )
     return f"\n*{commands} on {machine(records[0])}.*\n"
 
 
@@ -47,8 +52,12 @@ def machine(record: dict) -> str:
 
 def step(records: list[dict]) -> str:
     """Against others, machine by machine, and how it grows."""
-    raced = sorted((record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"])
-    races = [[record for record in raced if machine(record) == name] for name in dict.fromkeys(map(machine, raced))]
+    raced = sorted(
+        (record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"]
+    )
+    races = [
+        [record for record in raced if machine(record) == name] for name in dict.fromkeys(map(machine, raced))
+    ]
     alone = [record for record in records if "torch_img_per_s" not in record]
     return "\n".join([*map(race, races), *([growth(alone)] if alone else [])])
 
@@ -69,7 +78,14 @@ def race(records: list[dict]) -> str:
                 f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
-    header = ["one step", "here", "PyTorch's DCGAN example", "the best of its forms", "Keras as usual", "share of measured peak"]
+    header = [
+        "one step",
+        "here",
+        "PyTorch's DCGAN example",
+        "the best of its forms",
+        "Keras as usual",
+        "share of measured peak",
+    ]
     return table(header, rows) + caption(records)
 
 
@@ -90,7 +106,9 @@ def growth(records: list[dict]) -> str:
         ]
         for record in records
     ]
-    return table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], rows) + caption(records, 1)
+    return table(["size", "filters", "batch", "GFLOP an image", "images/s", "a kimg takes"], rows) + caption(
+        records, 1
+    )
 
 
 def whole(records: list[dict]) -> str:
@@ -102,7 +120,11 @@ def whole(records: list[dict]) -> str:
         ]
         for record in records
     ]
-    header = ["`fit`, with its ticks, samples, metrics and checkpoints", "of the bare step's", "the metrics take"]
+    header = [
+        "`fit`, with its ticks, samples, metrics and checkpoints",
+        "of the bare step's",
+        "the metrics take",
+    ]
     return table(header, rows) + caption(records) if rows else ""
 
 
@@ -128,12 +150,18 @@ def memory(records: list[dict]) -> str:
     for record in sorted(records, key=lambda record: record["minutes"]):
         for count in (int(name.partition("_")[0]) for name in record if name.endswith("_images_peak_mb")):
             peak, growth = (record[f"{count}_images_{name}"] for name in ("peak_mb", "growth_mb_per_hour"))
-            growth = f"{growth:+.0f} MB an hour" if record["minutes"] >= 30 else ""  # in the first minutes all of it warms up
+            growth = (
+                f"{growth:+.0f} MB an hour" if record["minutes"] >= 30 else ""
+            )  # in the first minutes all of it warms up
             rows.append([f"`fit`, {count:,} images, {record['minutes']:g} minutes", gigabytes(peak), growth])
     for name, text in users.items():
         peaks = [record[f"{name}_peak_mb"] for record in records if f"{name}_peak_mb" in record]
         rows += [[text, gigabytes(max(peaks)), ""]] if peaks else []
-    return table(["memory, 64x64, 64 filters, batch 64", "at most", "growth"], rows) + caption(records) if rows else ""
+    return (
+        table(["memory, 64x64, 64 filters, batch 64", "at most", "growth"], rows) + caption(records)
+        if rows
+        else ""
+    )
 
 
 def gigabytes(megabytes: float) -> str:
@@ -151,9 +179,12 @@ def edge(records: list[dict]) -> str:
         ]
         peers = [name for name in record if name.endswith("_ms") and not name.startswith(tuple(files))]
         rows += [
-            [name.removesuffix("_ms").replace("_", " "), "", f"{record[name]:.2f}", ""] for name in sorted(peers, key=record.get)
+            [name.removesuffix("_ms").replace("_", " "), "", f"{record[name]:.2f}", ""]
+            for name in sorted(peers, key=record.get)
         ]
-        text = table(["drawing one image, 64x64, 64 filters", "MB", "ms, 1 thread", "ms, 2 threads"], rows) + caption(records)
+        text = table(
+            ["drawing one image, 64x64, 64 filters", "MB", "ms, 1 thread", "ms, 2 threads"], rows
+        ) + caption(records)
     return text
 
 

@@ -1,4 +1,5 @@
-"""`python -m tools.bench startup`: how long a user waits for a command's first result, each in a process of its own. 5 minutes."""
+"""`python -m tools.bench startup`: how long a user waits for a command's first result, each in a process of
+its own. 5 minutes."""
 
 import os
 import pty
@@ -33,18 +34,39 @@ def measure(args) -> dict:
 
 
 def prepare(scratch: Path) -> dict[str, list]:
-    """The commands, on a run of one step at 64x64 with 64 filters, its data prepared and its generator exported."""
+    """The commands, on a run of one step at 64x64 with 64 filters, its data prepared and its generator
+    exported."""
     np.save(scratch / "images.npy", np.random.default_rng(0).integers(0, 256, (2000, 64, 64, 3), np.uint8))
     run_directory = scratch / "run"
     fit = ["-m", "keras_dcgan.fit", "--data", scratch / "images.npy", "--cache", scratch / "cache"]
     run([*fit, "--run", run_directory, "--kimg", "0.064"])
     run(["-m", "export", "--run", run_directory, "--formats", "int8"])
-    edge = ["export/edge_sample.py", "--model", run_directory / "export", "--seeds", "0-15", "--out", scratch / "edge.png"]
+    edge = [
+        "export/edge_sample.py",
+        "--model",
+        run_directory / "export",
+        "--seeds",
+        "0-15",
+        "--out",
+        scratch / "edge.png",
+    ]
     return {
         "fit_help": ["-m", "keras_dcgan.fit", "--help"],
-        "import_of_tensorflow_and_keras": ["-c", "from keras_dcgan import cli\nwith cli.quiet():\n    import tensorflow, keras"],
+        "import_of_tensorflow_and_keras": [
+            "-c",
+            "from keras_dcgan import cli\nwith cli.quiet():\n    import tensorflow, keras",
+        ],
         "fit_to_its_first_step": [*fit, "--run", scratch / "new"],
-        "sample_one_picture": ["-m", "keras_dcgan.sample", "--run", run_directory, "--seeds", "0", "--out", scratch / "one.png"],
+        "sample_one_picture": [
+            "-m",
+            "keras_dcgan.sample",
+            "--run",
+            run_directory,
+            "--seeds",
+            "0",
+            "--out",
+            scratch / "one.png",
+        ],
         "edge_sample_16_pictures": edge,
     }
 
@@ -53,7 +75,9 @@ def to_its_first_step(command: list):
     """A new run, until the bar of its first step is on the terminal."""
     ours, its = pty.openpty()
     shown = b""
-    with subprocess.Popen([sys.executable, *map(str, command)], stdout=its, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, *map(str, command)], stdout=its, stderr=subprocess.DEVNULL
+    ) as process:
         os.close(its)
         while BAR not in shown:
             shown += os.read(ours, 1024)

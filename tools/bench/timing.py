@@ -44,4 +44,9 @@ def _processor() -> str:
         return platform.processor()
     about = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     known = [flag for flag in WIDEST if flag in about.get("flags", "").split()]
-    return " with ".join([about.get("model name", platform.processor()), *(flag.upper().replace("_", "-") for flag in known[:1])])
+    return " with ".join(
+        [
+            about.get("model name", platform.processor()),
+            *(flag.upper().replace("_", "-") for flag in known[:1]),
+        ]
+    )

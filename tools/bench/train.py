@@ -1,7 +1,8 @@
-"""`python -m tools.bench train`: the bare training step against PyTorch's and against the usual way of Keras. 10 minutes.
+"""`python -m tools.bench train`: the bare training step against PyTorch's and against the usual way of Keras.
+10 minutes.
 
-The contestants are in tools/bench/peers.py. Shares of the peak: multiply-adds of the step, counted from the shapes, against a
-product of 2048x2048 matrices in the same minutes.
+The contestants are in tools/bench/peers.py. Shares of the peak: multiply-adds of the step, counted from the
+shapes, against a product of 2048x2048 matrices in the same minutes.
 """
 
 import importlib.util
@@ -31,20 +32,31 @@ def measure(args) -> dict:
         names = [name for name in names if name != "torch_graphed"]  # a GPU's alone
     times = peers.race(names, args.size, args.filters, args.batch, args.repeats)
     seconds = {name: statistics.median(values) for name, values in times.items() if values}
-    figures = {f"{name}_img_per_s": args.batch / value for name, value in seconds.items() if not name.startswith("peak")}
+    figures = {
+        f"{name}_img_per_s": args.batch / value
+        for name, value in seconds.items()
+        if not name.startswith("peak")
+    }
     if "ours_auto" in seconds:
         from keras_dcgan import devices
 
         figures["auto_is"] = devices.precision("auto")
     figures |= {f"{name}_absent": "it failed" for name, values in times.items() if not values}
     work = 2 * multiply_adds(args.size, args.filters)
-    figures |= {"step_gflop_per_image": work / 1e9, "size": args.size, "filters": args.filters, "batch": args.batch}
+    figures |= {
+        "step_gflop_per_image": work / 1e9,
+        "size": args.size,
+        "filters": args.filters,
+        "batch": args.batch,
+    }
     for name, value in seconds.items():
         if name.startswith("peak"):
             figures[f"{name}_gflop_per_s"] = 2 * peers.PEAK_SIDE**3 / value / 1e9
             ours = "ours_float32" if name.endswith("32") else "ours_auto"
             if ours in seconds:
-                figures[f"{ours}_share_of_{name}"] = work * args.batch / seconds[ours] / (2 * peers.PEAK_SIDE**3 / value)
+                figures[f"{ours}_share_of_{name}"] = (
+                    work * args.batch / seconds[ours] / (2 * peers.PEAK_SIDE**3 / value)
+                )
     rivals = [name for name in seconds if name.startswith("torch")]
     for name in ("ours_float32", "ours_auto"):
         if name in seconds:
@@ -63,15 +75,18 @@ def ratio(others: list[float], ours: list[float]) -> float:
 
 
 def multiply_adds(size: int, filters: int) -> int:
-    """Of one training step, for one image: D looks at real and at fake and learns, and passes the gradient on to G, which learns.
-    Convolutions and the first product only."""
+    """Of one training step, for one image: D looks at real and at fake and learns, and passes the gradient on
+    to G, which learns. Convolutions and the first product only."""
     from keras_dcgan import models
 
     def of(layer) -> int:
         grid = layer.input if "transpose" in type(layer).__name__.lower() else layer.output
         return math.prod(grid.shape[1:-1]) * math.prod(layer.kernel.shape)
 
-    networks = models.generator((size, size), 3, filters=filters), models.discriminator((size, size), 3, filters)
+    networks = (
+        models.generator((size, size), 3, filters=filters),
+        models.discriminator((size, size), 3, filters),
+    )
     g, d = ([of(layer) for layer in network.layers if hasattr(layer, "kernel")] for network in networks)
     # Forward, weight gradient, and input gradient but for the first layer's.
     generator = 3 * sum(g) - g[0]

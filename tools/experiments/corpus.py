@@ -1,4 +1,5 @@
-"""Any folder of files through `prepare_one`, and their pixels against another decoder: so a change of what is read is judged.
+"""Any folder of files through `prepare_one`, and their pixels against another decoder: so a change of what is
+read is judged.
 
     python -m tools.experiments.corpus ~/images --judge pyvips --json result.json
 
@@ -7,9 +8,10 @@
       ...
     against pyvips: 14,800 the same, 12 differ, 390 that only we read, 21 that only pyvips reads
 
-Each file is decoded in a process that is killed when it takes too long, and has no more memory than it is given; so are those of
-the judge: `pyvips` or `tifffile` (pip install pyvips[binary], tifffile and imagecodecs), or `magick` (ImageMagick, apt-get install
-imagemagick). Pixels are compared at the file's own size. Exit status: 1 if any process was ended or died, or any pixels differ.
+Each file is decoded in a process that is killed when it takes too long, and has no more memory than it is
+given; so are those of the judge: `pyvips` or `tifffile` (pip install pyvips[binary], tifffile and
+imagecodecs), or `magick` (ImageMagick, apt-get install imagemagick). Pixels are compared at the file's own
+size. Exit status: 1 if any process was ended or died, or any pixels differ.
 """
 
 import collections
@@ -38,8 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", metavar="FOLDER", help="searched through all its subfolders")
     parser.add_argument("--judge", choices=JUDGES, help="the other decoder [none: nothing is compared]")
     parser.add_argument("--processes", type=number(1, 256, kind=int), default=2, metavar="N", help="[2]")
-    parser.add_argument("--seconds", type=number(0.1, 3600), default=20, metavar="S", help="that a file may take [20]")
-    parser.add_argument("--gigabytes", type=number(0.5, 1024), default=4, metavar="GB", help="of memory for a process [4]")
+    parser.add_argument(
+        "--seconds", type=number(0.1, 3600), default=20, metavar="S", help="that a file may take [20]"
+    )
+    parser.add_argument(
+        "--gigabytes", type=number(0.5, 1024), default=4, metavar="GB", help="of memory for a process [4]"
+    )
     parser.add_argument("--json", metavar="FILE", help="what came of each file")
     parser.add_argument("--worker", choices=("ours", *JUDGES), help="(what the processes are started with)")
     args = parser.parse_args(arguments)
@@ -54,18 +60,37 @@ def main(arguments: list[str] | None = None) -> int:
         table = {str(file.relative_to(root)): found for file, found in results.items()}
         Path(args.json).write_text(json.dumps(table, indent=1), encoding="utf-8")
     print(summary(results, root, args.judge))
-    return 1 if any(found["ours"]["ended"] is not None or found["verdict"] == "differs" for found in results.values()) else 0
+    return (
+        1
+        if any(
+            found["ours"]["ended"] is not None or found["verdict"] == "differs" for found in results.values()
+        )
+        else 0
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- the processes, watched
+# ---------------------------------------------------------------------------------------------------- the
+# processes, watched
 
 
 class Watched:
-    """A process that answers a line of JSON for each path; another takes its place when it dies or is late."""
+    """A process that answers a line of JSON for each path; another takes its place when it dies or is
+    late."""
 
     def __init__(self, kind: str, seconds: float, gigabytes: float):
-        command = [sys.executable, "-m", "tools.experiments.corpus", ".", "--worker", kind, "--gigabytes", str(gigabytes)]
-        self.start = lambda: subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-m",
+            "tools.experiments.corpus",
+            ".",
+            "--worker",
+            kind,
+            "--gigabytes",
+            str(gigabytes),
+        ]
+        self.start = lambda: subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         self.seconds, self.process = seconds, None
 
     def ask(self, path: Path) -> dict:
@@ -122,12 +147,20 @@ def examine(files: list[Path], args) -> dict[Path, dict]:
 
 def compared(ours: dict, theirs: dict | None) -> dict:
     """-> {"verdict": ..., "difference": mean absolute, of 255}; takes the pixels out of both."""
-    mine, other = (Path(each.pop("pixels")) if each and each.get("pixels") else None for each in (ours, theirs))
+    mine, other = (
+        Path(each.pop("pixels")) if each and each.get("pixels") else None for each in (ours, theirs)
+    )
     try:
         if theirs is None or ours["ended"] or (mine is None and not ours["reason"]):
             return {"verdict": None}
         if mine is None or other is None:
-            return {"verdict": "neither" if not (mine or other) else "only we read it" if mine else "only the judge reads it"}
+            return {
+                "verdict": "neither"
+                if not (mine or other)
+                else "only we read it"
+                if mine
+                else "only the judge reads it"
+            }
         pixels, others = np.load(mine), np.load(other)
         if pixels.shape != others.shape:
             return {"verdict": "differs", "difference": f"{pixels.shape[:2]} and {others.shape[:2]}"}
@@ -149,17 +182,24 @@ def summary(results: dict[Path, dict], root: Path, judge: str | None) -> str:
     groups, verdicts = collections.defaultdict(list), collections.defaultdict(list)
     for file, found in results.items():
         ended, reason = found["ours"]["ended"], found["ours"]["reason"]
-        groups[("ended", ended) if ended else ("left out", reason) if reason else ("read", "")].append(str(file.relative_to(root)))
+        groups[("ended", ended) if ended else ("left out", reason) if reason else ("read", "")].append(
+            str(file.relative_to(root))
+        )
         verdicts[found["verdict"]].append(f"{file.relative_to(root)} {found.get('difference', '')}".rstrip())
     counts = collections.Counter()
     for (group, _), those in groups.items():
         counts[group] += len(those)
-    lines = [f"{len(results):,} files: {counts['read']:,} read, {counts['left out']:,} left out, {counts['ended']:,} ended by us"]
+    lines = [
+        f"{len(results):,} files: {counts['read']:,} read, {counts['left out']:,} left out, {counts['ended']:,} ended by us"
+    ]
     for (group, why), those in sorted(groups.items(), key=lambda row: -len(row[1])):
         if group != "read":
             lines.append(f"  {len(those):>7,}  {why:<40} {', '.join(map(repr, those[:3]))}")
     slowest = sorted(results, key=lambda file: -results[file]["ours"].get("seconds", 0))[:3]
-    lines += [f"  slow: {results[file]['ours'].get('seconds', 0):.1f} s  {file.relative_to(root)}" for file in slowest]
+    lines += [
+        f"  slow: {results[file]['ours'].get('seconds', 0):.1f} s  {file.relative_to(root)}"
+        for file in slowest
+    ]
     if judge:
         parts = ", ".join(f"{len(those):,} {verdict}" for verdict, those in verdicts.items() if verdict)
         lines.append(f"against {judge}: {parts}")
@@ -167,7 +207,8 @@ def summary(results: dict[Path, dict], root: Path, judge: str | None) -> str:
     return "\n".join(lines)
 
 
-# --------------------------------------------------------------------------------------------------------- inside a process
+# ------------------------------------------------------------------------
+# inside a process
 
 
 def work(kind: str, gigabytes: float) -> int:
@@ -190,7 +231,11 @@ def work(kind: str, gigabytes: float) -> int:
             answer["reason"] = str(error)
             if kind == "ours":  # of which ValueError is the one that is meant, "... (the reason)"
                 is_meant = isinstance(error, ValueError)
-                answer["reason"] = str(error).rpartition(" (")[2][:-1] if is_meant else f"TRACEBACK {type(error).__name__}: {error}"
+                answer["reason"] = (
+                    str(error).rpartition(" (")[2][:-1]
+                    if is_meant
+                    else f"TRACEBACK {type(error).__name__}: {error}"
+                )
         answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(json.dumps(answer), file=answers, flush=True)
     return 0
@@ -208,14 +253,25 @@ def with_pyvips(path: str) -> np.ndarray:
     import pyvips
 
     image = pyvips.Image.new_from_file(path, fail_on="error", access="sequential").copy_memory().autorot()
-    if image.interpretation in ("b-w", "grey16", "multiband", "matrix") and image.bands <= 2 and image.format != "uchar":
+    if (
+        image.interpretation in ("b-w", "grey16", "multiband", "matrix")
+        and image.bands <= 2
+        and image.format != "uchar"
+    ):
         grey = stretched(image[0].numpy())
-        return rgba(grey, image[1].numpy() / (65535 if image.format == "ushort" else 255) * 255 if image.bands == 2 else None)
+        return rgba(
+            grey,
+            image[1].numpy() / (65535 if image.format == "ushort" else 255) * 255
+            if image.bands == 2
+            else None,
+        )
     if image.get_typeof("icc-profile-data"):
         image = image.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True)
     image = image.colourspace("srgb").cast("uchar")
     pixels = image.numpy().reshape(image.height, image.width, image.bands)
-    return rgba(pixels[..., : 3 if image.bands > 2 else 1], pixels[..., -1] if image.bands in (2, 4) else None)
+    return rgba(
+        pixels[..., : 3 if image.bands > 2 else 1], pixels[..., -1] if image.bands in (2, 4) else None
+    )
 
 
 def with_tifffile(path: str) -> np.ndarray:
@@ -235,7 +291,11 @@ def with_tifffile(path: str) -> np.ndarray:
             return rgba((np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)[pixels[..., 0]], alpha)
         if photometric == 2:
             colours = pixels[..., :3] >> (8 * (pixels.itemsize - 1))
-            return rgba(colours, None if alpha is None else alpha >> (8 * (pixels.itemsize - 1)), is_weighed=extra[:1] == (1,))
+            return rgba(
+                colours,
+                None if alpha is None else alpha >> (8 * (pixels.itemsize - 1)),
+                is_weighed=extra[:1] == (1,),
+            )
         grey = pixels[..., 0].astype(np.float64)
         if page.bitspersample <= 8 and pixels.dtype.kind == "u":
             grey = grey * 255 / ((1 << page.bitspersample) - 1)
@@ -256,7 +316,9 @@ def with_magick(path: str) -> np.ndarray:
             continue
         head, _, body = done.stdout.partition(b"ENDHDR\n")
         fields = dict(line.split(maxsplit=1) for line in head.splitlines()[1:] if b" " in line)
-        pixels = np.frombuffer(body, np.uint8).reshape(int(fields[b"HEIGHT"]), int(fields[b"WIDTH"]), int(fields[b"DEPTH"]))
+        pixels = np.frombuffer(body, np.uint8).reshape(
+            int(fields[b"HEIGHT"]), int(fields[b"WIDTH"]), int(fields[b"DEPTH"])
+        )
         depth = pixels.shape[-1]
         return rgba(pixels[..., : 3 if depth > 2 else 1], pixels[..., -1] if depth in (2, 4) else None)
     raise FileNotFoundError("ImageMagick is not installed")

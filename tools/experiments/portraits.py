@@ -1,10 +1,12 @@
-"""Does a run of the built-in portraits draw clean ones, and every kind of them? A judge that names each trait says so.
+"""Does a run of the built-in portraits draw clean ones, and every kind of them? A judge that names each trait
+says so.
 
     python -m tools.experiments.portraits judge --out judge.keras              # minutes; says how often it is right
     python -m tools.experiments.portraits measure --judge judge.keras --run runs/demo
 
-`measure` prints the Frechet distance in the judge's features, the grain (mean absolute Laplacian against that of new portraits),
-and of each kind of hat, glasses, beard and haircut the share among the samples, as a multiple of its share among the portraits.
+`measure` prints the Frechet distance in the judge's features, the grain (mean absolute Laplacian against that
+of new portraits), and of each kind of hat, glasses, beard and haircut the share among the samples, as a
+multiple of its share among the portraits.
 """
 
 import sys
@@ -58,7 +60,9 @@ def labels(faces: list[demo.Face]) -> dict[str, np.ndarray]:
     result = {}
     for trait, is_shown in TRAITS.items():
         places = {word: place for place, word in enumerate(words(trait))}
-        result[trait] = np.array([places[getattr(face, trait)] if is_shown(face) else -1 for face in faces], np.int32)
+        result[trait] = np.array(
+            [places[getattr(face, trait)] if is_shown(face) else -1 for face in faces], np.int32
+        )
     return result
 
 
@@ -78,7 +82,8 @@ def network(size: int):
 
 
 def train(pictures: np.ndarray, faces: list[demo.Face], epochs: int):
-    """A judge after so many epochs of Adam, whose rate falls to 0. Portraits are shifted by up to two pixels at random."""
+    """A judge after so many epochs of Adam, whose rate falls to 0. Portraits are shifted by up to two pixels
+    at random."""
     import keras
     import tensorflow as tf
 
@@ -89,21 +94,32 @@ def train(pictures: np.ndarray, faces: list[demo.Face], epochs: int):
         padded = tf.pad(tf.cast(image, tf.float32) / 127.5 - 1, [[2, 2], [2, 2], [0, 0]], "REFLECT")
         return tf.image.random_crop(padded, image.shape), answers
 
-    stream = tf.data.Dataset.from_tensor_slices((pictures, labels(faces))).shuffle(len(pictures), seed=0).repeat()
+    stream = (
+        tf.data.Dataset.from_tensor_slices((pictures, labels(faces))).shuffle(len(pictures), seed=0).repeat()
+    )
     stream = stream.map(vary, num_parallel_calls=2).batch(BATCH).prefetch(4)
     model = network(pictures.shape[1])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps)), {trait: loss for trait in TRAITS})
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps)),
+        {trait: loss for trait in TRAITS},
+    )
     model.fit(stream, steps_per_epoch=steps, verbose=0)
     return model
 
 
 def look(model, pictures: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """uint8 (N, H, W, C) -> features (N, FEATURES) and, of each trait, the number of the likeliest word (N,)."""
+    """uint8 (N, H, W, C) -> features (N, FEATURES) and, of each trait, the number of the likeliest word
+    (N,)."""
     import keras
 
-    both = keras.Model(model.inputs[0], [model.get_layer("features").output, *(model.output[trait] for trait in TRAITS)])
-    chunks = [both(pictures[at : at + 250] / np.float32(127.5) - 1, training=False) for at in range(0, len(pictures), 250)]
+    both = keras.Model(
+        model.inputs[0], [model.get_layer("features").output, *(model.output[trait] for trait in TRAITS)]
+    )
+    chunks = [
+        both(pictures[at : at + 250] / np.float32(127.5) - 1, training=False)
+        for at in range(0, len(pictures), 250)
+    ]
     features, *answers = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*chunks))
     return features, {trait: answer.argmax(1) for trait, answer in zip(TRAITS, answers)}
 
@@ -116,7 +132,8 @@ def accuracy(model, pictures: np.ndarray, faces: list[demo.Face]) -> dict[str, f
 
 
 def grain(pictures: np.ndarray) -> float:
-    """Mean absolute Laplacian of uint8 (N, H, W, C), in grey levels: high where neighbouring pixels differ."""
+    """Mean absolute Laplacian of uint8 (N, H, W, C), in grey levels: high where neighbouring pixels
+    differ."""
     total = 0.0
     for at in range(0, len(pictures), 500):
         x = pictures[at : at + 500].astype(np.float32)
@@ -137,7 +154,8 @@ class Reference:
         self.moments, self.grain = metrics.Moments(features), grain(pictures)
 
     def compare(self, pictures: np.ndarray) -> dict:
-        """uint8 (N, H, W, C) -> {"distance", "grain" as a multiple, "kinds": {(trait, word): share as a multiple}}."""
+        """uint8 (N, H, W, C) -> {"distance", "grain" as a multiple, "kinds": {(trait, word): share as a
+        multiple}}."""
         from keras_dcgan import metrics
 
         features, answers = look(self.model, pictures)
@@ -153,7 +171,9 @@ class Reference:
 def report(found: dict) -> Iterator[str]:
     yield f"distance {found['distance']:.1f}  grain {found['grain']:.2f}x  rarest {min(found['kinds'].values()):.2f}"
     for trait in KINDS:
-        yield f"{trait}: " + ", ".join(f"{word} {share:.2f}" for (of, word), share in found["kinds"].items() if of == trait)
+        yield f"{trait}: " + ", ".join(
+            f"{word} {share:.2f}" for (of, word), share in found["kinds"].items() if of == trait
+        )
 
 
 def make_judge(args) -> str:
@@ -164,7 +184,9 @@ def make_judge(args) -> str:
     model = train(pictures, faces, args.epochs)
     model.save(args.out)
     right = accuracy(model, *drawn(HELD_OUT, SEED + 1))
-    return f"right on {HELD_OUT:,} new portraits: " + ", ".join(f"{trait} {share:.1%}" for trait, share in right.items())
+    return f"right on {HELD_OUT:,} new portraits: " + ", ".join(
+        f"{trait} {share:.1%}" for trait, share in right.items()
+    )
 
 
 def measure(args) -> str:
@@ -176,7 +198,9 @@ def measure(args) -> str:
     z = latents.latents(range(args.samples), generator.inputs[0].shape[-1])
     model = keras.saving.load_model(args.judge, compile=False)
     if generator.output_shape[1:] != model.input_shape[1:]:
-        raise ValueError(f"--run: expected images of {model.input_shape[1:]}, received {generator.output_shape[1:]}")
+        raise ValueError(
+            f"--run: expected images of {model.input_shape[1:]}, received {generator.output_shape[1:]}"
+        )
     reference = Reference(model)
     return "\n".join(report(reference.compare(np.stack(list(images.draw(generator, [z]))))))
 
@@ -189,7 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--out", required=True, metavar="NAME.keras", help="where it goes")
     verb.add_argument("--epochs", type=whole, default=6, metavar="N", help="[6]")
     verb.set_defaults(work=make_judge)
-    verb = verbs.add_parser("measure", prog="tools.experiments.portraits measure", description="Judges a run's samples.")
+    verb = verbs.add_parser(
+        "measure", prog="tools.experiments.portraits measure", description="Judges a run's samples."
+    )
     verb.add_argument("--judge", required=True, metavar="NAME.keras", help="what `judge` wrote")
     verb.add_argument("--run", required=True, metavar="DIR", help="trained on --data demo at 64x64")
     verb.add_argument("--samples", type=number(8, kind=int), default=4000, metavar="N", help="[4000]")
