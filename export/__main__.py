@@ -14,20 +14,9 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import (
-    Expected,
-    Parser,
-    at_end,
-    fail,
-    nobody_reads,
-    place,
-    quiet,
-    run,
-    tidy,
-    user_errors,
-    writing,
-)
-from keras_dcgan.config import check_trained
+from keras_dcgan.cli import Expected, Parser, fail, place, user_errors, writing
+from keras_dcgan.directory import Run
+from keras_dcgan.process import at_end, importing, nobody_reads, quiet, run, tidy
 
 VERB = "export"
 
@@ -35,11 +24,12 @@ VERB = "export"
 @tidy
 def main(argv: list[str] | None = None):
     flags = read_flags(argv)
-    out = flags.out or flags.run / "export"
+    out, argument = (flags.out, "out") if flags.out else (Run(flags.run, is_new=True).export, "run")
     with user_errors(VERB):
-        check_place(out, "--out" if flags.out else "--run")
-        check_trained(flags.run)
-        generator, classes = load(flags.run)
+        check_place(out, argument)
+        trained = Run(flags.run)
+        trained.check_trained()
+        generator, classes = load(trained)
     import tensorflow as tf
 
     about = {
@@ -48,7 +38,7 @@ def main(argv: list[str] | None = None):
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header()
     try:
-        with writing("--out" if flags.out else "--run", out), quiet():
+        with user_errors(VERB), writing(argument, out), quiet():
             artefacts = export(
                 generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about
             )
@@ -101,11 +91,11 @@ def formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in chosen)
 
 
-def load(run: Path):
-    with quiet():
+def load(run: Run):
+    with importing():
         import tensorflow as tf
 
-        from keras_dcgan import devices, runs
+        from keras_dcgan import checkpoints, devices
 
         devices.settle_keras()
         try:
@@ -118,7 +108,7 @@ def load(run: Path):
                 tf.config.experimental.tensor_float_32_execution_enabled(),
             )
             tf.config.experimental.enable_tensor_float_32_execution(False)
-    return runs.load_generator(run), runs.load_classes(run)
+    return checkpoints.load_generator(run), run.classes
 
 
 def print_header():

@@ -23,7 +23,8 @@ import numpy as np
 
 import keras_dcgan
 from export import parity
-from keras_dcgan import config
+from keras_dcgan import files
+from keras_dcgan.errors import Unavailable
 from keras_dcgan.latents import directions, latents
 
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
@@ -69,19 +70,17 @@ class Artefact:
     parity: parity.Parity
 
 
-def check_place(out: Path, flag: str = "--out"):
-    """Raises ValueError or OSError, naming `flag`, where `out` is no folder that can be written and read
+def check_place(out: Path, argument: str = "out"):
+    """Raises Refused or Unavailable, naming `argument`, where `out` is no folder that can be written and read
     again, or where files have our names and no export wrote them: not ours to replace."""
-    config.check_place(flag, out)
+    files.check_place(out, argument)
     taken = [
         name
         for name in (*(variant.file for variant in VARIANTS.values()), MODEL_JSON, "web")
         if (out / name).exists()
     ]
     if taken and not (is_ours(out / MODEL_JSON) or (out / WORKSHOP).exists()):
-        raise FileExistsError(
-            f"{flag}: expected a folder of an earlier export, or none, received {out} with a {taken[0]}"
-        )
+        raise Unavailable(argument, "a folder of an earlier export, or none", f"{out} with a {taken[0]}")
 
 
 def is_ours(description: Path) -> bool:

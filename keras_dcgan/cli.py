@@ -8,21 +8,19 @@ status 2:
 """
 
 import argparse
-import codecs
 import contextlib
+import dataclasses
 import difflib
-import errno
-import functools
-import gc
-import os
+import math
 import re
-import signal
 import sys
-import tempfile
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any
+
+from keras_dcgan import files, process
+from keras_dcgan.addresses import is_bucket, is_demo
+from keras_dcgan.errors import Refused, Unavailable, spelled
 
 # What other trainers call it: the first of these flags that a verb has.
 ELSEWHERE = {
@@ -92,238 +90,54 @@ class Parser(argparse.ArgumentParser):
         fail(self.verb, message.removeprefix("argument "))
 
 
-SHARED_MEMORY = "/dev/shm"  # of Linux
-SWALLOWED = 0.2  # seconds after which a KeyboardInterrupt that is nowhere to be seen is raised again
-SPELT = {"━": "=", "─": "-", "±": "+-"}
-
-
-def spell(error: UnicodeEncodeError) -> tuple[str, int]:
-    """What a terminal or a log cannot show, in ASCII: a bar, or what a file name may hold."""
-    unknown = error.object[error.start : error.end]
-    return "".join(SPELT.get(sign) or ascii(sign)[1:-1] for sign in unknown), error.end
-
-
-codecs.register_error("spell", spell)
-
-
-# the file descriptor of what the user sees as stderr; `quiet` puts another file in its place for a while
-screen = 2
-interrupted = False  # by Ctrl-C: whatever is raised from then on comes of it
-
-
 def fail(verb: str, message: str):
     """One line on stderr, exit status 2."""
-    if interrupted:
+    if process.interrupted:
         raise KeyboardInterrupt
     print(f"{verb}: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
-def run(main: Callable[[], int | None]) -> int | None:
-    """A verb's exit status. Ctrl-C is a line as well, and 130, as shells have it."""
-    global interrupted
-    open_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not in a notebook
-            stream.reconfigure(errors="spell")
-    try:
-        with ctrl_c():
-            code = main()
-            sys.stdout.flush()
-            if not interrupted:
-                return code
-    except BrokenPipeError:
-        nobody_reads(sys.stdout)
-        return 141
-    except BaseException as error:
-        no_alarm()
-        if not interrupted and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            nobody_reads(sys.stdout)  # its disk is full, or its terminal gone
-            with contextlib.suppress(OSError):
-                print(f"stopped: {error}", file=sys.stderr, flush=True)
-            return 1
-        if not (interrupted or isinstance(error, KeyboardInterrupt)):
-            raise
-    if screen != 2:  # it came in the middle of `quiet`
-        os.dup2(screen, 2)
-    exec(
-        ""
-    )  # Python 3.11 would else end as killed where the KeyboardInterrupt has passed another exec of a string
-    interrupted = False
-    print("interrupted", file=sys.stderr)
-    return 130
+# The library's names of what these flags give it.
+FLAGS = {"path": "--out", "source": "--data", "wanted": "--class"}
 
 
-at_end = contextlib.ExitStack()  # knows how to undo what a verb has changed for the whole process
+def flag(argument: str) -> str:
+    """The flag that gives the library an argument: 'max_pixels' -> '--max-pixels'."""
+    return FLAGS.get(argument) or "--" + argument.replace("_", "-")
 
 
-def tidy(main: Callable) -> Callable:
-    """A verb that undoes this when it ends: it may be called in a notebook, from where others go on."""
-
-    @functools.wraps(main)
-    def call(arguments=None):
-        open_streams()
-        with at_end:
-            return main(arguments)
-
-    return call
-
-
-def open_streams():
-    """Closed ones (`>&-`) lead to nowhere: the next file to be opened would take their number, and what C++
-    prints with it."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+def with_flags(text: str) -> str:
+    """A message of the library with flags in place of the arguments that it mentions."""
+    return spelled(text, flag)
 
 
 @contextlib.contextmanager
-def ctrl_c():
-    """Meanwhile Ctrl-C raises KeyboardInterrupt wherever the main thread is, and again where somebody has
-    swallowed it: TensorFlow calls Python from C++, and makes something else of it there, or nothing. A second
-    one ends the process at once."""
-    global interrupted
-    interrupted = False
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (
-        signal.SIG_IGN,
-        None,
-    ):
-        yield
-        return
-
-    def interrupt(number, frame):
-        global interrupted
-        if interrupted:
-            with contextlib.suppress(OSError):
-                os.write(screen, b"interrupted\n")
-            os._exit(130)
-        interrupted = True
-        if hasattr(signal, "setitimer"):  # not on Windows
-            signal.signal(signal.SIGALRM, raise_again)
-            signal.setitimer(signal.ITIMER_REAL, SWALLOWED, SWALLOWED)
-        raise KeyboardInterrupt
-
-    def raise_again(number, frame):
-        if sys.exception() is None:  # else it is on its way up, through everybody's `finally`
-            raise KeyboardInterrupt
-
-    def unraisable(about):
-        if not interrupted:
-            sys.__unraisablehook__(about)
-
-    before, sys.unraisablehook = signal.signal(signal.SIGINT, interrupt), unraisable
-    try:
-        yield
-    finally:
-        no_alarm()
-        signal.signal(signal.SIGINT, before)
-
-
-def no_alarm():
-    if interrupted and hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def nobody_reads(stream: TextIO):
-    """What is printed from now on goes nowhere: the program behind the pipe has ended."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-@contextlib.contextmanager
-def user_errors(verb: str):
+def user_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[None]:
     """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not
-    the training."""
+    the training. `flags`: the flags of arguments that have others here than `flag` says."""
     try:
         yield
     except BrokenPipeError:
         raise
+    except (Refused, Unavailable) as error:
+        fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name)))
     except (ValueError, OSError) as error:
-        fail(verb, error)
+        fail(verb, str(error))
 
 
 @contextlib.contextmanager
-def on_behalf_of(flag: str, asked: str = "--data"):
-    """Errors of the enclosed step that name the flag `asked` name `flag` instead: the one that the user has
-    typed."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise ValueError(str(error).replace(f"{asked}:", f"{flag}:", 1)) from error
-
-
-@contextlib.contextmanager
-def writing(flag: str, place):
-    """Errors of the system in the enclosed steps name the flag and what was to be written, not the hidden
+def writing(argument: str, place) -> Iterator[None]:
+    """Errors of the system in the enclosed steps name the argument and what was to be written, not the hidden
     file that it is first."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, Unavailable):
         raise
     except OSError as error:
-        if str(error).startswith("--"):
-            raise
-        raise OSError(f"{flag}: expected to write {place}, received: {error.strerror or error}") from error
-
-
-def counted(number: int, noun: str) -> str:
-    """(1, 'image') -> '1 image', (2001, 'image') -> '2,001 images'."""
-    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keeps stderr from the user's screen, also what C++ writes there. It is shown if the enclosed steps
-    fail, but for OSError.
-
-    For TensorFlow's import and its first look at the devices, which print a dozen lines that no environment
-    variable silences (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's
-    failure on a machine without a GPU). The first time without garbage collection, which would look at all
-    that is being imported, again and again: a seventh of the time.
-    """
-    global screen
-    hurried = gc.isenabled() and "tensorflow" not in sys.modules
-    if hurried:
-        gc.disable()
-    open_streams()
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with unnamed_file() as noise:
-        os.dup2(noise.fileno(), 2)
-        try:
-            yield
-        except (KeyboardInterrupt, OSError):  # a full disk needs no more words
-            raise
-        except BaseException:
-            if not interrupted:
-                noise.seek(0)
-                os.write(screen, noise.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(screen, 2)
-            os.close(screen)
-            screen = 2
-            if hurried:
-                gc.freeze()  # modules stay: nobody need look at them again
-                gc.enable()
-
-
-def unnamed_file() -> BinaryIO:
-    """For a while; where the system has no place for temporary files, what is written is lost. The import of
-    TensorFlow and a .keras file want such a place as well: memory will do, where a container has everything
-    else read-only."""
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:
-        if os.access(SHARED_MEMORY, os.W_OK):
-            tempfile.tempdir = SHARED_MEMORY
-    try:
-        return tempfile.TemporaryFile()
-    except OSError:
-        return open(os.devnull, "w+b")
+        raise Unavailable(
+            argument, f"expected to write {place}, received: {error.strerror or error}"
+        ) from error
 
 
 class Expected(argparse.ArgumentTypeError, ValueError):
@@ -331,23 +145,64 @@ class Expected(argparse.ArgumentTypeError, ValueError):
     message."""
 
 
-# gs://bucket, https://host, host:/folder; written as a path it would be made here.
-OF_ANOTHER_MACHINE = re.compile(r"[\w.@+-]{2,}:/")
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+# ------------------------------------------------------------------------
+# readers: text -> a value, or Expected
+
+
+def number(low: float, high: float = math.inf, unit: str = "", kind=float, above: bool = False):
+    """A reader of numbers from `low` to `high`; `above` leaves `low` itself out."""
+    low_text, high_text = (
+        f"{bound:g}" if kind is float or math.isinf(bound) else str(bound) for bound in (low, high)
+    )
+    bounds = f"{'above' if above else 'from'} {low_text}" + (
+        f" to {high_text}" if high < math.inf else "" if above else " up"
+    )
+    expected = f"expected a {'whole ' if kind is int else ''}number {bounds}{unit and ' ' + unit}"
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (above and value == low) or math.isinf(value):
+            raise Expected(f"{expected}, received {text!r}")
+        return value
+
+    read.__name__ = "N"  # what --help shows for the value
+    return read
+
+
+def one_of(*choices: str):
+    def read(text):
+        if text not in choices:
+            raise Expected(f"expected one of {', '.join(choices)}, received {text!r}")
+        return text
+
+    read.__name__ = "|".join(choices)
+    return read
+
+
+def channels(text: str) -> int | str:
+    return int(text) if text in ("1", "3", "4") else one_of("auto", "1", "3", "4")(text)
+
+
+channels.__name__ = "auto|1|3|4"
+
+
+def side_lengths(text: str) -> tuple[int, int]:
+    """'64' -> (64, 64); '48x64' -> (48, 64), height first."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and 16 <= int(side) <= 512 for side in sides):
+        raise Expected(f"expected N or HxW with sides from 16 to 512 pixels, received {text!r}")
+    return int(sides[0]), int(sides[-1])
 
 
 def path(text: str) -> str:
-    """A path of this machine, with a leading ~ expanded. What means something elsewhere is refused: it would
-    be made here."""
-    expected = f"expected a path of this machine, received {text!r}"
-    if text in ("", "-"):
-        raise Expected(expected)
-    if OF_ANOTHER_MACHINE.match(text) or (DRIVE.match(text) and os.name != "nt"):
-        raise Expected(f"{expected}, which lies elsewhere")
-    found = os.path.expanduser(text)
-    if text[0] == "~" and found == text and not os.path.exists(text):
-        raise Expected(f"{expected} (no such home)")
-    return found
+    """A path of this machine, with a leading ~ expanded."""
+    try:
+        return files.local_path(text)
+    except ValueError as error:
+        raise Expected(str(error)) from error
 
 
 def place(text: str) -> Path:
@@ -367,14 +222,7 @@ def path_or(*words: str) -> Callable[[str], str]:
 def source(text: str) -> str:
     """Where images come from: a path, the word demo, or shards, which TensorFlow reads from a bucket as
     well."""
-    is_bucket = text.endswith(".tfrecord") and "://" in text
-    return text if is_bucket or is_demo(text) else path(text)
-
-
-def is_demo(text: str) -> bool:
-    """Whether it names the built-in portraits: demo, or so many of them, demo:4000."""
-    word, colon, count = text.partition(":")
-    return word == "demo" and (not colon or (count.isdecimal() and 0 < int(count) <= 10**6))
+    return text if is_bucket(text) or is_demo(text) else path(text)
 
 
 def seeds(text: str) -> list[int]:
@@ -392,3 +240,30 @@ def seeds(text: str) -> list[int]:
             raise Expected(f"expected at most a million seeds at once, received {text!r}")
         result.extend(range(low, high + 1))
     return result
+
+
+# ------------------------------------------------------------------------
+# settings as flags
+
+
+def setting(group: str, default, read, help: str, *, placeholder: str = "", resume: bool = False):
+    """A field of a dataclass that is a flag as well. `read`: a reader, None for a switch. `resume`: it may
+    change when a run is resumed."""
+    return dataclasses.field(
+        default=default,
+        metadata={"group": group, "read": read, "help": help, "placeholder": placeholder, "resume": resume},
+    )
+
+
+def add_setting(group, row: dataclasses.Field, default: str):
+    """The flag of a setting, to a parser or to a group of one. `default`: as --help shows it."""
+    # Absent unless typed, so that a preset can tell what the user said from what is only the default.
+    shown = f" [{default}]".replace("%", "%%") if default else ""
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": with_flags(row.metadata["help"]) + shown}
+    if row.metadata["read"] is None:
+        options["action"] = argparse.BooleanOptionalAction if row.name == "flip" else "store_true"
+    else:
+        options["type"] = row.metadata["read"]
+        options["metavar"] = row.metadata["placeholder"] or row.metadata["read"].__name__
+        options["required"] = row.default is dataclasses.MISSING
+    group.add_argument(flag(row.name), **options)

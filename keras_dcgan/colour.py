@@ -23,7 +23,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """An L, RGB, RGBA or CMYK image -> L, RGB, RGBA. A profile that is broken, or for images of another kind,
     changes nothing."""
     mode, transform = _transform(profile) if profile else (None, None)
-    if transform and _fits(mode, image):
+    if mode and transform and _fits(mode, image):
         colours = image if image.mode == mode else image.convert("RGB").convert(mode)
         converted = transform.apply(colours)
         if image.mode == "RGBA":

@@ -96,7 +96,7 @@ def pillow_for_threads(max_pixels: int = MAX_PIXELS) -> Iterator[TextIO]:
         tiff.through_libtiff(),
     ):
         warnings.simplefilter("ignore")
-        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # at twice its limit Pillow refuses, below that it warns
+        Image.MAX_IMAGE_PIXELS = max_pixels // 2  # at twice its limit Pillow refuses, below that it warns
         sys.stderr.flush()
         os.dup2(nowhere.fileno(), 2)
         try:
@@ -170,15 +170,16 @@ def _refuse_a_tail_of_zeros(file: BinaryIO):
 
 def _open_jpeg(file: BinaryIO, max_pixels: int) -> Opened:
     jpeg = Jpeg(_content(file))
-    image, *again = (Image.open(stream, formats=["JPEG"]) for stream in jpeg.streams)
+    image, *more = (Image.open(stream, formats=["JPEG"]) for stream in jpeg.streams)
+    again = more[0] if more else None
     if jpeg.exif:
         image.info["exif"] = jpeg.exif
 
     def check(image: Image.Image) -> Image.Image:
-        jpeg.check([image.tobytes(), *(each.tobytes() for each in again)] if again else [b""])
+        jpeg.check([image.tobytes(), again.tobytes()] if again else [b""])
         return image
 
-    return Opened(image, jpeg.profile, check, *again)
+    return Opened(image, jpeg.profile, check, again)
 
 
 def _open_png(file: BinaryIO, max_pixels: int) -> Opened:

@@ -20,7 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import cli
+from keras_dcgan import process
+from keras_dcgan.errors import Refused, argument
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # Keras' names
 DEVICE_FILES = "/dev"
@@ -55,14 +56,14 @@ def _set_keras_defaults(undo: contextlib.ExitStack):
 
 
 def settle_keras():
-    """keras_defaults, and a seed of its own, for as long as the verb takes (cli.tidy). Raises ValueError
+    """keras_defaults, and a seed of its own, for as long as the verb takes (process.tidy). Raises ValueError
     where Keras has been imported with another backend."""
     if keras.config.backend() != "tensorflow":
         received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
         raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
-    _set_keras_defaults(cli.at_end)
-    cli.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
-    cli.at_end.callback(np.random.set_state, np.random.get_state())
+    _set_keras_defaults(process.at_end)
+    process.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
+    process.at_end.callback(np.random.set_state, np.random.get_state())
 
 
 def start(threads: int = 0, deterministic: bool = False) -> str | None:
@@ -77,7 +78,7 @@ def start(threads: int = 0, deterministic: bool = False) -> str | None:
             there = (
                 tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
             )
-            warning = f"--threads: TensorFlow has begun before, and keeps to {there}"
+            warning = f"{argument('threads')}: TensorFlow has begun before, and keeps to {there}"
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with contextlib.suppress(RuntimeError):  # as above
@@ -107,9 +108,8 @@ def strategy(name: str) -> tf.distribute.Strategy:
             json.loads(os.environ["TF_CONFIG"])["cluster"]
         except (KeyError, TypeError, ValueError) as error:
             received = os.environ.get("TF_CONFIG", "none")
-            raise ValueError(
-                f"--strategy: expected TF_CONFIG with a cluster in the environment, received {received}"
-            ) from error
+            expected = "TF_CONFIG with a cluster in the environment"
+            raise Refused("strategy", expected, received) from error
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (
@@ -117,16 +117,15 @@ def strategy(name: str) -> tf.distribute.Strategy:
             RuntimeError,
         ) as error:  # its port is taken; or TensorFlow has begun before
             why = getattr(error, "message", str(error))
-            raise ValueError(
-                f"--strategy: expected TF_CONFIG of a cluster that can be joined: {why}"
-            ) from error
+            problem = f"expected TF_CONFIG of a cluster that can be joined: {why}"
+            raise Refused("strategy", problem) from error
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices(
             "CPU"
         )  # CPU devices can be split in two, to try this without GPUs
         if len(devices) < 2:
-            raise ValueError(f"--strategy: expected at least 2 devices for mirrored, received {len(devices)}")
+            raise Refused("strategy", "at least 2 devices for mirrored", len(devices))
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
 
@@ -163,9 +162,14 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
 def check_batch(batch: int, strategy: tf.distribute.Strategy):
     """Raises ValueError where the devices cannot share a batch evenly."""
     if batch % strategy.num_replicas_in_sync:
-        raise ValueError(
-            f"--batch: expected a multiple of the {strategy.num_replicas_in_sync} devices, received {batch}"
-        )
+        raise Refused("batch", f"a multiple of the {strategy.num_replicas_in_sync} devices", batch)
+
+
+def check_workers(most: float, strategy: tf.distribute.Strategy):
+    """Raises Refused where there are more workers than the data can feed: of shards each reads its own."""
+    workers = worker(strategy)[1]
+    if workers > most:
+        raise Refused("data", f"a shard or more for each of {workers} workers", most)
 
 
 def names(strategy: tf.distribute.Strategy) -> str:
@@ -259,7 +263,7 @@ def compiles(jit: str) -> bool:
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if jit == "on" and replicas > 1:
-        raise ValueError(f"--jit: expected auto or off on several devices, received on with {replicas}")
+        raise Refused("jit", "auto or off on several devices", f"on with {replicas}")
     return jit == "on" or (jit == "auto" and replicas == 1 and has_gpu())
 
 

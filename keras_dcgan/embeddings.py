@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import versions
+from keras_dcgan.errors import Refused, Unavailable
 
 KERAS_HOME = os.environ.get("KERAS_HOME", "~/.keras")  # Keras' own cache
 CHUNK = 100  # images at once
@@ -28,10 +29,11 @@ class Embedding:
     def __init__(self, name: str, model: keras.Model):
         self.name, self.model = name, model
         self.size = model.input_shape[1:3]
+        self.length = model.output_shape[-1]  # of a vector
         self._run = tf.function(self._embed, autograph=False)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        vectors = np.empty((len(images), self.model.output_shape[-1]), np.float32)
+        vectors = np.empty((len(images), self.length), np.float32)
         for start in range(0, len(images), CHUNK):
             vectors[start : start + CHUNK] = self._run(np.ascontiguousarray(images[start : start + CHUNK]))
         return vectors
@@ -49,8 +51,8 @@ class Embedding:
 
 
 def load(features: str, inception_weights: str | None = None) -> Embedding:
-    """random, inception, or the path of a MODEL.keras -> Embedding. Raises ValueError or OSError, starting
-    with the flag."""
+    """random, inception, or the path of a MODEL.keras -> Embedding. Raises Refused or
+    Unavailable."""
     if features == "random":
         return Embedding("random-1", random_network())
     if features == "inception":
@@ -85,10 +87,8 @@ def inception(weights: str | None) -> Embedding:
     are near those of the papers, which took another port, but not comparable with them."""
     file = Path(weights or os.path.expanduser(os.path.join(KERAS_HOME, "models", INCEPTION_FILE)))
     if not file.is_file():
-        flag = "--inception-weights" if weights else "--features"
-        raise FileNotFoundError(
-            f"{flag}: expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there"
-        )
+        problem = f"expected Inception's weights in {file}; fetch {INCEPTION_URL} and put it there"
+        raise Unavailable("inception_weights" if weights else "features", problem)
     model = keras.applications.InceptionV3(
         include_top=False, weights=None, input_shape=(299, 299, 3), pooling="avg"
     )
@@ -96,28 +96,22 @@ def inception(weights: str | None) -> Embedding:
         model.load_weights(file)
     except Exception as error:  # Keras raises whatever its HDF5 reader raises
         why = versions.why_not(error, "")
-        raise ValueError(
-            f"--inception-weights: expected Inception's weights, received {file} ({why})"
-        ) from error
+        raise Refused("inception_weights", "Inception's weights", f"{file} ({why})") from error
     return Embedding(f"inception-{_digest(file)}", model)
 
 
 def from_file(path: str) -> Embedding:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--features: expected random, inception or a .keras file, received {path}")
+        raise Unavailable("features", "random, inception or a .keras file", path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         why = versions.why_not(error, versions.newer(versions.of_keras_file(Path(path))))
-        raise ValueError(
-            f"--features: expected a model that Keras can load, received {path} ({why})"
-        ) from error
+        raise Refused("features", "a model that Keras can load", f"{path} ({why})") from error
     shapes = model.input_shape, model.output_shape
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
-        raise ValueError(
-            "--features: expected a model from images (N, H, W, 3) to (N, dim), received "
-            f"{shapes[0]} to {shapes[1]}"
-        )
+        expected = "a model from images (N, H, W, 3) to (N, dim)"
+        raise Refused("features", expected, f"{shapes[0]} to {shapes[1]}")
     return Embedding(f"{Path(path).stem}-{_digest(Path(path))}", model)
 
 

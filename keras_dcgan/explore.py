@@ -1,49 +1,77 @@
 """Draws what a generator can be steered along: `python -m keras_dcgan.explore --run runs/imgs --out
 strips.png`.
 
-For each direction, the strongest first, and each seed a strip: the seed's own picture in the middle, what
+For each direction, the strongest first, and each seed a strip: the seed's own image in the middle, what
 becomes of it to either side. Nobody has named the directions: look at what changes. model.json has the same
 ones, and the page's sliders move along them.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, images, latents, progress
-from keras_dcgan.config import check_file, check_trained, number
+from keras_dcgan import cli, files, images, latents, process
+from keras_dcgan.cli import number
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import Refused, counted
+from keras_dcgan.progress import watched
+
+if TYPE_CHECKING:
+    import keras
+
+VERB = "explore"
 
 
-@cli.tidy
+@process.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
-    with cli.user_errors("explore"):
-        if Path(flags.out).suffix.lower() != ".png":
-            raise ValueError(f"--out: expected a name that ends in .png, received {flags.out}")
-        check_file("--out", Path(flags.out))
-        check_trained(flags.run)
-        with cli.quiet():
-            from keras_dcgan import devices, runs
+    with cli.user_errors(VERB):
+        out = Path(flags.out)
+        check(out)
+        run = Run(flags.run)
+        run.check_trained()
+        with process.importing():
+            from keras_dcgan import checkpoints, devices
 
             devices.start()
-        generator = runs.load_generator(flags.run)
-        classes = runs.load_classes(flags.run)
+        generator, classes = checkpoints.load_generator(run), run.classes
         labels = latents.labels(flags.seeds, latents.chosen_classes(flags.wanted_class, classes), classes)
         directions = latents.directions(generator, flags.directions)
         z = latents.truncate(latents.latents(flags.seeds, directions.shape[1]), flags.truncation)
         amounts = np.linspace(-flags.reach, flags.reach, flags.columns)
-        strips = (
-            z[:, None] + amounts[:, None] * directions[:, None, None]
-        )  # direction, seed, column, component
-        inputs = [strips.reshape(-1, z.shape[1]).astype(np.float32)]
-        if labels is not None:
-            inputs.append(np.tile(np.repeat(labels, flags.columns), len(directions)))
-        drawn = progress.watched(images.draw(generator, inputs), "drawing", len(inputs[0]))
-        with cli.writing("--out", flags.out):
-            images.save(images.grid(np.stack(list(drawn)), flags.columns), flags.out)
-    counts = f"{cli.counted(len(directions), 'direction')}, {cli.counted(len(z), 'strip')} each"
+        with cli.writing("out", out):
+            images.save(images.grid(strips(generator, z, labels, directions, amounts), flags.columns), out)
+    counts = f"{counted(len(directions), 'direction')}, {counted(len(z), 'strip')} each"
     print(f"{counts}, from {-flags.reach:g} to {flags.reach:g}, in {flags.out}")
     return 0
+
+
+def check(out: Path):
+    """Whether the sheet can be written. Raises Refused or Unavailable."""
+    if out.suffix.lower() != ".png":
+        raise Refused("out", "a name that ends in .png", out)
+    files.check_file(out, "out")
+
+
+def strips(
+    generator: keras.Model,
+    z: np.ndarray,
+    labels: np.ndarray | None,
+    directions: np.ndarray,
+    amounts: np.ndarray,
+) -> np.ndarray:
+    """z (N, latent_dim), directions (D, latent_dim), amounts (C,) -> uint8 (D * N * C, height, width,
+    channels): for each direction and each z what is drawn at so many amounts of the one from the other."""
+    from keras_dcgan.draw import draw
+
+    moved = z[:, None] + amounts[:, None] * directions[:, None, None]  # direction, seed, column, component
+    moved = moved.reshape(-1, z.shape[1]).astype(np.float32)
+    if labels is not None:
+        labels = np.tile(np.repeat(labels, len(amounts)), len(directions))
+    return np.stack(list(watched(draw(generator, moved, labels), "drawing", len(moved))))
 
 
 def odd(text: str) -> int:
@@ -56,7 +84,7 @@ def odd(text: str) -> int:
 def parser() -> cli.Parser:
     result = cli.Parser(
         "keras_dcgan.explore",
-        "Draws what becomes of pictures along the directions that a generator feels most.",
+        "Draws what becomes of images along the directions that a generator feels most.",
     )
     result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
     result.add_argument(
@@ -71,7 +99,7 @@ def parser() -> cli.Parser:
     )
     rows = (
         ("--directions", "N", 6, number(1, 100, kind=int), "how many, the strongest first; model.json has 6"),
-        ("--columns", "N", 9, odd, "pictures of a strip, an odd number: the seed's own is in the middle"),
+        ("--columns", "N", 9, odd, "images of a strip, an odd number: the seed's own is in the middle"),
         (
             "--reach",
             "R",
@@ -87,4 +115,4 @@ def parser() -> cli.Parser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(process.run(main))

@@ -11,40 +11,52 @@ classes with these vectors, with those of the same network before it has learned
 pixels.
 """
 
-import math
-import os
-import tempfile
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, data, images, metrics, progress
-from keras_dcgan.config import check_file, check_path, check_trained, load_config, one_of
+from keras_dcgan import cli, files, images, metrics, process
+from keras_dcgan.cli import one_of
+from keras_dcgan.config import TrainConfig
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import Refused, argument
+from keras_dcgan.prepare import prepare
 
-GRID = 4
-BATCH = 256
+if TYPE_CHECKING:
+    import keras
+
+VERB = "features"
+
 SEED = 0  # of the split, and of the weights that have learned nothing
 FEWEST = 20  # images, of which a fifth is held out
 
 
-@cli.tidy
+@process.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
-    with cli.user_errors("features"):
+    with cli.user_errors(VERB):
         check(flags)
-        check_trained(flags.run)
-        with cli.quiet():
-            from keras_dcgan import devices, runs
+        run = Run(flags.run)
+        run.check_trained()
+        config = run.config
+        with process.importing():
+            from keras_dcgan import checkpoints, devices
+            from keras_dcgan.extractor import extractor, write
 
             devices.start()
-        config = load_config(flags.run)
-        network = extractor(runs.load_discriminator(flags.run), flags.pool)
+        network = extractor(checkpoints.load_discriminator(run), flags.pool)
         if flags.out:
-            with cli.writing("--out", flags.out), cli.quiet():
+            with cli.writing("out", flags.out), process.quiet():
                 write(network, Path(flags.out))
             print(f"{network.output_shape[1]:,} numbers an image, in {flags.out}")
         if flags.linear_probe:
-            probe(flags.run, network, *labelled(flags.linear_probe, config, network.input_shape[-1]))
+            with cli.user_errors(VERB, {"source": "--linear-probe", "conditional": "--linear-probe"}):
+                pictures, labels = labelled(flags.linear_probe, config, network.input_shape[-1])
+            probe(flags.run, network, pictures, labels)
             if config.conditional:
                 print("note: this run has learned from labels; judge it by images that it has not seen")
     return 0
@@ -68,87 +80,43 @@ def parser() -> cli.Parser:
     return result
 
 
-def check(flags):
+def check(flags: argparse.Namespace):
+    """What can be told before anything is loaded."""
     if not (flags.out or flags.linear_probe):
-        raise ValueError("--out: expected it, or --linear-probe, or both, received neither")
-    if flags.out and (Path(flags.out).suffix not in ("", ".keras", ".tflite") or Path(flags.out).is_dir()):
-        raise ValueError(f"--out: expected NAME.keras, NAME.tflite or a new folder, received {flags.out}")
-    if flags.out:
-        check_file("--out", Path(flags.out))
-    if flags.out and not flags.out.endswith(".keras"):  # TensorFlow writes it
-        check_path("--out", Path(flags.out))
+        raise Refused("out", f"it, or {argument('linear_probe')}, or both", "neither")
+    if not flags.out:
+        return
+    out = Path(flags.out)
+    if out.suffix not in ("", ".keras", ".tflite") or out.is_dir():
+        raise Refused("out", "NAME.keras, NAME.tflite or a new folder", out)
+    files.check_file(out, "out")
+    if out.suffix != ".keras":  # TensorFlow writes it
+        files.check_path(out, "out")
 
 
-def extractor(discriminator, pool: str = "max"):
-    """images (N, height, width, channels) in [-1, 1] -> features float32 (N, 16 times all layers'
-    channels)."""
-    import keras
-
-    kind, pooled = {"max": keras.layers.MaxPooling2D, "mean": keras.layers.AveragePooling2D}[pool], []
-    for layer in discriminator.layers:
-        if isinstance(layer, keras.layers.LeakyReLU):
-            # Windows of one size that cover everything, and overlap where the side is no multiple of the
-            # grid's.
-            strides = [side // GRID for side in layer.output.shape[1:3]]
-            window = [side - (GRID - 1) * stride for side, stride in zip(layer.output.shape[1:3], strides)]
-            pooled.append(keras.layers.Flatten()(kind(window, strides)(layer.output)))
-    return keras.Model(
-        discriminator.inputs[0], keras.layers.Concatenate(name="features")(pooled), name="features"
-    )
-
-
-def write(network, out: Path):
-    """Beside its place first. The SavedModel and the .tflite file have one signature, `features`: images ->
-    features."""
-    import keras
-    import tensorflow as tf
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".features.", suffix=".part", dir=out.parent) as workshop:
-        beside, saved_model = Path(workshop) / out.name, Path(workshop) / "saved_model"
-        if out.suffix == ".keras":
-            network.save(beside)
-        else:
-            batch = (
-                1 if out.suffix == ".tflite" else None
-            )  # fixed: a dynamic one is slower, and GPU delegates refuse it
-            inputs = [tf.TensorSpec((batch, *network.input_shape[1:]), tf.float32, "images")]
-            archive = keras.export.ExportArchive()
-            archive.add_endpoint(
-                "features", lambda images: {"features": network(images, training=False)}, inputs
-            )
-            archive.write_out(str(saved_model), verbose=False)
-            if out.suffix == ".tflite":
-                converter = tf.lite.TFLiteConverter.from_saved_model(
-                    str(saved_model), signature_keys=["features"]
-                )
-                beside.write_bytes(converter.convert())
-        os.replace(beside if out.suffix else saved_model, out)
-
-
-def labelled(source: str, config, channels: int) -> tuple[np.ndarray, np.ndarray]:
+def labelled(source: str, config: TrainConfig, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """-> the images, prepared as the run's own were, and their labels, in random order."""
-    with cli.on_behalf_of("--linear-probe"), cli.on_behalf_of("--linear-probe", "--conditional"):
-        prepared = data.prepare(source, config.size, channels, conditional=True, **config.preparation)
-    if prepared.images is None or len(prepared.images) < FEWEST:
-        raise ValueError(
-            f"--linear-probe: expected {FEWEST} images or more, in folders or in a .zip or .npz, "
-            f"received {source}"
-        )
-    count = len(metrics.distinct(prepared.images.reshape(len(prepared.images), -1)))
-    if count < len(prepared.images):
+    prepared = prepare(source, config.size, channels, conditional=True, **config.preparation)
+    pictures, labels = prepared.in_order(np.random.default_rng(SEED).permutation(len(prepared)))
+    if len(pictures) < FEWEST:
+        expected = f"{FEWEST} images or more, in folders or in a .zip or .npz"
+        raise Refused("source", expected, source)
+    count = len(metrics.distinct(pictures.reshape(len(pictures), -1)))
+    if count < len(pictures):
         print(
-            f"note: {count:,} of {len(prepared.images):,} images are distinct: some that are held "
+            f"note: {count:,} of {len(pictures):,} images are distinct: some that are held "
             "out are learned from as well"
         )
-    order = np.random.default_rng(SEED).permutation(len(prepared.images))
-    return prepared.images[order], prepared.labels[order]
+    return pictures, labels
 
 
-def probe(name: str, network, pictures: np.ndarray, labels: np.ndarray):
+def probe(name: str, network: keras.Model, pictures: np.ndarray, labels: np.ndarray):
+    """Prints how often a linear classifier is right with its vectors, and with those of two rivals."""
+    from keras_dcgan.extractor import BATCH, vectors, with_random_weights
+
     rivals = {
         "pixels": lambda: images.from_uint8(pictures).reshape(len(pictures), -1),
-        "random weights": lambda: vectors(with_random_weights(network, pictures[-BATCH:]), pictures),
+        "random weights": lambda: vectors(with_random_weights(network, pictures[-BATCH:], SEED), pictures),
         name: lambda: vectors(network, pictures),
     }
     held_out = len(labels) // 5
@@ -165,27 +133,5 @@ def probe(name: str, network, pictures: np.ndarray, labels: np.ndarray):
         )
 
 
-def with_random_weights(network, pictures: np.ndarray):
-    """The same network before it has learned anything, but with batch norm settled on these pictures: a fair
-    rival."""
-    import keras
-
-    keras.utils.set_random_seed(SEED)
-    result = keras.models.clone_model(network)
-    for layer in result.layers:
-        layer.momentum = 0.0  # of batch norm: one batch settles it
-    result(images.from_uint8(pictures), training=True)
-    return result
-
-
-def vectors(network, pictures: np.ndarray) -> np.ndarray:
-    """uint8 (N, height, width, channels) -> float32 (N, dim)."""
-    chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-    found = (network.predict_on_batch(images.from_uint8(chunk)) for chunk in chunks)
-    return np.concatenate(
-        list(progress.watched(found, "features", math.ceil(len(pictures) / BATCH), "batches"))
-    )
-
-
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(process.run(main))

@@ -3,52 +3,40 @@ at once.
 
     batches(images, 64, seed=0, start_step=12_000)      # (64, H, W, C) uint8, or (images, labels); exactly what step 12,000 had
 
-The order is a pure function of (seed, position), so nothing about it needs saving. TensorFlow is imported
-where it is used: the images are prepared before it is loaded.
+The order is a pure function of (seed, position), so nothing about it needs saving.
 """
 
-import dataclasses
-import glob
-import hashlib
-import json
-import os
-import weakref
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
-INDEX = "index.json"  # beside the shards; written by tools/pack.py
-ORDER, FLIP = (
-    0x6F7264,
-    0x666C70,
-)  # keep these random numbers apart from all others that are drawn from the same seed
+from keras_dcgan.errors import Refused
+from keras_dcgan.rows import row_reader
+
+if TYPE_CHECKING:  # they import this
+    from keras_dcgan.sets import ImageSet
+    from keras_dcgan.shards import ShardSet
+
+# These keep these random numbers apart from all others that are drawn from the same seed.
+ORDER, FLIP = 0x6F7264, 0x666C70
 WINDOW = 4  # shards that are shuffled together, and held in memory
 MOST_OPEN = 64  # shards at a time, to look at some images of each
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    images: np.ndarray  # uint8 (N, height, width, channels), a read-only memory map
-    labels: np.ndarray | None  # int32 (N,)
-    manifest: dict  # what data.json holds
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardSet:
-    """TFRecord files in place of arrays."""
-
-    files: list[str]
-    counts: list[int]  # records in each file
-    encoding: str  # "png" or "raw"
-    manifest: dict
-    images = labels = None
-
-
 def batches(
-    data: ImageSet | ShardSet, batch: int, seed: int, start_step: int = 0, *, flip: bool = False, shard=(0, 1)
-):
-    """-> an endless tf.data.Dataset of uint8 (batch, H, W, C), or (images, int32 labels) when there are
-    classes.
+    data: ImageSet | ShardSet,
+    batch: int,
+    seed: int,
+    start_step: int = 0,
+    *,
+    flip: bool = False,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """-> an endless dataset of uint8 (batch, H, W, C), or (images, int32 labels) when there are classes.
 
     batch: images a step, over all workers. start_step: where to begin. flip: mirror half of the images.
     shard: (index, count) of this worker; it gets its batch / count rows of each batch. Every image comes
@@ -57,89 +45,51 @@ def batches(
     iterator that is still a global variable when Python exits keeps TensorFlow 2.21 from letting go: delete
     it.)
     """
-    import tensorflow as tf
-
     index, count = shard
     if not 0 <= index < count or batch < 1 or batch % count:
-        raise ValueError(
-            f"--batch: expected a multiple of the number of workers, received {batch} for worker "
-            f"{index} of {count}"
-        )
+        received = f"{batch} for worker {index} of {count}"
+        raise Refused("batch", "a multiple of the number of workers", received)
     rows = slice(index * (batch // count), (index + 1) * (batch // count))
-    shape = (batch // count, *data.manifest["size"], data.manifest["channels"])
-    has_labels = bool(data.manifest["classes"])
+    shape = (batch // count, *data.manifest.shape)
+    has_labels = bool(data.classes)
 
     def finish(step, images, labels):
         images = tf.ensure_shape(images, shape)
         if flip:
             # Every worker tosses for the whole batch and looks at its own rows.
-            coins = tf.random.stateless_uniform(
-                (batch,), tf.stack([tf.constant(seed ^ FLIP, tf.int64), step])
-            )
+            key = tf.stack([tf.constant(seed ^ FLIP, tf.int64), step])
+            coins = tf.random.stateless_uniform((batch,), key)
             # Select and reverse take 1.6 ms for 64 images of 64x64x3; tf.where (which broadcasts) and [:, :,
             # ::-1] take 13.
             images = tf.raw_ops.Select(condition=coins[rows] < 0.5, x=tf.reverse(images, [2]), y=images)
         return (images, tf.ensure_shape(labels, shape[:1])) if has_labels else images
 
-    stream = _from_shards if isinstance(data, ShardSet) else _from_array
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )  # `shard` says how it is split
+    # `shard` says how it is split.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     finish = tf.autograph.experimental.do_not_convert(finish)  # to read its source would take 0.15 s
-    dataset = stream(data, batch, seed, start_step, index, count).map(finish, num_parallel_calls=2)
+    dataset = data.stream(batch, seed, start_step, index, count).map(finish, num_parallel_calls=2)
     return dataset.prefetch(4).with_options(options)
 
 
-def preview_rows(total: int, n: int) -> np.ndarray:
-    """Which images `preview` shows: n row numbers below total, evenly apart."""
-    return np.arange(n) * total // n if n <= total else np.arange(n) % total
-
-
-def preview(data: ImageSet | ShardSet, n: int) -> np.ndarray:
-    """-> (n, H, W, C) uint8: real images from all over the set; they come round again if there are fewer."""
-    if isinstance(data, ImageSet):
-        return np.array(data.images[preview_rows(len(data.images), n)])
-    import tensorflow as tf
-
-    records = tf.data.Dataset.from_tensor_slices(data.files).interleave(
-        tf.data.TFRecordDataset, min(len(data.files), MOST_OPEN), 1
-    )
-    found = list(
-        records.map(_record_parser(data)).map(lambda image, label: image).repeat().take(n).as_numpy_iterator()
-    )
-    if not found:
-        raise tf.errors.DataLossError(
-            None, None, f"no image in any of {len(data.files)} shards, the first of them {data.files[0]}"
-        )
-    return np.stack(found)
-
-
-# ------------------------------------------------------------------------------------------------------ from
-# one big array
-
-
-def _from_array(data: ImageSet, batch: int, seed: int, start_step: int, index: int, count: int):
+def from_array(
+    images: np.ndarray, labels: np.ndarray, batch: int, seed: int, start_step: int, index: int, count: int
+) -> tf.data.Dataset:
     """-> a dataset of (step, images, labels)."""
-    import tensorflow as tf
-
-    total, local = len(data.images), batch // count
-    read = _row_reader(data.images)
-    labels = np.zeros(total, np.int32) if data.labels is None else data.labels
+    total, local, read = len(images), batch // count, row_reader(images)
 
     def look_up(step):
         positions = step * batch + index * local + tf.range(local, dtype=tf.int64)
         chosen = _shuffled(positions % total, total, positions // total, seed)
-        return step, *tf.numpy_function(
-            lambda rows: (read(rows), labels[rows]), [chosen], (tf.uint8, tf.int32)
-        )
+        found = tf.numpy_function(lambda rows: (read(rows), labels[rows]), [chosen], (tf.uint8, tf.int32))
+        return step, *found
 
     look_up = tf.autograph.experimental.do_not_convert(look_up)
     return tf.data.Dataset.range(start_step, 2**62).map(look_up, num_parallel_calls=2)
 
 
-def _shuffled(indices, total: int, epoch, seed: int, stream: int = ORDER):
+def _shuffled(indices, total: int, epoch, seed: int, stream: int = ORDER) -> tf.Tensor:
     """Where `indices` (int64 vector below total) come to lie in that epoch's order. Any of them alone, in
     O(1).
 
@@ -148,117 +98,29 @@ def _shuffled(indices, total: int, epoch, seed: int, stream: int = ORDER):
     neighbours stayed together (0.38). With 8 both are where true randomness has them (measured on TensorFlow
     2.21 at 100 to 200,000 images).
     """
-    import tensorflow as tf
-
     columns = [tf.fill(tf.shape(indices), tf.constant(number, tf.int64)) for number in (stream, seed)]
     epochs = tf.broadcast_to(tf.cast(epoch, tf.int64), tf.shape(indices))
     key = tf.stack([columns[0], epochs, columns[1]], axis=1)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=indices, seed=key, max_index=tf.constant(total - 1, tf.int64), rounds=8
-    )
-
-
-def _row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A memory map is read as a file: pages touched through the map count as this process's memory until it
-    holds the whole file, and a file cut short would be SIGBUS instead of an exception. 300,000 rows of 12 kB
-    a second on one core."""
-    if not isinstance(images, np.memmap) or not hasattr(os, "preadv"):
-        return images.__getitem__
-    file = os.open(images.filename, os.O_RDONLY)
-    length, first = images[0].nbytes, images.offset
-
-    def read(rows):
-        chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)
-        for row, into in zip(rows.tolist(), chosen, strict=True):
-            if os.preadv(file, [into], first + row * length) != length:
-                raise OSError(
-                    f"--data: expected {len(images)} images in {images.filename}, received a file "
-                    "that is cut short"
-                )
-        return chosen
-
-    weakref.finalize(read, os.close, file)
-    return read
-
-
-class OnDisk:
-    """Rows of a prepared uint8 (N, height, width, C), read when they are asked for: images[slice or row
-    numbers]."""
-
-    def __init__(self, images: np.ndarray):
-        self.shape, self._read = images.shape, _row_reader(images)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self._read(np.arange(len(self))[rows])
+    last = tf.constant(total - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(index=indices, seed=key, max_index=last, rounds=8)
 
 
 # ------------------------------------------------------------------------
 # from shards
 
 
-def open_shards(pattern: str, size: tuple[int, int], channels: str | int, conditional: bool) -> ShardSet:
-    """The shards that tools/pack.py wrote, as far as `pattern` names them; "gs://..." and the like go through
-    TensorFlow."""
-    if "://" in pattern:
-        import tensorflow as tf
-
-        find, opened = tf.io.gfile.glob, tf.io.gfile.GFile
-    else:
-        find, opened = glob.glob, open
-    folder = pattern.rpartition("/")[0] or "."
-    try:
-        files = sorted(find(pattern))
-        if not files:
-            raise FileNotFoundError(f"no shards found as {pattern}")
-        with opened(f"{folder}/{INDEX}") as file:
-            index = json.load(file)
-        counts = {shard["file"]: shard["records"] for shard in index["shards"]}
-    except Exception as error:  # TensorFlow raises its own where a bucket is not there, or may not be read
-        why = f"{type(error).__name__}: {error}"
-        raise ValueError(
-            f"--data: expected shards and {INDEX}, as python -m tools.pack writes them: {why}"
-        ) from error
-    if unknown := [name for name in map(_base, files) if name not in counts]:
-        raise ValueError(f"--data: expected the shards of {folder}/{INDEX}, received also {unknown[0]}")
-    manifest = {key: value for key, value in index.items() if key not in ("shards", "encoding")}
-    shape = (*manifest["size"], manifest["channels"])
-    if tuple(size) != shape[:2] or channels not in ("auto", shape[2]):
-        raise ValueError(
-            f"--size, --channels: expected {shape}, as the shards have it, received {size} and {channels}"
-        )
-    if conditional and not manifest["classes"]:
-        raise ValueError(f"--conditional: expected shards packed with --conditional, received {pattern}")
-    if len(files) < len(counts):  # a part of them is another set of images
-        content = json.dumps([manifest["fingerprint"], [_base(file) for file in files]])
-        manifest["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
-    counts = [counts[_base(file)] for file in files]
-    manifest |= {
-        "source": pattern,
-        "images": sum(counts),
-        "classes": manifest["classes"] if conditional else [],
-    }
-    return ShardSet(files, counts, index["encoding"], manifest)
-
-
-def check_workers(prepared: ImageSet | ShardSet, count: int):
-    """Raises ValueError where there are not as many shards as workers, each of which reads its own."""
-    if isinstance(prepared, ShardSet) and count > len(prepared.files):
-        raise ValueError(
-            f"--data: expected a shard or more for each of {count} workers, received {len(prepared.files)}"
-        )
-
-
-def _from_shards(data: ShardSet, batch: int, seed: int, start_step: int, index: int, count: int):
-    """-> a dataset of (step, images, labels). In each epoch the shards come in another order, WINDOW at a
-    time; the records of a window are shuffled together. Where a step begins is known from the counts alone:
-    no shard before it is opened."""
-    import tensorflow as tf
-
-    files, counts = np.array(data.files[index::count]), np.array(data.counts[index::count])
-    local = batch // count
+def from_shards(
+    files: np.ndarray,
+    counts: np.ndarray,
+    encoding: str,
+    shape: tuple[int, int, int],
+    local: int,
+    seed: int,
+    start_step: int,
+) -> tf.data.Dataset:
+    """-> a dataset of (step, images, labels), `local` of them a step. In each epoch the shards come in
+    another order, WINDOW at a time; the records of a window are shuffled together. Where a step begins is
+    known from the counts alone: no shard before it is opened."""
 
     def windows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch, skipped = divmod(start_step * local, int(counts.sum()))
@@ -268,10 +130,8 @@ def _from_shards(data: ShardSet, batch: int, seed: int, start_step: int, index: 
                 window = order[begin : begin + WINDOW]
                 total = int(counts[window].sum())
                 if skipped < total:
-                    yield (
-                        files[window],
-                        _shuffled(np.arange(skipped, total), total, epoch, seed, ORDER + 1 + begin).numpy(),
-                    )
+                    rows = _shuffled(np.arange(skipped, total), total, epoch, seed, ORDER + 1 + begin)
+                    yield files[window], rows.numpy()
                 skipped = max(0, skipped - total)
             epoch += 1
 
@@ -282,34 +142,39 @@ def _from_shards(data: ShardSet, batch: int, seed: int, start_step: int, index: 
         return tf.gather(records.get_single_element(), order)
 
     signature = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
-    records = (
-        tf.data.Dataset.from_generator(windows, output_signature=signature).map(load).prefetch(1).unbatch()
+    shuffled = tf.data.Dataset.from_generator(windows, output_signature=signature).map(load)
+    parsed = (
+        shuffled.prefetch(1)
+        .unbatch()
+        .map(_record_parser(encoding, shape), num_parallel_calls=tf.data.AUTOTUNE)
     )
-    images = records.map(_record_parser(data), num_parallel_calls=tf.data.AUTOTUNE).batch(
-        local, drop_remainder=True
-    )
-    return images.enumerate(start_step).map(lambda step, both: (step, *both))
+    steps = parsed.batch(local, drop_remainder=True).enumerate(start_step)
+    return steps.map(lambda step, both: (step, *both))
 
 
-def _record_parser(data: ShardSet) -> Callable:
-    import tensorflow as tf
+def first_images(files: list[str], encoding: str, shape: tuple[int, int, int], count: int) -> np.ndarray:
+    """uint8 (count, *shape): the first of each of some shards, then the second of each, and so on."""
+    names = tf.data.Dataset.from_tensor_slices(files)
+    records = names.interleave(tf.data.TFRecordDataset, min(len(files), MOST_OPEN), 1)
+    images = records.map(_record_parser(encoding, shape)).map(lambda image, label: image)
+    found = list(images.repeat().take(count).as_numpy_iterator())
+    if not found:
+        received = f"no image in any of {len(files)} shards, the first of them {files[0]}"
+        raise tf.errors.DataLossError(None, None, received)
+    return np.stack(found)
 
-    shape = (*data.manifest["size"], data.manifest["channels"])
 
+def _record_parser(encoding: str, shape: tuple[int, int, int]) -> Callable:
     def parse(record):
         features = {
             "image": tf.io.FixedLenFeature([], tf.string),
             "label": tf.io.FixedLenFeature([], tf.int64, 0),
         }
         values = tf.io.parse_single_example(record, features)
-        if data.encoding == "png":
+        if encoding == "png":
             image = tf.ensure_shape(tf.io.decode_png(values["image"], shape[-1]), shape)
         else:
             image = tf.reshape(tf.io.decode_raw(values["image"], tf.uint8), shape)
         return image, tf.cast(values["label"], tf.int32)
 
     return parse
-
-
-def _base(file: str) -> str:
-    return file.replace(os.sep, "/").rpartition("/")[2]

@@ -1,26 +1,29 @@
 """Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no
 TensorFlow.
 
-    save(grid(np.stack(list(draw(generator, [z]))), columns=8), "grid.png")
+    save(grid(images, columns=8), "grid.png")
 
 Everywhere an image batch is NHWC with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
 """
 
 import collections
+import io
 import math
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from keras_dcgan import files
+from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.threads import Threads
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
-CHUNK = 64  # pictures drawn at once: more would need more memory than training did
+WAITING = 256  # images whose files are being written
 VIDEO_SIDE = 256  # of an .mp4, at least: players show them as small as they are
 
 
@@ -33,20 +36,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 def from_uint8(images: np.ndarray) -> np.ndarray:
     """uint8 -> float32 in [-1, 1]."""
     return images.astype(np.float32) / 127.5 - 1
-
-
-def draw(generator: Callable, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """[z (N, latent_dim)] or [z, labels (N,)] -> N pictures, uint8 (height, width, channels), one after the
-    other.
-
-    Always a whole chunk, the last one padded: one shape, one graph, and a picture never depends on how many
-    were asked for.
-    """
-    count = len(inputs[0])
-    for start in range(0, count, CHUNK):
-        rows = np.arange(start, start + CHUNK).clip(max=count - 1)
-        chunk = [part[rows] for part in inputs]
-        yield from to_uint8(generator(chunk if len(chunk) > 1 else chunk[0], training=False))[: count - start]
 
 
 def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -68,7 +57,15 @@ def to_pillow(image: np.ndarray) -> Image.Image:
 
 def save(image: np.ndarray, path: str | Path):
     """Writes a uint8 (H, W, C) as PNG, beside its place and then renamed into it."""
-    _write(path, lambda file: to_pillow(image).save(file, format="PNG"))
+    with files.replacing(Path(path), is_synced=False) as beside:
+        to_pillow(image).save(beside, format="PNG")
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """A uint8 (H, W, C) as the content of a PNG file."""
+    file = io.BytesIO()
+    to_pillow(image).save(file, format="PNG")
+    return file.getvalue()
 
 
 def save_all(images: Iterable[np.ndarray], paths: Iterable[str | Path]):
@@ -77,7 +74,7 @@ def save_all(images: Iterable[np.ndarray], paths: Iterable[str | Path]):
         waiting = collections.deque()
         for image, path in zip(images, paths):
             waiting.append(pool.submit(save, image, path))
-            if len(waiting) > 4 * CHUNK:
+            if len(waiting) > WAITING:
                 waiting.popleft().result()
         for file in waiting:
             file.result()
@@ -88,21 +85,18 @@ def save_animation(frames: np.ndarray, path: str | Path, frames_per_second: floa
     lossless `.webp`, or once as `.mp4` (H.264, over white, enlarged)."""
     suffix = Path(path).suffix.lower()
     if suffix not in ANIMATIONS:
-        raise ValueError(f"expected a name that ends in {' or '.join(ANIMATIONS)}, received {str(path)!r}")
-    if suffix == ".mp4":
-        _write(path, lambda file: _encode(frames, file.name, frames_per_second))
-    else:
+        raise Refused("path", f"a name that ends in {' or '.join(ANIMATIONS)}", repr(str(path)))
+    with files.replacing(Path(path), is_synced=False) as beside:
+        if suffix == ".mp4":
+            _encode(frames, beside, frames_per_second)
+            return
         first, *others = [to_pillow(frame) for frame in frames]
-        options = {
-            "save_all": True,
-            "append_images": others,
-            "duration": round(1000 / frames_per_second),
-            "loop": 0,
-        }
-        options |= (
-            {"format": "GIF", "disposal": 2} if suffix == ".gif" else {"format": "WEBP", "lossless": True}
-        )
-        _write(path, lambda file: first.save(file, **options))
+        options: dict[str, Any] = {"save_all": True, "append_images": others, "loop": 0}
+        options["duration"] = round(1000 / frames_per_second)  # milliseconds
+        if suffix == ".gif":
+            first.save(beside, "GIF", disposal=2, **options)
+        else:
+            first.save(beside, "WEBP", lossless=True, **options)
 
 
 def video_encoder() -> str:
@@ -112,13 +106,13 @@ def video_encoder() -> str:
 
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
-        advice = "pip install imageio-ffmpeg, or take .gif or .webp"
-        raise ValueError(
-            f"--out: expected imageio-ffmpeg to be installed for .mp4 ({advice}), received {error}"
-        ) from error
+        expected = (
+            "imageio-ffmpeg to be installed for .mp4 (pip install imageio-ffmpeg, or take .gif or .webp)"
+        )
+        raise Refused("path", expected, error) from error
 
 
-def _encode(frames: np.ndarray, path: str, frames_per_second: float):
+def _encode(frames: np.ndarray, path: Path, frames_per_second: float):
     height, width, channels = frames.shape[1:]
     if channels == 4:
         alpha = frames[..., 3:] / 255
@@ -150,22 +144,8 @@ def _encode(frames: np.ndarray, path: str, frames_per_second: float):
         *target,
         "-f",
         "mp4",
-        path,
+        str(path),
     ]
     done = subprocess.run(command, input=frames.tobytes(), capture_output=True)
     if done.returncode:
-        raise OSError(
-            f"--out: expected ffmpeg to write {path}, received {done.stderr.decode(errors='replace')}"
-        )
-
-
-def _write(path, write):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        with open(beside, "wb") as file:
-            write(file)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        raise Unavailable("path", f"ffmpeg to write {path}", done.stderr.decode(errors="replace"))

@@ -3,7 +3,7 @@
     degrade = known(hole)                                     # or reduced((32, 32)): what has happened to the picture
     z, labels = invert(generator, degrade(picture), degrade)
     tune(generator, z, degrade(picture), degrade, steps=40)   # if wanted: the weights as well
-    restored = draw(generator, z)
+    restored = generated(generator, z)
 
 Pictures are float32 (N, height, width, C) in [-1, 1]; `observed` is always what degrade() makes of such.
 """
@@ -35,7 +35,8 @@ def reduced(size: tuple[int, int]) -> Callable:
     return lambda pictures: tf.image.resize(pictures, size, "lanczos3", antialias=True)
 
 
-def draw(generator: keras.Model, z, labels=None) -> tf.Tensor:
+def generated(generator: keras.Model, z, labels=None) -> tf.Tensor:
+    """float32 (N, height, width, C) in [-1, 1], with a gradient."""
     inputs = [
         tf.convert_to_tensor(part) for part in (z, labels) if part is not None
     ]  # Keras takes no mixture with arrays
@@ -44,7 +45,7 @@ def draw(generator: keras.Model, z, labels=None) -> tf.Tensor:
 
 def errors(generator: keras.Model, z, labels, observed, degrade: Callable) -> tf.Tensor:
     """The mean squared error of each of N pictures, (N,)."""
-    apart = degrade(draw(generator, z, labels)) - observed
+    apart = degrade(generated(generator, z, labels)) - observed
     return tf.reduce_mean(tf.reshape(apart, (len(z), -1)) ** 2, axis=1)
 
 

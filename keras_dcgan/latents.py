@@ -10,10 +10,12 @@ by Box and Muller's transform in double precision. `export/edge_sample.py` holds
 since it must run where this package is not; a test compares them.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
+
+from keras_dcgan import files
+from keras_dcgan.errors import Refused, argument
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry-2x32, Salmon et al., table 2
 PARITY = 0x1BD11BDA
@@ -52,16 +54,17 @@ def latents(seeds, latent_dim: int) -> np.ndarray:
 
 
 def chosen_classes(wanted: str | None, classes: list[str]) -> list[str] | None:
-    """`--class cat,dog` -> both, if the run knows them; None without that flag. Raises ValueError."""
-    if wanted is None or wanted in classes:  # a name may have a comma of its own
-        return wanted and [wanted]
+    """ "cat,dog" -> both, if the run knows them; None of None. Raises Refused."""
+    if wanted is None:
+        return None
+    if wanted in classes:  # a name may have a comma of its own
+        return [wanted]
     if not classes:
-        raise ValueError(
-            f"--class: expected a run that was trained with --conditional, received --class {wanted}"
-        )
+        expected = f"a run that was trained with {argument('conditional')}"
+        raise Refused("wanted", expected, f"{argument('wanted')} {wanted}")
     chosen = wanted.split(",")
     if unknown := [name for name in chosen if name not in classes]:
-        raise ValueError(f"--class: expected one of {', '.join(classes)}, received {unknown[0]!r}")
+        raise Refused("wanted", f"one of {', '.join(classes)}", repr(unknown[0]))
     return chosen
 
 
@@ -124,24 +127,20 @@ def directions(generator, count: int = 6) -> np.ndarray:
 
 
 def save(z: np.ndarray, path: str | Path):
-    """Writes latents as a .npy that `load` reads, beside its place and then renamed into it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(beside, "wb") as file:
-        np.save(file, z)
-    os.replace(beside, path)
+    """Writes latents as a .npy that `load` reads."""
+    with files.replacing(Path(path), is_synced=False) as beside:
+        np.save(beside, z)
 
 
-def load(path: str | Path, latent_dim: int) -> np.ndarray:
+def load(latent: str | Path, latent_dim: int) -> np.ndarray:
     """A .npy of latents, (N, latent_dim) or a single one -> float32 (N, latent_dim). Raises OSError or
-    ValueError, of --latent."""
-    expected = f"--latent: expected a .npy of float latents of length {latent_dim}, received {path}"
-    with open(path, "rb") as file:
+    Refused."""
+    expected = f"a .npy of float latents of length {latent_dim}"
+    with open(latent, "rb") as file:
         try:
             z = np.atleast_2d(np.lib.format.read_array(file))
         except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
-            raise ValueError(f"{expected} ({error})") from error
+            raise Refused("latent", expected, f"{latent} ({error})") from error
     if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != latent_dim or not np.isfinite(z).all():
-        raise ValueError(f"{expected} with {z.dtype} of shape {z.shape}")
+        raise Refused("latent", expected, f"{latent} with {z.dtype} of shape {z.shape}")
     return z.astype(np.float32)

@@ -23,6 +23,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+METRICS = ("swd", "sharpness", "fid", "kid", "prdc", "msssim", "memorisation")
+OF_FEATURES = {"fid", "kid", "prdc", "memorisation"}  # the others are of pixels
+FEW = 10_000  # images: below it fid is too high by chance
+FEWEST = 16
 PATCH = 7  # pixels a side
 CHUNK = 512  # images at once, and
 CHUNK_BYTES = 2**25  # of them at most: a pyramid and its patches take some 24 times as many
@@ -125,7 +129,7 @@ class SlicedWasserstein:
 def _moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each channel, (channels,), of float32 (channels, patches, PATCH * PATCH), some
     patches at a time."""
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares = 0, np.zeros(()), np.zeros(())
     for patches in chunks:
         count += patches[0].size
         total = total + patches.sum(axis=(1, 2), dtype=np.float64)
@@ -259,7 +263,7 @@ class Moments:
     """Mean and covariance of features, streamed in float64: any number of rows in constant memory."""
 
     def __init__(self, *chunks: np.ndarray):
-        self.count, self.sum, self.products = 0, 0.0, 0.0
+        self.count, self.sum, self.products = 0, np.zeros(()), np.zeros(())
         for chunk in chunks:
             for start in range(0, len(chunk), ROWS):
                 self.add(chunk[start : start + ROWS])
@@ -359,8 +363,8 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, 
         {"precision": holders > 0, "density": holders / k},
         {"recall": is_recalled, "coverage": is_covered},
     )
-    found = {name: np.average(values, weights=fake_times) for name, values in of_fakes.items()}
-    found |= {name: np.average(values, weights=real_times) for name, values in of_reals.items()}
+    found = {name: np.average(np.float64(values), weights=fake_times) for name, values in of_fakes.items()}
+    found |= {name: np.average(np.float64(values), weights=real_times) for name, values in of_reals.items()}
     return {name: float(found[name]) for name in ("precision", "recall", "density", "coverage")}
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from keras_dcgan import cli
+from keras_dcgan import process
 
 BAR = 24  # characters
 REDRAWN = 0.2  # seconds between two states of the line on a terminal
@@ -42,6 +42,7 @@ class Progress:
         self.length = 0  # of the line on the terminal
         self.due = self.earliest = time.monotonic() + FIRST  # of a plain line
         self.redrawn = 0.0
+        self.first: tuple[float, float] | None = None
         self._set(what, total, unit)
 
     def __enter__(self) -> "Progress":
@@ -119,7 +120,7 @@ class Progress:
         try:
             print(text, end=end, file=self.stream, flush=True)
         except BrokenPipeError:  # the work goes on
-            cli.nobody_reads(self.stream)
+            process.nobody_reads(self.stream)
 
     def _state(self) -> str:
         if self.unit == "kimg":

@@ -2,80 +2,56 @@
 
 `--out` says what comes out: `.png` one grid; `.gif`, `.webp` or `.mp4` a walk from seed to seed, and from
 class to class, that ends where it began; anything else is a folder with one file a seed, seed-0000.png and so
-on. A seed draws the same picture here, in the exported files and on every device. In place of seeds,
+on. A seed draws the same image here, in the exported files and on every device. In place of seeds,
 `--latent z.npy` takes latents that keras_dcgan.edit has found, and `--per-class 500` fills a folder for each
 class and writes manifest.json: a labelled data set, as `fit --conditional` reads it.
 """
 
+from __future__ import annotations
+
+import argparse
+import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, latents, progress
-from keras_dcgan.config import check_file, check_folder, check_trained, number
+from keras_dcgan import cli, files, images, latents, process
+from keras_dcgan.cli import number
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import Refused, argument, counted
+from keras_dcgan.progress import watched
 
+if TYPE_CHECKING:
+    import keras
+
+VERB = "sample"
 FRAMES_PER_SECOND = 25
-BLOCK = 16 * images.CHUNK  # seeds whose latents are in memory at once
+BLOCK = 1024  # seeds whose latents are in memory at once
 
 
-@cli.tidy
+@process.tidy
 def main(arguments: list[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
-    with cli.user_errors("sample"):
+    with cli.user_errors(VERB):
         out = Path(flags.out)
         kind = kind_of(out)
         check(flags, kind)
-        check_trained(flags.run)
-        with cli.quiet():
-            from keras_dcgan import devices, runs
-
-            devices.start()
-        generator = runs.load_generator(flags.run)
-        classes, latent_dim = runs.load_classes(flags.run), generator.inputs[0].shape[-1]
-        check_classes(flags, classes)
-        chosen = latents.chosen_classes(flags.wanted_class, classes)
-        if flags.latent and classes and not chosen:
-            raise ValueError(
-                f"--class: expected the class of these latents, one of {', '.join(classes)}, received none"
-            )
-        given = latents.load(flags.latent, latent_dim) if flags.latent else None
-        seeds = flags.seeds if given is None else range(len(given))
-        if flags.per_class:
-            seeds = range(flags.per_class * len(chosen or classes))
-        labels = latents.labels(seeds, chosen, classes)
-
-        def z_of(rows):
-            z = latents.latents(seeds[rows], latent_dim) if given is None else given[rows]
-            return latents.truncate(z, flags.truncation)
-
-        with cli.writing("--out", out):
+        generator, classes = load(Run(flags.run))
+        order = ordered(flags, generator.inputs[0].shape[-1], classes)
+        with cli.writing("out", out):
             if kind == "walk":
-                a_leg = round(flags.seconds * FRAMES_PER_SECOND)
-                frames = walk(generator, z_of(slice(None)), labels, a_leg)
-                pictures = np.stack(list(progress.watched(frames, "drawing", a_leg * len(seeds), "frames")))
-                images.save_animation(pictures, out, FRAMES_PER_SECOND)
+                count = write_walk(generator, order, out, flags.seconds)
             elif kind == "grid":
-                pictures = np.stack(
-                    list(progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds)))
-                )
-                images.save(images.grid(pictures, flags.cols), out)
+                count = write_grid(generator, order, out, flags.cols)
             else:
-                pictures = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
-                if flags.per_class:
-                    pictures = [f"{classes[label]}/{file}" for label, file in zip(labels, pictures)]
-                drawn = progress.watched(draw(generator, z_of, len(seeds), labels), "drawing", len(seeds))
-                images.save_all(drawn, (out / file for file in pictures))
+                count = write_files(generator, order, out)
             if flags.per_class:
-                rows = [
-                    {"file": file, "class": classes[label], "seed": seed}
-                    for file, label, seed in zip(pictures, labels, seeds)
-                ]
-                about = {"run": flags.run, "truncation": flags.truncation}
-                files.write(out / "manifest.json", json.dumps(about | {"pictures": rows}, indent=1) + "\n")
-    print(f"{cli.counted(len(pictures), 'frame' if kind == 'walk' else 'picture')} in {out}")
+                write_manifest(order, out, flags)
+    print(f"{counted(count, 'frame' if kind == 'walk' else 'picture')} in {out}")
     return 0
 
 
@@ -115,70 +91,141 @@ def parser() -> cli.Parser:
 
 
 def kind_of(out: Path) -> str:
+    """What the name of the result says that it is: grid, walk or folder."""
     suffix = out.suffix.lower()
     if suffix == ".png":
         return "grid"
     if suffix in images.ANIMATIONS:
         return "walk"
     if out.is_file() or (suffix and not out.is_dir()):
-        raise ValueError(
-            "--out: expected a name that ends in .png, .gif, .webp or .mp4, or a folder, received "
-            f"{str(out)!r}"
-        )
+        expected = "a name that ends in .png, .gif, .webp or .mp4, or a folder"
+        raise Refused("out", expected, repr(str(out)))
     return "folder"
 
 
-def check(flags, kind: str):
+def check(flags: argparse.Namespace, kind: str):
     """What can be told before anything is loaded."""
     out = Path(flags.out)
-    (check_folder if kind == "folder" else check_file)("--out", out)
+    (files.check_folder if kind == "folder" else files.check_file)(out, "out")
     if flags.per_class and (kind != "folder" or (out.is_dir() and os.listdir(out))):
-        raise ValueError(f"--out: expected a new or empty folder for --per-class, received {out}")
+        raise Refused("out", f"a new or empty folder for {argument('per_class')}", out)
     if kind == "walk" and len(flags.seeds) < 2:
-        raise ValueError(f"--seeds: expected at least 2 seeds to walk between, received {len(flags.seeds)}")
+        raise Refused("seeds", "at least 2 seeds to walk between", len(flags.seeds))
     if out.suffix.lower() == ".mp4":
         images.video_encoder()
+    Run(flags.run).check_trained()
 
 
-def check_classes(flags, classes: list[str]):
-    if flags.per_class and not classes:
-        raise ValueError(
-            f"--per-class: expected a run that was trained with --conditional, received {flags.run}"
-        )
-    if flags.per_class and (
-        odd := [name for name in classes if not name or name.startswith(".") or {"/", "\\"} & set(name)]
-    ):
-        raise ValueError(
-            f"--per-class: expected classes that folders can be named after, received {odd[0]!r}"
-        )
+def load(run: Run) -> tuple[keras.Model, list[str]]:
+    """-> the run's best generator and its classes."""
+    with process.importing():
+        from keras_dcgan import checkpoints, devices
+
+        devices.start()
+    return checkpoints.load_generator(run), run.classes
 
 
-def draw(
-    generator, z_of: Callable[[slice], np.ndarray], count: int, labels: np.ndarray | None
-) -> Iterator[np.ndarray]:
-    """The pictures one after the other: uint8 (height, width, channels). `z_of`: rows below `count` -> their
-    latents."""
-    import tensorflow as tf
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be drawn."""
 
-    compiled = tf.function(generator, autograph=False)  # a quarter faster than Keras' own call
-    for start in range(0, count, BLOCK):
+    seeds: Sequence[int]  # or the numbers of given latents
+    latents: np.ndarray | None  # those, float32 (N, latent_dim)
+    latent_dim: int
+    truncation: float
+    labels: np.ndarray | None  # int32 (N,) of a conditional run
+    names: list[str]  # of the files, where each image is one
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def z(self, rows: slice = slice(None)) -> np.ndarray:
+        """float32 (N, latent_dim)"""
+        given = self.latents
+        z = latents.latents(self.seeds[rows], self.latent_dim) if given is None else given[rows]
+        return latents.truncate(z, self.truncation)
+
+
+def ordered(flags: argparse.Namespace, latent_dim: int, classes: list[str]) -> Order:
+    """What the flags ask of a run of these classes. Raises Refused."""
+    if flags.per_class:
+        check_folder_names(classes, flags.run)
+    chosen = latents.chosen_classes(flags.wanted_class, classes)
+    if flags.latent and classes and not chosen:
+        raise Refused("wanted", f"the class of these latents, one of {', '.join(classes)}", "none")
+    given = latents.load(flags.latent, latent_dim) if flags.latent else None
+    seeds = flags.seeds if given is None else range(len(given))
+    if flags.per_class:
+        seeds = range(flags.per_class * len(chosen or classes))
+    labels = latents.labels(seeds, chosen, classes)
+    names = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
+    if flags.per_class and labels is not None:
+        names = [f"{classes[label]}/{file}" for label, file in zip(labels, names)]
+    return Order(seeds, given, latent_dim, flags.truncation, labels, names)
+
+
+def check_folder_names(classes: list[str], run: str):
+    if not classes:
+        raise Refused("per_class", f"a run that was trained with {argument('conditional')}", run)
+    if odd := [name for name in classes if not name or name.startswith(".") or {"/", "\\"} & set(name)]:
+        raise Refused("per_class", "classes that folders can be named after", repr(odd[0]))
+
+
+def drawn(generator: keras.Model, order: Order) -> Iterator[np.ndarray]:
+    """The images one after the other: uint8 (height, width, channels)."""
+    from keras_dcgan.draw import draw
+
+    for start in range(0, len(order), BLOCK):
         rows = slice(start, start + BLOCK)
-        yield from images.draw(compiled, [z_of(rows)] if labels is None else [z_of(rows), labels[rows]])
+        yield from draw(generator, order.z(rows), None if order.labels is None else order.labels[rows])
 
 
-def walk(generator, stops: np.ndarray, labels: np.ndarray | None, frames: int) -> Iterator[np.ndarray]:
-    """The same of a closed way through latents, in so many frames from each to the next. What the generator
-    has learned to be a class goes over into the next one's as z does."""
+def write_grid(generator: keras.Model, order: Order, out: Path, columns: int | None = None) -> int:
+    """All in one PNG -> how many."""
+    found = np.stack(list(watched(drawn(generator, order), "drawing", len(order))))
+    images.save(images.grid(found, columns), out)
+    return len(found)
+
+
+def write_files(generator: keras.Model, order: Order, out: Path) -> int:
+    """A PNG each -> how many."""
+    found = watched(drawn(generator, order), "drawing", len(order))
+    images.save_all(found, (out / name for name in order.names))
+    return len(order)
+
+
+def write_walk(generator: keras.Model, order: Order, out: Path, seconds: float) -> int:
+    """A closed way through the latents, so long from each to the next -> how many frames."""
+    frames = round(seconds * FRAMES_PER_SECOND)
+    found = watched(walk(generator, order, frames), "drawing", frames * len(order), "frames")
+    images.save_animation(np.stack(list(found)), out, FRAMES_PER_SECOND)
+    return frames * len(order)
+
+
+def walk(generator: keras.Model, order: Order, frames: int) -> Iterator[np.ndarray]:
+    """The images on that way, in so many frames from each to the next. What the generator has learned to be a
+    class goes over into the next one's as z does."""
     import keras
-    import tensorflow as tf
 
-    paths = [latents.walk(stops, frames)]
-    if labels is not None:
+    from keras_dcgan.draw import draw
+
+    paths = [latents.walk(order.z(), frames)]
+    if order.labels is not None:
         meaning = generator.get_layer("meaning")
-        paths.append(latents.walk(np.asarray(meaning.embeddings)[labels], frames))
+        paths.append(latents.walk(np.asarray(meaning.embeddings)[order.labels], frames))
         generator = keras.Model([generator.inputs[0], meaning.output], generator.output)
-    yield from images.draw(tf.function(generator, autograph=False), paths)
+    yield from draw(generator, *paths)
+
+
+def write_manifest(order: Order, out: Path, flags: argparse.Namespace):
+    """manifest.json: for each file its class and its seed."""
+    rows = [
+        {"file": name, "class": os.path.dirname(name), "seed": seed}
+        for name, seed in zip(order.names, order.seeds)
+    ]
+    about = {"run": flags.run, "truncation": flags.truncation, "pictures": rows}
+    files.write(out / "manifest.json", json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(process.run(main))

@@ -13,7 +13,6 @@ import hashlib
 import io
 import os
 import pathlib
-import re
 import stat
 import threading
 import zipfile
@@ -22,9 +21,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from keras_dcgan import demo
-from keras_dcgan.cli import is_demo
+from keras_dcgan import cache, portraits
+from keras_dcgan.addresses import demo_count, is_demo
 from keras_dcgan.decode import EXTENSIONS, PASSING, TOO_LARGE, Rejected
+from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.names import is_run
 
 EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
@@ -40,15 +41,11 @@ OTHER_EXTENSIONS = frozenset(
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
 VIDEOS = frozenset(".mp4 .mov .avi .webm .mkv .m4v".split())  # of gigabytes, perhaps: not worth a look
 
-CACHE_ENTRY = re.compile(
-    r"[0-9a-f]{32}(\.unfinished-[0-9a-f]+)?"
-)  # what data.py calls a folder of prepared images
-
 LARGEST_MEMBER = (
     1 << 29
 )  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
 
-EXPECTED = "expected a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, or demo"
+EXPECTED = "a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, or demo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,23 +66,21 @@ class Source:
 def look(source: str, size: tuple[int, int]) -> Source:
     """size (height, width) matters to the demo, which is drawn for it. Raises ValueError or OSError."""
     if is_demo(source):
-        return _demo(int(source.partition(":")[2] or demo.COUNT), max(size))
+        return _demo(demo_count(source, portraits.COUNT), max(size))
     path = pathlib.Path(source)
     if not source:  # an unset variable: as a path it would be the folder where one stands
-        raise ValueError(f"--data: {EXPECTED}, received ''")
+        raise Refused("source", EXPECTED, "''")
     kinds = {".zip": _archive, ".npy": _array, ".npz": _array}
     if path.is_dir():
         return _folder(path)
     if "://" in source:
-        raise ValueError(f"--data: {EXPECTED}, received the address {source}: download it first")
+        raise Refused("source", EXPECTED, f"the address {source}: download it first")
     if not path.exists():
-        raise FileNotFoundError(f"--data: {EXPECTED}, received {source}, which does not exist")
+        raise Unavailable("source", EXPECTED, f"{source}, which does not exist")
     if path.suffix.lower() in EXTENSIONS:
-        raise ValueError(
-            f"--data: {EXPECTED}, received the single image {source}: give the folder of many such"
-        )
+        raise Refused("source", EXPECTED, f"the single image {source}: give the folder of many such")
     if path.suffix.lower() not in kinds:
-        raise ValueError(f"--data: {EXPECTED}, received {source}")
+        raise Refused("source", EXPECTED, source)
     return kinds[path.suffix.lower()](path)
 
 
@@ -93,10 +88,7 @@ def with_classes(source: str, found: Source) -> Source:
     """The same with the class of each name: its first folder. What lies in none is left out."""
     if found.kind in ("array", "demo"):
         if found.classes is None:
-            raise ValueError(
-                "--conditional: expected folders of classes, or a .npz with images and labels, "
-                f"received {source}"
-            )
+            raise Refused("conditional", "folders of classes, or a .npz with images and labels", source)
         return found
     folders = [name.split("/")[:-1] for name in found.names]
     # The folder that was zipped is not a class.
@@ -105,10 +97,8 @@ def with_classes(source: str, found: Source) -> Source:
     classes = [folders[i][level] for i in inside]
     if len(set(classes)) < 2:
         received = f"only {classes[0]}" if classes else "none"
-        raise ValueError(
-            f"--conditional: expected two or more folders of images in {source}, one a class, "
-            f"received {received}"
-        )
+        expected = f"two or more folders of images in {source}, one a class"
+        raise Refused("conditional", expected, received)
     outside = [
         {"file": name, "reason": OUTSIDE}
         for name, folder in zip(found.names, folders)
@@ -139,11 +129,11 @@ def _folder(root: pathlib.Path) -> Source:
         except OSError:
             left_out.append({"file": folder or ".", "reason": UNREADABLE})
             continue
-        names = {entry.name for entry in entries}
-        if names >= {"config.json", "data.json"} and names & {".lock", "checkpoints"}:
+        there = {entry.name for entry in entries}
+        if is_run(there):
             # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
             continue
-        if CACHE_ENTRY.fullmatch(os.path.basename(folder)) and names & {
+        if cache.is_ours(os.path.basename(folder)) and there & {
             "manifest.json",
             "images.npy",
             "rgba",
@@ -188,7 +178,7 @@ def _archive(path: pathlib.Path) -> Source:
     except (
         Exception
     ) as error:  # what is damaged raises whatever its parsers raise; so below, and in decode.py
-        raise ValueError(f"--data: expected a zip archive, received {path}: {error}") from error
+        raise Refused("source", "a zip archive", f"{path}: {error}") from error
     members, left_out = [], []
     for member in archive.infolist():
         parts = [
@@ -238,16 +228,14 @@ def _array(path: pathlib.Path) -> Source:
             if "labels" in arrays.files:
                 classes = [str(label) for label in arrays["labels"].ravel().tolist()]
     except Exception as error:
-        raise ValueError(f"--data: expected uint8 images in {path}: {error}") from error
+        raise Refused("source", f"expected uint8 images in {path}: {error}") from error
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or not images.size:
         shape = "uint8 images of (N, height, width, 1, 3 or 4)"
-        raise ValueError(f"--data: expected {shape} in {path}, received {images.dtype} of {images.shape}")
+        raise Refused("source", f"{shape} in {path}", f"{images.dtype} of {images.shape}")
     if classes is not None and len(classes) != len(images):
-        raise ValueError(
-            f"--data: expected a label for each of {len(images)} images in {path}, received {len(classes)}"
-        )
+        raise Refused("source", f"a label for each of {len(images)} images in {path}", len(classes))
     status = path.stat()
     state = digest([str(path.resolve()), status.st_size, status.st_mtime_ns])
     return Source(
@@ -262,15 +250,15 @@ def _array(path: pathlib.Path) -> Source:
 
 def _demo(count: int, side: int) -> Source:
     drawing = threading.Lock()
-    drawn = []  # at the first read: a second run finds the cache and need not draw
+    drawn: list[np.ndarray] = []  # at the first read: a second run finds the cache and need not draw
 
     def read(i):
         with drawing:
             if not drawn:
-                drawn.append(demo.pictures(count, size=side))
+                drawn.append(portraits.pictures(count, size=side))
         return drawn[0][i]
 
-    state = digest([pathlib.Path(demo.__file__).read_bytes(), count, side])
+    state = digest([pathlib.Path(portraits.__file__).read_bytes(), count, side])
     return Source("demo", [f"#{i}" for i in range(count)], read, state)
 
 

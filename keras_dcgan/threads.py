@@ -16,12 +16,12 @@ class Threads(concurrent.futures.ThreadPoolExecutor):
         self.count = _available(most)
         super().__init__(max(1, self.count))
 
-    def submit(self, work: Callable, *arguments) -> concurrent.futures.Future:
+    def submit(self, work: Callable, /, *arguments, **options) -> concurrent.futures.Future:
         if self.count:
-            return super().submit(work, *arguments)
+            return super().submit(work, *arguments, **options)
         done = concurrent.futures.Future()
         try:
-            done.set_result(work(*arguments))
+            done.set_result(work(*arguments, **options))
         except Exception as error:
             done.set_exception(error)
         return done

@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_dcgan import images, metrics
+from keras_dcgan import metrics
+from keras_dcgan.draw import CHUNK, draw
+from keras_dcgan.errors import argument
 
 PATIENCE = 3  # ticks in a row: one bad one happens in healthy runs
 COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 after their first ticks
@@ -39,7 +41,8 @@ class Quality:
     same real images; no spread where those are all alike."""
 
     def __init__(self, real: np.ndarray, generator: Callable, inputs: list[np.ndarray]):
-        self.generator, self.inputs, self.real = generator, inputs, real
+        self.generator, self.inputs = generator, inputs
+        self.real: np.ndarray | None = real
 
     def __call__(self) -> dict[str, float]:
         if (
@@ -48,7 +51,7 @@ class Quality:
             self.reference = metrics.SlicedWasserstein(self.real, patches=32)
             self.real_detail = metrics.detail(self.real)
             self.real_spread, self.real = metrics.spread(self.real), None
-        fakes = np.stack(list(images.draw(self.generator, self.inputs)))
+        fakes = np.stack(list(draw(self.generator, *self.inputs)))
         spread = {"spread": metrics.spread(fakes) / self.real_spread} if self.real_spread >= ALIKE else {}
         return {**self.reference.distance(fakes), **spread, **metrics.sharpness(fakes, self.real_detail)}
 
@@ -56,7 +59,7 @@ class Quality:
 def sample_count(tick_images: float) -> int:
     """How many samples a tick can afford to measure: a tenth of the images it trains on, which costs 2 to 3 %
     of its time."""
-    return int(np.clip(tick_images / 10, 64, 2048)) // images.CHUNK * images.CHUNK
+    return int(np.clip(tick_images / 10, 64, 2048)) // CHUNK * CHUNK
 
 
 def alarms(rows: list[dict]) -> dict[str, str]:
@@ -79,7 +82,8 @@ def alarms(rows: list[dict]) -> dict[str, str]:
         )
     if all(max(abs(row["d_loss"]), abs(row["g_loss"])) > EXPLODED for row in recent):
         found["losses exploded"] = (
-            f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; lower --d-lr and --g-lr"
+            f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; lower {argument('d_lr')} "
+            f"and {argument('g_lr')}"
         )
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
         found["discriminator won"] = (

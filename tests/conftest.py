@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_dcgan import progress
+from keras_dcgan import fit, progress
+from keras_dcgan.config import TrainConfig
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same test on every machine
 # Networks this small gain nothing from a second thread, and the tests run side by side (-n in setup.cfg).
@@ -31,6 +32,11 @@ SMALL = [
     "--decay",
     "0",
 ]
+
+
+def from_flags(arguments: list[str], images: int | None = None) -> TrainConfig:
+    """The settings of a command line of fit, with so many images once they are counted."""
+    return fit.settings(fit.read(arguments), images)
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
@@ -76,7 +82,7 @@ def process():
     """multiprocessing.Process, forked from one that has imported TensorFlow already: seconds less than a new
     one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.callbacks", "keras_dcgan.runs"])
+    context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.loop", "keras_dcgan.prepare"])
     return context.Process
 
 

@@ -2,16 +2,20 @@ import io
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_dcgan import callbacks
-from keras_dcgan.callbacks import Board, MetricsFile, SampleGrids, kimg_name
+from keras_dcgan import cli, records
+from keras_dcgan.config import TrainConfig
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import argument
 from keras_dcgan.progress import Progress
+from keras_dcgan.records import Alarm, Board, MetricsFile, SampleGrids, kimg_name
+from keras_dcgan.ticks import Tick, Ticks
 
 
 def row(step, **more):
@@ -29,20 +33,26 @@ def row(step, **more):
     }
 
 
+def tick(step, **more):
+    """The end of a tick, before its actions."""
+    ended = row(step, **more)
+    return Tick(ended, [ended])
+
+
 def constant_generator(z, training):
-    return tf.ones((len(z), 2, 2, 3)) * tf.reshape(tf.cast(z[:, 0], tf.float32), (-1, 1, 1, 1))
+    return tf.ones((z.shape[0], 2, 2, 3)) * tf.reshape(tf.cast(z[:, 0], tf.float32), (-1, 1, 1, 1))
 
 
 def test_metrics_after_the_checkpoint_and_torn_lines_are_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    first = MetricsFile(path, 0)
+    path, run = tmp_path / "metrics.jsonl", Run(tmp_path, is_new=True)
+    first = MetricsFile(run, 0)
     for step in (1, 2, 3):
-        first(row(step))
+        first(tick(step))
     with open(path, "a") as file:
         file.write('{"step": 4, "ki')
-    again = MetricsFile(path, 2)
+    again = MetricsFile(run, 2)
     assert [entry["step"] for entry in again.rows] == [1, 2]
-    again(row(3, d_loss=0.125))
+    again(tick(3, d_loss=0.125))
     assert [json.loads(line)["d_loss"] for line in path.read_text().splitlines()] == [0.5, 0.5, 0.125]
 
 
@@ -61,14 +71,16 @@ def test_grid_names_sort_by_kimg_and_do_not_collide():
 def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
     z = np.array([[-1.0], [0.0], [1.0], [0.5]])
     grids = SampleGrids(tmp_path, constant_generator, [z], every=2)
-    for tick in (1, 2, 3, 4):
-        grids(row(tick, kimg=4.0 * tick))
-        assert (grids.newest is None) == bool(tick % 2)
+    for number in (1, 2, 3, 4):
+        ended = tick(number, kimg=4.0 * number)
+        grids(ended)
+        assert (ended.grid is None) == bool(number % 2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000008kimg.png", "000016kimg.png"]
+    np.testing.assert_array_equal(ended.grid, np.asarray(Image.open(tmp_path / "000016kimg.png")))
     np.testing.assert_array_equal(
         np.asarray(Image.open(tmp_path / "000016kimg.png"))[::2, ::2, 0], [[0, 128], [255, 191]]
     )
-    grids(row(4, kimg=18.0))  # the training's end, in the middle of a tick
+    grids(tick(4, kimg=18.0))  # the training's end, in the middle of a tick
     assert (tmp_path / "000016kimg.png").exists() and (tmp_path / "000018kimg.png").exists()
 
 
@@ -106,12 +118,12 @@ def test_a_kill_while_events_are_cut_neither_loses_nor_doubles_them(tmp_path, mo
         return call
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(callbacks.os, "replace", dies(os.replace))
+        patch.setattr(os, "replace", dies(os.replace))
         patch.setattr(Path, "unlink", dies(Path.unlink))
-        callbacks._cut_events(tmp_path, 3)
-    callbacks._cut_events(tmp_path, 3)
+        records._cut_events(tmp_path, 3)
+    records._cut_events(tmp_path, 3)
     assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
-    callbacks._cut_events(tmp_path, 3)
+    records._cut_events(tmp_path, 3)
     assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
 
 
@@ -119,20 +131,23 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     grids = SampleGrids(tmp_path / "samples", constant_generator, [np.ones((4, 1))], every=1)
 
     def board_at(step):
-        return Board(tmp_path / "logs", step, grids)
+        return Board(tmp_path / "logs", step)
+
+    def end(ended):
+        grids(ended)
+        board(ended)
 
     board = board_at(0)
     board.introduce({"batch": 64, "loss": "bce", "data": "im\udce9gs"}, np.zeros((4, 4, 3), np.uint8))
     for step in (1, 2, 3):
-        grids(row(step))
-        board(row(step))
+        end(tick(step))
     board.writer.close()
     newest = next((tmp_path / "logs").glob("*.tfevents.*"))
     newest.write_bytes(newest.read_bytes()[:-7])  # killed in the middle of a record
     board = board_at(2)
-    grids(row(3))
-    board(row(3, d_loss=0.125))
-    board.note(3, "warning: collapse")
+    last = tick(3, d_loss=0.125)
+    last.messages.append("warning: collapse")
+    end(last)
     board.writer.close()
 
     found = events(tmp_path / "logs")
@@ -146,54 +161,97 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
     assert "| batch | 64 |" in str(found["settings"][0][1]) and "im\\\\udce9gs" in str(
         found["settings"][0][1]
     )
-    assert {tag for tag in found} == {*callbacks.SCALARS.values(), "samples", "real", "settings", "alarms"}
+    assert {tag for tag in found} == {*records.SCALARS.values(), "samples", "real", "settings", "alarms"}
     assert [
         (step, str(value[()] if value.shape == () else value[0], "utf8")) for step, value in found["alarms"]
     ] == [(3, "warning: collapse")]
     assert not list((tmp_path / "logs").glob(".*"))
 
 
-def alarm_for(rows, stops=False):
-    """An Alarm, what it wrote on the screen, the steps it noted on the board, and the model it may stop."""
-    out, noted, model = io.StringIO(), [], SimpleNamespace(stop_training=False)
-    ticks = SimpleNamespace(progress=Progress("", 100, "kimg", out), model=model)
-    board = SimpleNamespace(note=lambda step, text: noted.append(step))
-    return callbacks.Alarm(rows, ticks, board, stops), out, noted, model
+class StillModel:
+    """What Ticks asks of a DCGAN, without any step being taken."""
+
+    stop_training, steps_per_execution = False, 1
+    generator = discriminator = ema_generator = keras.Sequential()
+
+    def __init__(self, steps_taken):
+        self.steps_taken = steps_taken
+
+    def settle(self):
+        pass
+
+    def reset_means(self):
+        pass
+
+    def current_means(self):
+        return {name: row(0)[name] for name in ("d_loss", "g_loss", "real_acc", "fake_acc")}
+
+
+def ticks_of(qualities, actions, rows=(), save=lambda rows, seconds: None, **options):
+    """A training after it has measured these at its ticks, and what was on the screen."""
+    out, quality = io.StringIO(), iter(qualities)
+    config = TrainConfig(data="x", batch=1000, tick_kimg=1, kimg=100)
+    progress = Progress("", 100_000, "kimg", out)
+    ticks = Ticks(config, progress, lambda: next(quality), actions, save, rows, **options)
+    ticks.set_model(StillModel(len(rows)))
+    ticks.on_train_begin()
+    for _ in qualities:
+        ticks.on_train_batch_end(0, {})
+    return ticks, out.getvalue()
 
 
 def test_an_alarm_is_told_once_until_it_is_over():
     healthy, bad = {"spread": 0.9, "swd": 10.0}, {"spread": 0.01, "swd": 15.0}
-    rows = []
-    alarm, out, noted, model = alarm_for(rows)
-    for step, quality in enumerate([healthy, bad, bad, bad, bad, healthy, bad, bad, bad], 1):
-        rows.append(row(step, **quality))
-        alarm(rows[-1])
+    noted = []
+
+    def board(ended):
+        noted.extend(ended.row["step"] for _ in ended.messages)
+
+    qualities = [healthy, bad, bad, bad, bad, healthy, bad, bad, bad]
+    ticks, screen = ticks_of(qualities, [Alarm([], False), board])
     assert noted == [4, 9]
-    assert out.getvalue().count("warning: collapse at 4 kimg: the samples are 0.01 times as varied") == 1
-    assert not model.stop_training
-    resumed, _, noted, _ = alarm_for(rows)
-    rows.append(row(10, **bad))
-    resumed(rows[-1])
-    assert noted == []
+    assert screen.count("warning: collapse at 4 kimg: the samples are 0.01 times as varied") == 1
+    assert not ticks.model.stop_training
+    noted.clear()
+    resumed, screen = ticks_of([bad], [Alarm(ticks.rows, False), board], ticks.rows)
+    assert noted == [] and "warning" not in screen and len(resumed.rows) == 10
+
+
+def test_messages_name_settings_as_python_does_unless_they_are_spelled_otherwise(tmp_path):
+    told = []
+
+    def warn(ended):
+        ended.messages.append(f"warning: lower {argument('g_lr')}")
+
+    for number, spelling in enumerate([{}, {"spell": cli.with_flags}]):
+        board = Board(tmp_path / str(number), 0, **spelling)
+        _, screen = ticks_of([{}], [warn, board], **spelling)
+        ((_, event),) = events(tmp_path / str(number))["alarms"]
+        told.append([screen.splitlines()[-1], event.item().decode()])
+    assert told == [2 * ["warning: lower g_lr"], 2 * ["warning: lower --g-lr"]]
 
 
 def test_an_alarm_can_stop_the_training():
     rows = [row(step, spread=0.01, swd=10.0 + step) for step in range(1, 4)]
-    alarm, _, noted, model = alarm_for(rows, stops=True)
-    rows.append(row(4, spread=0.01, swd=14.0))
-    alarm(rows[-1])
-    assert noted == [4] and model.stop_training
+    noted, saved = [], []
+
+    def save(rows, seconds):
+        saved.append([row["step"] for row in rows])
+
+    ticks, _ = ticks_of([{"spread": 0.01, "swd": 14.0}], [Alarm(rows, True), noted.append], rows, save)
+    (ended,) = noted
+    assert ended.row["step"] == 4 and len(ended.messages) == 1 and ended.stop
+    assert ticks.model.stop_training and saved == [[1, 2, 3, 4]]
 
 
 def test_what_a_checkpoint_vouches_for_is_on_the_disk(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(callbacks.files, "sync", lambda path: synced.append(path.name))
-    grids = callbacks.SampleGrids(
-        tmp_path / "samples", lambda z, training: tf.zeros((len(z), 4, 4, 3)), [np.zeros((2, 5))], 1
-    )
-    board = callbacks.Board(tmp_path / "logs", 0, grids)
+    monkeypatch.setattr(records.files, "sync", lambda path: synced.append(path.name))
+    black = lambda z, training: tf.zeros((z.shape[0], 4, 4, 3))  # noqa: E731
+    grids = SampleGrids(tmp_path / "samples", black, [np.zeros((2, 5))], 1)
+    board = Board(tmp_path / "logs", 0)
     grids.draw(1.0)
-    board({"step": 1})
+    board(Tick({"step": 1}, []))
     assert synced[0] == "000001kimg.png" and [name.startswith("events.out.tfevents.") for name in synced] == [
         False,
         True,

@@ -21,8 +21,10 @@ from conftest import SMALL
 from PIL import Image
 
 import keras_dcgan.__main__
-from keras_dcgan import cli
-from keras_dcgan.config import TrainConfig, check_path, check_trained, from_flags
+from keras_dcgan import cli, files, fit, process
+from keras_dcgan.config import TrainConfig
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import Refused, argument, counted
 from keras_dcgan.images import to_uint8
 from keras_dcgan.latents import latents
 
@@ -127,7 +129,7 @@ def mistake():
 
 
 def noise():
-    with cli.quiet():
+    with process.quiet():
         os.write(2, b"TensorFlow's noise")
         other_error()
 
@@ -151,22 +153,22 @@ def swallowed():
 @pytest.mark.parametrize("hit", [interrupt, other_error, mistake, noise, unraisable, swallowed])
 def test_ctrl_c_is_one_line_and_130_whatever_others_make_of_it(hit, capfd):
     before = signal.getsignal(signal.SIGINT)
-    assert cli.run(hit) == 130 and capfd.readouterr() == ("", "interrupted\n")
+    assert process.run(hit) == 130 and capfd.readouterr() == ("", "interrupted\n")
     assert signal.getsignal(signal.SIGINT) is before
-    assert not cli.interrupted and cli.run(lambda: 7) == 7
+    assert not process.interrupted and process.run(lambda: 7) == 7
 
 
 def test_ctrl_c_that_the_parent_has_switched_off_stays_off(monkeypatch, capfd):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert cli.run(interrupt) is None and capfd.readouterr().err == ""
+        assert process.run(interrupt) is None and capfd.readouterr().err == ""
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("program", [
     "import sys; sys.argv = ['-m']; import keras_dcgan, time, signal; signal.raise_signal(signal.SIGINT); time.sleep(5)",
-    "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: exec('import signal; signal.raise_signal(signal.SIGINT)')))",
+    "from keras_dcgan.process import run; raise SystemExit(run(lambda: exec('import signal; signal.raise_signal(signal.SIGINT)')))",
 ])  # fmt: skip
 def test_ctrl_c_is_130_to_the_parent_also_while_a_verb_is_imported(program):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT)
@@ -175,12 +177,12 @@ def test_ctrl_c_is_130_to_the_parent_also_while_a_verb_is_imported(program):
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
 def test_closed_streams_lead_to_nowhere_and_not_into_the_next_file(closed, tmp_path):
-    program = """import sys; from keras_dcgan import cli
+    program = """import sys; from keras_dcgan import process
 def main():
-    with open(sys.argv[1], "w") as file, cli.quiet():
+    with open(sys.argv[1], "w") as file, process.quiet():
         print("out"), print("err", file=sys.stderr)
         file.write(str(file.fileno() > 2))
-raise SystemExit(cli.run(main))"""
+raise SystemExit(process.run(main))"""
     command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, program, tmp_path / "file"]
     assert subprocess.run(command, cwd=ROOT).returncode == 0
     assert (tmp_path / "file").read_text() == "True"
@@ -188,7 +190,7 @@ raise SystemExit(cli.run(main))"""
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_a_log_on_a_full_disk_is_a_line_and_no_traceback():
-    program = "from keras_dcgan import cli; raise SystemExit(cli.run(lambda: print('out', flush=True)))"
+    program = "from keras_dcgan.process import run; raise SystemExit(run(lambda: print('out', flush=True)))"
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, cwd=ROOT)
     assert (done.returncode, done.stderr) == (1, b"stopped: [Errno 28] No space left on device\n")
@@ -200,11 +202,11 @@ def test_no_place_for_temporary_files_is_no_reason_to_stop(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         for name, value in {"TemporaryFile": nowhere, "gettempdir": nowhere, "tempdir": None}.items():
-            patch.setattr(cli.tempfile, name, value)
-        patch.setattr(cli, "SHARED_MEMORY", str(tmp_path))
-        with cli.quiet():
+            patch.setattr(process.tempfile, name, value)
+        patch.setattr(process, "SHARED_MEMORY", str(tmp_path))
+        with process.quiet():
             os.write(2, b"TensorFlow's noise")
-        found = cli.tempfile.tempdir
+        found = process.tempfile.tempdir
     assert capfd.readouterr().err == "" and found == str(tmp_path)
 
 
@@ -318,18 +320,15 @@ def test_fit_mistakes_are_one_line_and_status_2(tmp_path, arguments, complaint, 
 
 
 def test_settings_that_cannot_be_built_bind_no_run(folder, tmp_path, monkeypatch, command):
-    from keras_dcgan import runs
+    from keras_dcgan import loop
 
     def cannot(*args):
-        raise ValueError("--r1: expected 0, or --d-norm spectral or none, on several devices, received 1")
+        raise Refused("r1", f"0, or {argument('d_norm')} spectral or none, on several devices", 1)
 
-    monkeypatch.setattr(runs, "build", cannot)
+    monkeypatch.setattr(loop, "build", cannot)
     done = command("keras_dcgan.fit", "--data", folder, "--run", tmp_path / "run", *SMALL)
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith("fit: --r1: expected 0")
-        and not (tmp_path / "run").exists()
-    )
+    told = "fit: --r1: expected 0, or --d-norm spectral or none, on several devices, received 1\n"
+    assert (done.returncode, done.stderr) == (2, told) and not (tmp_path / "run").exists()
 
 
 def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder, command):
@@ -478,14 +477,14 @@ def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_p
 def test_garbage_is_left_alone_only_while_tensorflow_is_imported(is_there, monkeypatch):
     if not is_there:
         monkeypatch.delitem(sys.modules, "tensorflow")
-    with pytest.raises(ImportError), cli.quiet():
+    with pytest.raises(ImportError), process.importing():
         assert gc.isenabled() == is_there
         raise ImportError
     assert gc.isenabled()
 
 
 def test_a_reader_that_has_ended_is_no_traceback():
-    program = "from keras_dcgan import cli\ndef main():\n    while True: print('line')\nraise SystemExit(cli.run(main))"
+    program = "from keras_dcgan import process\ndef main():\n    while True: print('line')\nraise SystemExit(process.run(main))"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -546,7 +545,8 @@ def test_a_path_that_means_something_elsewhere_is_made_nowhere(
 
 def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = from_flags(["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"])
+    typed = ["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"]
+    config = fit.settings(fit.read(typed))
     assert (config.data, config.run, config.init_from) == (
         f"{tmp_path}/imgs",
         f"{tmp_path}/runs/a",
@@ -560,8 +560,8 @@ def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
 def test_words_and_buckets_of_shards_are_taken_as_they_are():
     assert cli.source("demo") == "demo" and cli.source("gs://bucket/*.tfrecord") == "gs://bucket/*.tfrecord"
     assert cli.path_or("random")("random") == "random"
-    with pytest.raises(ValueError, match="^--run: expected a path of this machine, received gs:/bucket/x"):
-        check_path("--run", Path("gs://bucket/x"))
+    with pytest.raises(ValueError, match="^run: expected a path of this machine, received gs:/bucket/x"):
+        files.check_path(Path("gs://bucket/x"), "run")
 
 
 @pytest.mark.parametrize(
@@ -629,10 +629,11 @@ def half_begun(run: Path, **settings):
 @pytest.fixture
 def before_tensorflow(monkeypatch):
     """Whatever is said after this is said too late: TensorFlow takes seconds to import."""
-    for module in (cli, importlib.import_module("export.__main__")):
-        monkeypatch.setattr(
-            module, "quiet", lambda: pytest.fail("this should be known before TensorFlow is imported")
-        )
+    for module in (process, importlib.import_module("export.__main__")):
+        for name in ("quiet", "importing"):
+            monkeypatch.setattr(
+                module, name, lambda: pytest.fail("this should be known before TensorFlow is imported")
+            )
 
 
 READERS = {
@@ -668,18 +669,18 @@ def test_untrained_is_who_has_neither_ticks_nor_steps_nor_networks_of_another_ru
     for path, name in ((tmp_path / "run", "generator.keras"), (tmp_path / "run", "metrics.jsonl")):
         (path / name).unlink()  # killed sooner
         with pytest.raises(ValueError, match="untrained"):
-            check_trained(path)
+            Run(path).check_trained()
     half_begun(tmp_path / "source", init_from="another")
-    check_trained(tmp_path / "source")
+    Run(tmp_path / "source").check_trained()
     half_begun(tmp_path / "stopped")
     (tmp_path / "stopped" / "checkpoints" / "step-000000003").mkdir()  # by Ctrl-C, within the first tick
-    check_trained(tmp_path / "stopped")
+    Run(tmp_path / "stopped").check_trained()
     half_begun(tmp_path / "trained")
     (tmp_path / "trained" / "metrics.jsonl").write_text('{"step": 5}\n')
-    check_trained(tmp_path / "trained")
+    Run(tmp_path / "trained").check_trained()
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "generator.keras").touch()
-    check_trained(tmp_path / "alone")
+    Run(tmp_path / "alone").check_trained()
 
 
 @pytest.mark.parametrize(
@@ -737,7 +738,7 @@ def test_what_fails_while_it_is_written_names_the_flag_and_not_a_hidden_file(
 
 
 def test_one_is_no_plural(run, tmp_path, command):
-    assert [cli.counted(number, noun) for number, noun in ((0, "image"), (1, "image"), (2001, "image"), (2, "class"))] == [
+    assert [counted(number, noun) for number, noun in ((0, "image"), (1, "image"), (2001, "image"), (2, "class"))] == [
         "0 images", "1 image", "2,001 images", "2 classes",
     ]  # fmt: skip
     done = command("keras_dcgan.sample", "--run", run[0], "--seeds", "1", "--out", tmp_path / "a.png")

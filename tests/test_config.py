@@ -2,11 +2,20 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 
 import pytest
+from conftest import from_flags
 
-from keras_dcgan import config
-from keras_dcgan.config import PRESETS, TrainConfig, check_run, choices, from_flags
+from keras_dcgan import cli, config, directory, files
+from keras_dcgan.config import PRESETS, TrainConfig, resolve
+from keras_dcgan.directory import check_fits
+from keras_dcgan.errors import Refused, Unavailable
+
+
+def choices(settings: TrainConfig, images: int) -> str:
+    """As the verb writes it."""
+    return cli.with_flags(config.choices(settings, images))
 
 
 def test_the_paper_preset_is_the_paper():
@@ -94,7 +103,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
         from_flags(["--help"])
     help = capsys.readouterr().out
     for row in dataclasses.fields(TrainConfig):
-        assert config.flag(row.name) in help
+        assert cli.flag(row.name) in help
     assert "[paper: 64; demo: " in help  # --filters
     assert "bce|hinge|least_squares" in help
 
@@ -121,26 +130,28 @@ def test_ticks_end_at_whole_multiples_and_steps_cover_the_images():
 def test_a_run_is_refused_by_what_may_not_change_and_only_that(tmp_path):
     flags = ["--data", "x", "--run", str(tmp_path)]
     begun = from_flags(flags, 500)
-    check_run(begun)  # as no run is there yet
+    check_fits(begun)  # as no run is there yet
     (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": begun.to_json()}))
-    check_run(
+    check_fits(
         from_flags([*flags, "--kimg", "7", "--keep", "9", "--threads", "1"])
     )  # with auto's --augment before images are counted
     with pytest.raises(ValueError) as error:
-        check_run(from_flags([*flags, "--size", "32", "--g-lr", "1e-3", "--kimg", "7"]))
+        check_fits(from_flags([*flags, "--size", "32", "--g-lr", "1e-3", "--kimg", "7"]))
     assert str(error.value).partition(" (the run is ")[0] == (
-        "--size: the run has 64x64, received 32x32; --g-lr: the run has 0.0004, received 0.001"
+        "size: the run has 64x64, received 32x32; g_lr: the run has 0.0004, received 0.001"
     )
-    with pytest.raises(ValueError, match="^--run: expected a path without any of "):
-        check_run(dataclasses.replace(begun, run="a[1]"))
+    told = error.value.told(cli.flag)
+    assert "--size: the run has 64x64, received 32x32; --g-lr: the run" in told and "another --run to" in told
+    with pytest.raises(Refused, match="^run: expected a path without any of "):
+        check_fits(dataclasses.replace(begun, run="a[1]"))
     (tmp_path / "config.json").rename(tmp_path / "another.json")
     with pytest.raises(
-        FileExistsError,
-        match="^--run: expected a new or empty directory, or a run of this program, received ",
+        Unavailable,
+        match="^run: expected a new or empty directory, or a run of this program, received ",
     ):
-        check_run(begun)
-    with pytest.raises(NotADirectoryError, match="^--run: expected a directory, received the file "):
-        check_run(dataclasses.replace(begun, run=str(tmp_path / "another.json")))
+        check_fits(begun)
+    with pytest.raises(Unavailable, match="^run: expected a directory, received the file "):
+        check_fits(dataclasses.replace(begun, run=str(tmp_path / "another.json")))
 
 
 def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wins():
@@ -226,7 +237,7 @@ def test_a_run_of_the_last_release_goes_on_as_it_began(data, preset, rates, tmp_
     (tmp_path / "config.json").write_text(json.dumps(content))
     typed = ["--preset", preset] if preset == "paper" else []
     resumed = from_flags([*flags, *typed])
-    check_run(resumed)
+    check_fits(resumed)
     assert resumed.preset == rates and from_flags([*flags, "--preset", preset]) == resumed
     assert (resumed.loss, resumed.d_norm, resumed.r1, resumed.beta1, resumed.minibatch_std) == (
         "bce",
@@ -245,26 +256,87 @@ def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
     """It is refused later, and in one line."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
-    assert [config.default_run(data) for data in ("loop", 300 * "a")] == ["runs/loop", f"runs/{300 * 'a'}"]
+    assert [directory.default_path(data) for data in ("loop", 300 * "a")] == [
+        "runs/loop",
+        f"runs/{300 * 'a'}",
+    ]
     monkeypatch.setattr(
         pathlib.Path, "is_dir", lambda self: 1 / 0
     )  # as where a folder above may not be entered
-    assert config.default_run("imgs.zip") == "runs/imgs"
+    assert directory.default_path("imgs.zip") == "runs/imgs"
     assert (
-        config.default_run(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"
+        directory.default_path(os.fsdecode(b"M\xfcnchen")) == "runs/M_nchen"
     )  # not UTF-8, which TensorFlow takes
-    with pytest.raises(ValueError, match="^--run: expected a path in UTF-8"):
-        config.check_path("--run", pathlib.Path(os.fsdecode(b"M\xfcnchen")))
+    with pytest.raises(ValueError, match="^run: expected a path in UTF-8"):
+        files.check_path(pathlib.Path(os.fsdecode(b"M\xfcnchen")), "run")
 
 
 def test_a_path_that_the_locale_spells_otherwise_than_tensorflow_is_refused(monkeypatch):
-    config.check_path("--run", pathlib.Path("Bücher"))
+    files.check_path(pathlib.Path("Bücher"), "run")
     monkeypatch.setattr(os, "fsencode", lambda name: name.encode("latin-1"))
-    config.check_path("--run", pathlib.Path("books"))
+    files.check_path(pathlib.Path("books"), "run")
     with pytest.raises(
-        ValueError, match="^--run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"
+        ValueError, match="^run: expected a path in UTF-8, or a locale of UTF-8 .*, received Bücher"
     ):
-        config.check_path("--run", pathlib.Path("Bücher"))
+        files.check_path(pathlib.Path("Bücher"), "run")
+
+
+@pytest.mark.parametrize(
+    "given, complaint",
+    [
+        (
+            {"augment": "typo"},
+            "augment: expected one of none, colour, translation, cutout, all, received 'typo'",
+        ),
+        ({"batch": 2.5}, "batch: expected a whole number from 2 to 65536, received '2.5'"),
+        ({"size": (64, 64, 3)}, "size: expected N or HxW with sides from 16 to 512 pixels"),
+        ({"conditional": 1}, "conditional: expected a bool, received 1"),
+        ({"run": pathlib.Path("x")}, "run: expected a str, received "),
+    ],
+)
+def test_settings_made_in_python_are_checked_as_if_they_were_typed(given, complaint):
+    with pytest.raises(Refused, match="^" + re.escape(complaint)):
+        TrainConfig(data="x", **given)
+
+
+def test_settings_made_in_python_are_the_papers_and_one_side_is_a_square():
+    settings = TrainConfig(data="x", size=64)
+    assert settings.size == (64, 64) and settings.preset == "paper"
+    assert TrainConfig(data="x").preset == "paper"
+    typed = from_flags(["--data", "x", "--preset", "paper"])
+    assert dataclasses.replace(settings, run=typed.run) == typed
+
+
+def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_the_preset():
+    began = {"preset": "auto", "augment": "translation", "r1": 7.0, "penalty_every": 1}
+    typed = {"data": "x", "augment": "cutout", "r1": 0.5}
+    found = [
+        resolve({"data": "x"}),
+        resolve({"data": "x"}, images=500),
+        resolve({"data": "x"}, images=500, begun=began),
+        resolve(typed, images=500, begun=began),
+    ]
+    assert [settings.augment for settings in found] == ["none", "all", "translation", "cutout"]
+    paper = resolve({"data": "x", "preset": "paper"}, images=500, begun=began)
+    assert [settings.r1 for settings in (paper, *found)] == [0, 2.4, 2.4, 7.0, 0.5]
+    assert {settings.g_lr for settings in found} == {PRESETS["auto"]["g_lr"]} != {TrainConfig.g_lr}
+    assert resolve({**typed, "g_lr": 0.01}, images=500, begun={**began, "g_lr": 0.02}).g_lr == 0.01
+
+
+def test_what_stands_twice_agrees():
+    """In the settings, which a --help must read without NumPy and TensorFlow, and where it is done."""
+    from keras_dcgan import augment, decode, losses, models
+
+    rows = {row.name: row for row in dataclasses.fields(TrainConfig)}
+    there = {
+        "loss": losses.LOSSES,
+        "augment": augment.POLICIES,
+        "upsample": models.UPSAMPLINGS,
+        "d_norm": models.NORMS,
+    }
+    offered = {name: rows[name].metadata["read"].__name__.split("|") for name in there}
+    assert offered == {name: list(choices) for name, choices in there.items()}
+    assert TrainConfig.max_pixels == decode.MAX_PIXELS
 
 
 def test_what_to_expect_of_very_few_images_or_steps_is_said():

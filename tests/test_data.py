@@ -1,10 +1,12 @@
 """Any folder of images: what comes of each kind of file, and of whole sources; the cache; the feeding of
 batches."""
 
+import dataclasses
 import errno
 import io
 import os
 import pathlib
+import re
 import threading
 import time
 import warnings
@@ -16,7 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from keras_dcgan import data, decode, demo, feed, heic, sources
+from keras_dcgan import cache as entries
+from keras_dcgan import data, decode, feed, files, heic, portraits, sources
+from keras_dcgan import prepare as preparing
+from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.manifest import Manifest
+from keras_dcgan.rows import OnDisk, even_rows
+from keras_dcgan.sets import ImageSet
 
 RED, BLUE = (220, 30, 20), (10, 20, 200)
 
@@ -85,11 +93,11 @@ def interlaced() -> bytes:
 
 
 def prepare(source, size=(16, 16), channels="auto", **options):
-    return data.prepare(str(source), size, channels, show=lambda line: None, **options)
+    return preparing.prepare(str(source), size, channels, show=lambda line: None, **options)
 
 
-def reasons(manifest: dict) -> dict[str, str]:
-    return {item["file"]: item["reason"] for item in manifest["left_out"]}
+def reasons(manifest: Manifest) -> dict[str, str]:
+    return {item["file"]: item["reason"] for item in manifest.left_out}
 
 
 # ---------------------------------------------------------------------------------------------------- every
@@ -213,7 +221,7 @@ def test_every_kind_of_file_is_used_or_left_out_with_its_reason(prepared):
         "dangling.png": "vanished, or a broken link",
         "pipe.png": "not a regular file",
     }
-    assert prepared.manifest["images"] == len(prepared.images) == len(USED)
+    assert prepared.manifest.count == len(prepared.images) == len(USED)
 
 
 @pytest.mark.parametrize("name", [name for name in USED if name in NASTY and NASTY[name][1] != "used"])
@@ -230,13 +238,15 @@ def test_pixels_come_out_upright_and_in_their_colours(prepared, name):
 
 
 def test_the_report_counts_by_reason_and_can_be_printed_anywhere(prepared):
-    text = data.report(prepared.manifest)
+    text = preparing.report(prepared.manifest)
     assert text.isprintable() or set(char for char in text if not char.isprintable()) == {"\n"}
     assert f"{len(USED)} images of 16x16x3" in text
     assert "        5  truncated " in text and "        4  not an image " in text
     assert "exact duplicates" in text
-    strange = prepared.manifest | {"left_out": [{"file": "a\n\udcff.png", "reason": "damaged"}]}
-    assert r"damaged                      'a\n\udcff.png'" in data.report(strange)
+    strange = dataclasses.replace(
+        prepared.manifest, left_out=[{"file": "a\n\udcff.png", "reason": "damaged"}]
+    )
+    assert r"damaged                      'a\n\udcff.png'" in preparing.report(strange)
 
 
 def test_an_unreadable_and_a_vanished_file_are_left_out(tmp_path, monkeypatch):
@@ -274,7 +284,7 @@ def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(
         return Away() if fails_when == "read" else Away().read()
 
     monkeypatch.setattr(sources, "open", opened, raising=False)
-    with pytest.raises(OSError, match="^--data: b.png cannot be read at the moment: Stale file handle"):
+    with pytest.raises(Unavailable, match="^source: b.png cannot be read at the moment: Stale file handle"):
         prepare(tmp_path, cache=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -287,7 +297,9 @@ def test_so_it_is_with_a_disk_that_holds_an_archive(tmp_path, monkeypatch):
         raise OSError(errno.ETIMEDOUT, "Connection timed out")
 
     monkeypatch.setattr(zipfile.ZipFile, "read", away)
-    with pytest.raises(OSError, match="^--data: a.png cannot be read at the moment: Connection timed out"):
+    with pytest.raises(
+        Unavailable, match="^source: a.png cannot be read at the moment: Connection timed out"
+    ):
         prepare(tmp_path / "a.zip", cache=str(tmp_path / "cache"))
 
 
@@ -306,15 +318,15 @@ def test_what_a_disk_that_was_away_had_is_taken_when_it_is_back(tmp_path, monkey
 
     monkeypatch.setattr(sources, "open", open_or_not, raising=False)
     cache = str(tmp_path / "cache")
-    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1
+    assert prepare(tmp_path / "in", cache=cache).manifest.count == 1
     opened.clear()
-    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 1 and opened == [
+    assert prepare(tmp_path / "in", cache=cache).manifest.count == 1 and opened == [
         "b.png"
     ]  # no more than a look
     is_away[0] = False
-    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 2
+    assert prepare(tmp_path / "in", cache=cache).manifest.count == 2
     opened.clear()
-    assert prepare(tmp_path / "in", cache=cache).manifest["images"] == 2 and not opened
+    assert prepare(tmp_path / "in", cache=cache).manifest.count == 2 and not opened
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
@@ -325,7 +337,7 @@ def test_a_cache_among_the_images_is_none_of_them(tmp_path):
     cache = tmp_path / "in" / "cache"
     for _ in range(2):
         manifest = prepare(tmp_path / "in", cache=str(cache)).manifest
-        assert manifest["images"] == 3 and manifest["left_out"] == []
+        assert manifest.count == 3 and manifest.left_out == []
     assert len(list(cache.iterdir())) == 1
 
 
@@ -336,21 +348,20 @@ def test_an_entry_that_was_half_removed_is_made_anew(tmp_path, monkeypatch):
     (entry / "manifest.json").unlink()
     assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
     removed = []
-    monkeypatch.setattr(
-        data.shutil, "rmtree", lambda path, **_: removed.append(path.name)
-    )  # as a kill that comes then
+    # As a kill that comes then.
+    monkeypatch.setattr(files.shutil, "rmtree", lambda path, **_: removed.append(path.name))
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache"), "--clear"])
     data.main()
-    assert not entry.exists() and removed[0].startswith(f"{entry.name}.unfinished-")
+    assert not entry.exists() and re.fullmatch(rf"\.{entry.name}\.[0-9a-f]{{16}}\.part", removed[0])
 
 
 def test_a_disk_that_is_full_is_told_with_the_flag(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data.files, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(
-        OSError, match="^--cache: expected to write into .*cache, received: No space left on device$"
+        Unavailable, match="^cache: expected to write into .*cache, received: No space left on device$"
     ):
         prepare(folder_of(tmp_path / "in", a=two_halves()), cache=str(tmp_path / "cache"))
 
@@ -372,7 +383,7 @@ def test_one_large_image_at_a_time_whatever_it_is_stored_as(tmp_path, monkeypatc
     monkeypatch.setattr(decode, "LARGE", 64 * 64)
     monkeypatch.setattr(decode, "one_large_image", lock)
     monkeypatch.setattr(ImageFile.ImageFile, "load", loaded)
-    assert prepare(tmp_path).manifest["images"] == 4
+    assert prepare(tmp_path).manifest.count == 4
     assert set(held) == {
         ("PNG", False, True),
         ("JPEG", True, True),
@@ -446,12 +457,12 @@ def test_small_images_and_duplicates_are_kept_and_reported(tmp_path):
     images = prepare(
         folder_of(tmp_path, a=two_halves(size=(7, 30)), b=noise(), c=noise(), d=two_halves(size=(8, 8)))
     )
-    assert images.manifest["small"] == [{"file": "a.png", "size": [30, 7]}]
-    assert images.manifest["duplicates"] == [{"file": "c.png", "same_as": "b.png"}]
-    assert images.manifest["notes"] == [] and len(images.images) == 4
-    assert prepare(tmp_path, size=(40, 40)).manifest["notes"] == []  # half of them is not most
-    assert prepare(tmp_path, size=(64, 64)).manifest["notes"] == [
-        "4 of 4 images are smaller than --size and were enlarged"
+    assert images.manifest.small == [{"file": "a.png", "size": [30, 7]}]
+    assert images.manifest.duplicates == [{"file": "c.png", "same_as": "b.png"}]
+    assert images.manifest.notes == [] and len(images.images) == 4
+    assert prepare(tmp_path, size=(40, 40)).manifest.notes == []  # half of them is not most
+    assert prepare(tmp_path, size=(64, 64)).manifest.notes == [
+        "4 of 4 images are smaller than 64x64 and were enlarged"
     ]
 
 
@@ -503,7 +514,7 @@ def test_so_does_one_of_another_compression_and_a_damaged_table_of_contents_is_a
     assert reasons(prepare(path).manifest) == {"lzma.png": "damaged in the archive"}
     content[content.index(b"PK\1\2") + 6] = 99  # the version that is needed to unpack it
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="^--data: expected a zip archive, received"):
+    with pytest.raises(ValueError, match="^source: expected a zip archive, received"):
         prepare(path)
 
 
@@ -513,9 +524,7 @@ def test_a_run_among_the_images_is_not_learnt_from_and_a_folder_may_be_called_an
     folder_of(tmp_path / "runs" / "imgs" / "samples", grid=noise())
     for name in ("config.json", "data.json", ".lock"):
         (tmp_path / "runs" / "imgs" / name).write_text("")
-    assert (
-        prepare(tmp_path).manifest == before and before["images"] == 2
-    )  # killed before its first checkpoint
+    assert prepare(tmp_path).manifest == before and before.count == 2  # killed before its first checkpoint
     (tmp_path / "runs" / "imgs" / ".lock").rename(tmp_path / "runs" / "imgs" / "checkpoints")
     assert prepare(tmp_path).manifest == before
 
@@ -543,26 +552,27 @@ def test_a_npz_brings_images_and_labels(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
     np.savez(tmp_path / "a.npz", images=pixels, labels=[10, 2, 2, 10])
     images = prepare(tmp_path / "a.npz", conditional=True)
-    assert images.manifest["classes"] == ["2", "10"] and images.labels.tolist() == [1, 0, 0, 1]
+    assert images.manifest.classes == ["2", "10"] and images.labels.tolist() == [1, 0, 0, 1]
     assert images.labels.dtype == np.int32
     np.testing.assert_array_equal(images.images, pixels)
-    assert prepare(tmp_path / "a.npz").labels is None
+    unlabelled = prepare(tmp_path / "a.npz")
+    assert unlabelled.classes == [] and unlabelled.labels.tolist() == [0] * 4
 
 
 def test_the_demo_is_drawn_once_at_the_size_asked_for(monkeypatch):
-    monkeypatch.setattr(demo, "COUNT", 6)
+    monkeypatch.setattr(portraits, "COUNT", 6)
     images = prepare("demo", size=(16, 24))
     assert images.images.shape == (6, 16, 24, 3)
-    monkeypatch.setattr(demo, "pictures", None)
+    monkeypatch.setattr(portraits, "pictures", None)
     assert prepare("demo", size=(16, 24)).manifest == images.manifest
 
 
 def test_folders_are_classes_when_asked(tmp_path):
     pictures = {f"{name}__{i}": noise().rotate(90 * i) for name in ("dogs", "cats") for i in range(2)}
     images = prepare(folder_of(tmp_path, **pictures, stray=noise(), dogs__pups__x=noise()), conditional=True)
-    assert images.manifest["classes"] == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 1, 1, 1]
+    assert images.manifest.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 1, 1, 1]
     assert reasons(images.manifest) == {"stray.png": "not in a class folder"}
-    assert prepare(tmp_path).labels is None
+    assert prepare(tmp_path).classes == [] and not prepare(tmp_path).labels.any()
 
 
 def test_the_folder_that_was_zipped_is_not_a_class(tmp_path):
@@ -570,7 +580,7 @@ def test_the_folder_that_was_zipped_is_not_a_class(tmp_path):
         for name in ("all/cats/1.png", "all/cats/2.png", "all/dogs/1.png", "all/dogs/2.png", "all/stray.png"):
             archive.writestr(name, encoded(two_halves(), "PNG"))
     images = prepare(tmp_path / "a.zip", conditional=True)
-    assert images.manifest["classes"] == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 1, 1]
+    assert images.manifest.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 1, 1]
     assert reasons(images.manifest) == {"all/stray.png": "not in a class folder"}
 
 
@@ -586,97 +596,97 @@ MISTAKES = {
         {},
         "./nowhere",
         {},
-        "--data: expected a folder, .* received ./nowhere, which does not exist",
+        "source: expected a folder, .* received ./nowhere, which does not exist",
     ),
-    "one picture": ({"a.png": PICTURE}, "a.png", {}, "--data: expected a folder, .* received .*a.png"),
-    "empty": ({"a.txt": b"x"}, "", {}, r"--data: no images in .* \(looked for .jpg"),
+    "one picture": ({"a.png": PICTURE}, "a.png", {}, "source: expected a folder, .* received .*a.png"),
+    "empty": ({"a.txt": b"x"}, "", {}, r"source: no images in .* \(looked for .jpg"),
     "all bad": (
         {"a.png": b"", "b.png": b"x" * 99},
         "",
         {},
-        "--data: none of the 2 files in .*: 1 zero bytes, 1 not an image",
+        "source: none of the 2 files in .*: 1 zero bytes, 1 not an image",
     ),
-    "no zip": ({"a.zip": b"no"}, "a.zip", {}, "--data: expected a zip archive, received .*a.zip"),
+    "no zip": ({"a.zip": b"no"}, "a.zip", {}, "source: expected a zip archive, received .*a.zip"),
     "floats": (
         {"a.npy": FLOATS},
         "a.npy",
         {},
-        r"--data: expected uint8 images of \(N.* received float32 of \(2, 8",
+        r"source: expected uint8 images of \(N.* received float32 of \(2, 8",
     ),
-    "a pickle": ({"a.npy": b"\x80\4N."}, "a.npy", {}, "--data: expected uint8 images in .*a.npy"),
+    "a pickle": ({"a.npy": b"\x80\4N."}, "a.npy", {}, "source: expected uint8 images in .*a.npy"),
     "no classes": (
         {"a.png": PICTURE},
         "",
         {"conditional": True},
-        "--conditional: expected two or more folders .* none",
+        "conditional: expected two or more folders .* none",
     ),
     "one class": (
         {"c/a.png": PICTURE},
         "",
         {"conditional": True},
-        "--conditional: expected two or more folders .* only c",
+        "conditional: expected two or more folders .* only c",
     ),
     "few": (
         {"c/1.png": PICTURE, "c/2.png": PICTURE, "d/1.png": PICTURE, "e/1.png": b"bad"},
         "",
         {"conditional": True},
-        "--conditional: expected two or more images in each class, received d: 1, e: 0",
+        "conditional: expected two or more images in each class, received d: 1, e: 0",
     ),
-    "channels": ({"a.png": PICTURE}, "", {"channels": 2}, "--channels: expected auto, 1, 3 or 4, received 2"),
-    "crop": ({"a.png": PICTURE}, "", {"crop": "left"}, "--crop: expected center or none, received 'left'"),
+    "channels": ({"a.png": PICTURE}, "", {"channels": 2}, "channels: expected auto, 1, 3 or 4, received 2"),
+    "crop": ({"a.png": PICTURE}, "", {"crop": "left"}, "crop: expected center or none, received 'left'"),
     "colour": (
         {"a.png": PICTURE},
         "",
         {"background": "whitish"},
-        "--background: expected a colour .* received 'whitish'",
+        "background: expected a colour .* received 'whitish'",
     ),
     "cache": (
         {"a.png": PICTURE, "file": b""},
         "",
         {"cache": "file"},
-        "--cache: expected a folder that can be written",
+        "cache: expected a folder that can be written",
     ),
     "shade": (
         {"a.png": PICTURE},
         "",
         {"background": "rgb(300,0,0)"},
-        r"--background: expected a colour .* 'rgb\(300,0,0\)'",
+        r"background: expected a colour .* 'rgb\(300,0,0\)'",
     ),
     "nobody": (
         {"a.png": PICTURE},
         "",
         {"cache": "~nobody-at-all/x"},
-        "--cache: .* received '~nobody-at-all/x' .no such home",
+        "cache: .* received '~nobody-at-all/x' .no such home",
     ),
     "no shards": (
         {},
         "*.tfrecord",
         {},
-        "--data: expected shards and index.json.* no shards found as .*tfrecord",
+        "source: expected shards and index.json.* no shards found as .*tfrecord",
     ),
     "no index": (
         {"a.tfrecord": b""},
         "*.tfrecord",
         {},
-        "--data: expected shards and index.json.* No such file",
+        "source: expected shards and index.json.* No such file",
     ),
     "other index": (
         {"a.tfrecord": b"", "index.json": b"{}"},
         "*.tfrecord",
         {},
-        "--data: expected shards.* KeyError: 'shards'",
+        "source: expected shards.* KeyError: 'shards'",
     ),
     "list": (
         {"a.tfrecord": b"", "index.json": b"[1]"},
         "*.tfrecord",
         {},
-        "--data: expected shards.* TypeError",
+        "source: expected shards.* TypeError",
     ),
     "no header": (
         {"a.npy": FLOATS.replace(b"{'d", b"(('d")},
         "a.npy",
         {},
-        "--data: expected uint8 images in .*a.npy",
+        "source: expected uint8 images in .*a.npy",
     ),
 }
 
@@ -689,7 +699,7 @@ def test_a_mistake_is_told_with_the_flag_and_what_was_received(tmp_path, name):
         (tmp_path / file).write_bytes(content)
     if options.get("cache") == "file":
         options = {"cache": str(tmp_path / options["cache"])}
-    with pytest.raises((ValueError, OSError), match="^" + message):
+    with pytest.raises((Refused, Unavailable), match="^" + message):
         prepare(source if source.startswith("./") else tmp_path / source, **options)
 
 
@@ -701,7 +711,7 @@ def test_a_mistake_is_told_with_the_flag_and_what_was_received(tmp_path, name):
 def decoded(monkeypatch):
     """Counts the images that are decoded."""
     calls = []
-    monkeypatch.setattr(data, "decode", lambda *args: calls.append(args) or decode.decode(*args))
+    monkeypatch.setattr(preparing, "decode", lambda *args: calls.append(args) or decode.decode(*args))
     return calls
 
 
@@ -723,12 +733,12 @@ def test_nothing_is_decoded_twice_until_something_changes(tmp_path, decoded):
 
 
 def test_the_fingerprint_is_of_the_pixels_not_of_names_places_and_dates(tmp_path):
-    one = prepare(folder_of(tmp_path / "one", a=two_halves(), b=noise())).manifest["fingerprint"]
+    one = prepare(folder_of(tmp_path / "one", a=two_halves(), b=noise())).manifest.fingerprint
     os.utime(tmp_path / "one" / "a.png", ns=(0, 0))
-    assert prepare(tmp_path / "one").manifest["fingerprint"] == one
-    assert prepare(folder_of(tmp_path / "two", p=two_halves(), q=noise())).manifest["fingerprint"] == one
+    assert prepare(tmp_path / "one").manifest.fingerprint == one
+    assert prepare(folder_of(tmp_path / "two", p=two_halves(), q=noise())).manifest.fingerprint == one
     assert (
-        prepare(folder_of(tmp_path / "three", p=noise(), q=two_halves())).manifest["fingerprint"] != one
+        prepare(folder_of(tmp_path / "three", p=noise(), q=two_halves())).manifest.fingerprint != one
     )  # the order is part
 
 
@@ -742,7 +752,7 @@ def test_an_interruption_leaves_no_half_cache(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return decode.decode(*args)
 
-    monkeypatch.setattr(data, "decode", interrupted)
+    monkeypatch.setattr(preparing, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "in", cache=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
@@ -753,7 +763,7 @@ def test_an_interruption_leaves_no_half_cache(tmp_path, monkeypatch):
 
 def test_of_two_processes_at_once_both_get_the_images(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", a=noise())
-    monkeypatch.setattr(data, "decode", lambda *args: other() or decode.decode(*args))
+    monkeypatch.setattr(preparing, "decode", lambda *args: other() or decode.decode(*args))
 
     def other():
         monkeypatch.undo()  # the other process begins later and ends first
@@ -767,7 +777,7 @@ def test_of_two_processes_at_once_both_get_the_images(tmp_path, monkeypatch):
 def test_nor_do_two_that_have_the_same_number_in_their_containers(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
     folder_of(tmp_path / "in", a=noise())
-    folders, work = [], data._prepare
+    folders, work = [], preparing._prepare
 
     def slowly(folder, *more):
         folders.append(folder)
@@ -775,13 +785,13 @@ def test_nor_do_two_that_have_the_same_number_in_their_containers(tmp_path, monk
             prepare(tmp_path / "in", cache=str(tmp_path / "cache"))  # the other one
         return work(folder, *more)
 
-    monkeypatch.setattr(data, "_prepare", slowly)
+    monkeypatch.setattr(preparing, "_prepare", slowly)
     assert len(prepare(tmp_path / "in", cache=str(tmp_path / "cache")).images) == 1
     assert len(set(folders)) == 2 and len(list((tmp_path / "cache").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "images.npy"])
-def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(
+def test_what_a_power_cut_has_damaged_is_made_once_more_and_can_be_cleared(
     tmp_path, decoded, monkeypatch, capsys, name
 ):
     cache = tmp_path / "cache"
@@ -793,40 +803,52 @@ def test_what_a_power_cut_has_spoilt_is_made_once_more_and_can_be_cleared(
     (entry / "manifest.json").write_bytes(b"")
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(cache), "--clear"])
     data.main()
-    assert "spoilt\n" in capsys.readouterr().out and not entry.exists()
+    assert "damaged\n" in capsys.readouterr().out and not entry.exists()
 
 
 def test_what_a_killed_preparation_has_left_is_removed_and_not_what_another_is_at(tmp_path):
-    cache, hours = tmp_path / "cache", time.time() - 2 * data.ABANDONED
-    for name in ("a" * 32 + ".unfinished-0", "b" * 32 + ".unfinished-1", "c" * 32):
-        (cache / name).mkdir(parents=True)
-        (cache / name / "rgba").write_bytes(b"")
-        for path in (cache / name / "rgba", cache / name):
+    cache, hours = tmp_path / "cache", time.time() - 2 * entries.ABANDONED
+    left, at_work = (f".{letter * 32}.{letter * 16}.part" for letter in "ab")
+    for folder in (f"{left}/{'a' * 32}", f"{at_work}/{'b' * 32}", "c" * 32):
+        (cache / folder).mkdir(parents=True)
+        (cache / folder / "rgba").write_bytes(b"")
+        for path in (cache / folder / "rgba", cache / folder, (cache / folder).parent):
             os.utime(path, (hours, hours))
-    os.utime(cache / ("b" * 32 + ".unfinished-1") / "rgba")
+    os.utime(cache / at_work / ("b" * 32) / "rgba")
     prepare(folder_of(tmp_path / "in", a=noise()), cache=str(cache))
-    assert {"b" * 32 + ".unfinished-1", "c" * 32} < {path.name for path in cache.iterdir()} and len(
-        list(cache.iterdir())
-    ) == 3
+    assert {at_work, "c" * 32} < {path.name for path in cache.iterdir()} and len(list(cache.iterdir())) == 3
+
+
+def test_what_is_unfinished_is_listed_and_cleared_by_whatever_version(tmp_path, monkeypatch, capsys):
+    for folder in (f".{'a' * 32}.{'0' * 16}.part/{'a' * 32}", "b" * 32 + ".unfinished-0123", "c" * 32):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "rgba").write_bytes(bytes(2_000_000))
+    monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path), "--clear"])
+    data.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[-1] == f"{tmp_path}: 3 entries, 6.0 MB, removed"
+    assert all(line.endswith(" 2.0 MB  unfinished: being prepared now, or cut short") for line in lines[:3])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_cache_is_listed_and_cleared_and_nothing_else(tmp_path, monkeypatch, capsys):
     prepare(folder_of(tmp_path / "in", a=noise()), cache=str(tmp_path / "cache"))
     (tmp_path / "cache" / "thesis.txt").write_text("mine")
+    (tmp_path / "cache" / ".thesis.part").mkdir()
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache")])
     data.main()
     listed = capsys.readouterr().out
     assert f"1 of 16x16x3 from {tmp_path / 'in'}" in listed and "1 entry, 0.0 MB\n" in listed
     monkeypatch.setattr("sys.argv", ["data", "--cache", str(tmp_path / "cache"), "--clear"])
     data.main()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["thesis.txt"]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"thesis.txt", ".thesis.part"}
 
 
 # ------------------------------------------------------------------------
 # feeding
 
 
-def numbered(count: int, labels: bool = False) -> data.ImageSet:
+def numbered(count: int, labels: bool = False) -> ImageSet:
     """Image i is the number i, in 2 x 2 pixels that are not their own mirror image."""
     numbers = np.arange(count)
     images = np.zeros((count, 2, 2, 3), np.uint8)
@@ -835,8 +857,8 @@ def numbered(count: int, labels: bool = False) -> data.ImageSet:
         (numbers // 256)[:, None],
         1,
     )
-    manifest = {"size": [2, 2], "channels": 3, "classes": ["even", "odd"] if labels else []}
-    return data.ImageSet(images, (numbers % 2).astype(np.int32) if labels else None, manifest)
+    manifest = Manifest(count, (2, 2), 3, ["even", "odd"] if labels else [], "of numbers")
+    return ImageSet(images, (numbers % 2).astype(np.int32) if labels else np.zeros(count, np.int32), manifest)
 
 
 def numbers(images: np.ndarray) -> np.ndarray:
@@ -851,33 +873,33 @@ def taken(dataset, steps: int) -> list:
 
 def test_every_image_comes_once_an_epoch_in_another_order_each_time():
     stream = numbers(
-        np.concatenate(taken(data.batches(numbered(30), 8, seed=1), 15))
+        np.concatenate(taken(feed.batches(numbered(30), 8, seed=1), 15))
     )  # 120 images: batches cross the ends
     epochs = stream.reshape(4, 30)
     np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(30), (4, 1)))
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    other = numbers(np.concatenate(taken(data.batches(numbered(30), 8, seed=2), 15)))
+    other = numbers(np.concatenate(taken(feed.batches(numbered(30), 8, seed=2), 15)))
     assert (stream != other).any()
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_any_step_can_be_begun_with(flip):
-    straight = taken(data.batches(numbered(30), 8, 1, flip=flip), 12)
-    resumed = taken(data.batches(numbered(30), 8, 1, 9, flip=flip), 3)
+    straight = taken(feed.batches(numbered(30), 8, 1, flip=flip), 12)
+    resumed = taken(feed.batches(numbered(30), 8, 1, 9, flip=flip), 3)
     np.testing.assert_array_equal(resumed, straight[9:])
-    far = taken(data.batches(numbered(30), 8, 1, 10**12, flip=flip), 1)[0]
+    far = taken(feed.batches(numbered(30), 8, 1, 10**12, flip=flip), 1)[0]
     assert len(set(numbers(far))) == 8
 
 
 def test_fewer_images_than_a_batch_come_round_again():
-    batch = taken(data.batches(numbered(3), 8, 0), 1)[0]
+    batch = taken(feed.batches(numbered(3), 8, 0), 1)[0]
     assert sorted(numbers(batch)[:6]) == [0, 0, 1, 1, 2, 2]
 
 
 def test_workers_together_see_what_one_would():
-    alone = taken(data.batches(numbered(30, labels=True), 8, 1, 2, flip=True), 5)
+    alone = taken(feed.batches(numbered(30, labels=True), 8, 1, 2, flip=True), 5)
     parts = [
-        taken(data.batches(numbered(30, labels=True), 8, 1, 2, flip=True, shard=(i, 4)), 5) for i in range(4)
+        taken(feed.batches(numbered(30, labels=True), 8, 1, 2, flip=True, shard=(i, 4)), 5) for i in range(4)
     ]
     for step in range(5):
         for part in (0, 1):
@@ -887,12 +909,12 @@ def test_workers_together_see_what_one_would():
 
 
 def test_labels_stay_with_their_images():
-    for images, labels in taken(data.batches(numbered(30, labels=True), 8, 1), 5):
+    for images, labels in taken(feed.batches(numbered(30, labels=True), 8, 1), 5):
         np.testing.assert_array_equal(numbers(images) % 2, labels)
 
 
 def test_half_of_the_images_are_flipped():
-    images = np.concatenate(taken(data.batches(numbered(500), 50, 0, flip=True), 20))
+    images = np.concatenate(taken(feed.batches(numbered(500), 50, 0, flip=True), 20))
     assert 0.4 < (images[:, 0, 0, 2] == 1).mean() < 0.6
 
 
@@ -908,22 +930,26 @@ def test_a_file_that_was_cut_short_is_an_error_not_garbage(tmp_path):
     images = prepare(tmp_path / "a.npy")
     os.truncate(tmp_path / "a.npy", 10_000)
     with pytest.raises(Exception, match="cut short"):
-        taken(data.batches(images, 64, 0), 1)
+        taken(feed.batches(images, 64, 0), 1)
 
 
 def test_a_preview_is_spread_over_the_set():
-    assert numbers(data.preview(numbered(100), 4)).tolist() == [0, 25, 50, 75]
-    assert numbers(data.preview(numbered(3), 5)).tolist() == [0, 1, 2, 0, 1]
+    assert numbers(numbered(100).evenly(4)).tolist() == [0, 25, 50, 75]
+    assert numbers(numbered(3).evenly(5)).tolist() == [0, 1, 2, 0, 1]
+    for images, count in ((numbered(7, labels=True), 4), (numbered(3, labels=True), 5)):
+        shown = images.evenly(count)
+        np.testing.assert_array_equal(images.on_disk(count)[:], shown)
+        np.testing.assert_array_equal(images.labels_of(count), numbers(shown) % 2)
 
 
 def test_one_file_is_prepared_as_a_whole_folder_is(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 4), np.uint8))
     image.save(tmp_path / "a.png")
     for channels in (1, 3, 4):
-        pixels, original_size = data.prepare_one(
+        pixels, original_size = preparing.prepare_one(
             str(tmp_path / "a.png"), (16, 24), channels, background="red"
         )
-        of_folder = data.prepare(
+        of_folder = preparing.prepare(
             str(tmp_path), (16, 24), channels, background="red", show=lambda line: None
         ).images
         np.testing.assert_array_equal(pixels, of_folder[0])
@@ -933,31 +959,34 @@ def test_one_file_is_prepared_as_a_whole_folder_is(tmp_path):
 def test_one_file_that_is_no_image_says_why(tmp_path):
     (tmp_path / "a.png").write_text("words")
     with pytest.raises(
-        ValueError, match=r"expected an image that can be read, received .*a\.png \(not an image\)"
+        Refused, match=r"^file: expected an image that can be read, received .*a\.png \(not an image\)$"
     ):
-        data.prepare_one(str(tmp_path / "a.png"), (16, 16), 3)
+        preparing.prepare_one(str(tmp_path / "a.png"), (16, 16), 3)
+    with pytest.raises(Unavailable, match="^file: .*No such file or directory: .*b.png"):
+        preparing.prepare_one(str(tmp_path / "b.png"), (16, 16), 3)
 
 
 def test_a_user_without_a_home_needs_none_where_the_cache_is_told(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     monkeypatch.delenv("KERAS_DCGAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert data.cache_folder() == pathlib.Path("/caches/keras_dcgan")
+    assert entries.folder() == pathlib.Path("/caches/keras_dcgan")
     monkeypatch.delenv("XDG_CACHE_HOME")
     with pytest.raises(
-        ValueError, match="^--cache: expected a path of this machine, received '~/.*' .no such home"
+        ValueError, match="^cache: expected a path of this machine, received '~/.*' .no such home"
     ):
-        data.cache_folder()
+        entries.folder()
 
 
 def test_rows_that_lie_on_the_disk_are_those_of_the_array(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 3), np.uint8)
     np.save(tmp_path / "a.npy", images)
     for there in (images, np.load(tmp_path / "a.npy", mmap_mode="r")):
-        rows = feed.OnDisk(there)
-        assert (len(rows), rows.shape) == (10, images.shape)
-        for wanted in (slice(2, 5), slice(8, 20), np.array([7, 0, 7]), [3, 1]):
-            np.testing.assert_array_equal(rows[wanted], images[wanted])
+        for chosen in (np.arange(10), even_rows(10, 23)):
+            rows = OnDisk(there, chosen)
+            assert (len(rows), rows.shape) == (len(chosen), (len(chosen), 4, 6, 3))
+            for wanted in (slice(2, 5), slice(8, 20), np.array([7, 0, 7]), [3, 1]):
+                np.testing.assert_array_equal(rows[wanted], images[chosen][wanted])
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/smaps").exists(), reason="tells Linux's memory")

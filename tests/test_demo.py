@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_dcgan import demo
+from keras_dcgan import demo, portraits
 
 
 def run(monkeypatch, *arguments):
@@ -14,25 +14,25 @@ def run(monkeypatch, *arguments):
 
 
 def test_a_seed_is_a_picture():
-    assert np.array_equal(demo.draw(7), demo.draw(7))
-    assert not np.array_equal(demo.draw(7), demo.draw(8))
+    assert np.array_equal(portraits.draw(7), portraits.draw(7))
+    assert not np.array_equal(portraits.draw(7), portraits.draw(8))
 
 
 def test_pictures_are_uint8_and_more_of_them_begin_with_the_same():
-    five = demo.pictures(5, seed=3, size=32)
+    five = portraits.pictures(5, seed=3, size=32)
     assert (five.shape, five.dtype) == ((5, 32, 32, 3), np.uint8)
-    assert np.array_equal(five[:2], demo.pictures(2, seed=3, size=32))
-    assert np.array_equal(five[0], demo.draw(3, size=32))
-    assert not np.array_equal(five, demo.pictures(5, seed=4, size=32))
+    assert np.array_equal(five[:2], portraits.pictures(2, seed=3, size=32))
+    assert np.array_equal(five[0], portraits.draw(3, size=32))
+    assert not np.array_equal(five, portraits.pictures(5, seed=4, size=32))
 
 
 def test_size_changes_only_the_resolution():
-    large = demo.draw(1, size=128).reduce(2)
-    assert np.abs(np.subtract(large, demo.draw(1), dtype=float)).mean() < 2  # of 255
+    large = portraits.draw(1, size=128).reduce(2)
+    assert np.abs(np.subtract(large, portraits.draw(1), dtype=float)).mean() < 2  # of 255
 
 
 def test_pictures_are_varied():
-    images = demo.pictures(200).astype(float)
+    images = portraits.pictures(200).astype(float)
     assert (
         np.abs(images[:100] - images[100:]).mean() > 40
     )  # of 255: 54 in fact, 18 if only backgrounds differed
@@ -43,27 +43,29 @@ def test_pictures_are_varied():
 def test_eyes_are_at_the_same_place_in_every_picture():
     fair = dict(skin="#ffe0cd", hair="#f0d489", haircut="bald", hat="none", glasses="none", beard="none")
     for seed in range(50):
-        face = dataclasses.replace(demo.Face.random(random.Random(seed)), **fair)
-        ink = np.asarray(demo.paint(face))[28:42].max(axis=-1) < 100  # lashes and pupils
+        face = dataclasses.replace(portraits.Face.random(random.Random(seed)), **fair)
+        ink = np.asarray(portraits.paint(face))[28:42].max(axis=-1) < 100  # lashes and pupils
         y, x = np.nonzero(ink)
         assert np.hypot(y.mean() - 5, x.mean() - 31.5) < 1
         assert 5.5 < np.abs(x - 31.5).mean() < 8.5
 
 
 def test_hats_and_beards_keep_to_their_haircuts():
-    drawn = [demo.Face.random(random.Random(seed)) for seed in range(400)]
-    assert {face.haircut for face in drawn if face.beard != "none"} == set(demo.WITH_A_BEARD)
-    assert {face.haircut for face in drawn if face.hat != "none"} == set(demo.UNDER_A_HAT)
+    drawn = [portraits.Face.random(random.Random(seed)) for seed in range(400)]
+    assert {face.haircut for face in drawn if face.beard != "none"} == set(portraits.WITH_A_BEARD)
+    assert {face.haircut for face in drawn if face.hat != "none"} == set(portraits.UNDER_A_HAT)
 
 
 @pytest.mark.parametrize("trait", ["haircut", "beard", "mouth", "collar", "glasses", "hat"])
 def test_every_variant_of_a_trait_shows(trait):
-    drawn = [demo.Face.random(random.Random(seed)) for seed in range(200)]
+    drawn = [portraits.Face.random(random.Random(seed)) for seed in range(200)]
     plain = dataclasses.replace(
         drawn[0], glasses="none", hat="none", frame="#2e2a33", hat_colour="#c8434a", collar_colour="#f0c14d"
     )
     variants = sorted({getattr(face, trait) for face in drawn})
-    pixels = {demo.paint(dataclasses.replace(plain, **{trait: variant})).tobytes() for variant in variants}
+    pixels = {
+        portraits.paint(dataclasses.replace(plain, **{trait: variant})).tobytes() for variant in variants
+    }
     assert len(pixels) == len(variants) > 2
 
 
@@ -76,7 +78,7 @@ def test_the_command_writes_the_pictures_and_says_what_is_next(tmp_path, monkeyp
         "face-0002.png",
     ]
     read = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
-    assert np.array_equal(read, demo.pictures(3, seed=5, size=16))
+    assert np.array_equal(read, portraits.pictures(3, seed=5, size=16))
     out = capsys.readouterr().out
     assert out == f"wrote 3 pictures into {folder}; next: python -m keras_dcgan.fit --data '{folder}'\n"
 

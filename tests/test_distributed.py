@@ -21,9 +21,9 @@ def train(name: str, out: str, environment: dict):
     TF_CONFIG says; with "penalised " before it by R1 and R2, which spectral norm alone allows on several
     devices."""
     os.environ |= environment
-    from keras_dcgan import cli
+    from keras_dcgan import process
 
-    with cli.quiet():
+    with process.quiet():
         import keras
         import tensorflow as tf
 

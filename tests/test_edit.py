@@ -12,8 +12,11 @@ import pytest
 from conftest import lively_generator
 from PIL import Image
 
-from keras_dcgan import edit, images, latents, runs
-from keras_dcgan.config import SCHEMA, TrainConfig
+from keras_dcgan import checkpoints, edit, images, latents
+from keras_dcgan.config import TrainConfig
+from keras_dcgan.directory import SCHEMA
+from keras_dcgan.draw import draw
+from keras_dcgan.prepare import prepare_one
 
 LATENT_DIM = 8
 QUICK = ["--restarts", "4", "--steps", "60"]
@@ -29,8 +32,8 @@ def make_run(folder, classes=(), **options):
     config = TrainConfig(data="nowhere", size=(16, 24), latent_dim=LATENT_DIM)
     (folder / "config.json").write_text(json.dumps({"schema": SCHEMA, "settings": config.to_json()}))
     (folder / "data.json").write_text(json.dumps({"classes": list(classes)}))
-    labels = [np.array([1, 1])] if classes else []
-    pictures = np.stack(list(images.draw(generator, [latents.latents([100, 101], LATENT_DIM), *labels])))
+    labels = np.array([1, 1]) if classes else None
+    pictures = np.stack(list(draw(generator, latents.latents([100, 101], LATENT_DIM), labels)))
     for name, picture in zip("ab", pictures):
         images.save(picture, folder / f"{name}.png")
     return pictures.astype(int)
@@ -91,7 +94,7 @@ def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editi
     Image.fromarray(hole).resize((72, 48)).save(tmp_path / "mask.png")
     done = editing("inpaint", "--mask", tmp_path / "mask.png", image=[tmp_path / "large.png"])
     assert done.returncode == 0, done.stderr
-    prepared, _ = edit.data.prepare_one(tmp_path / "large.png", (16, 24), 3)
+    prepared, _ = prepare_one(tmp_path / "large.png", (16, 24), 3)
     result = read(tmp_path / "out.png")
     untouched = (result == prepared).all(axis=-1)
     assert untouched[:2].all() and untouched[:, :4].all() and not untouched[hole].any()
@@ -102,7 +105,7 @@ def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editi
 
 
 def test_superres_makes_the_picture_that_many_times_larger(run, editing, tmp_path):
-    small, _ = edit.data.prepare_one(run[0] / "a.png", (8, 12), 3)
+    small, _ = prepare_one(run[0] / "a.png", (8, 12), 3)
     images.save(small, tmp_path / "small.png")
     done = editing("superres", "--factor", "2", image=[tmp_path / "small.png"])
     assert done.returncode == 0, done.stderr
@@ -192,10 +195,11 @@ def test_no_class_goes_untried():
 
 
 def test_noise_shrinks_with_the_picture(tmp_path):
-    flags = SimpleNamespace(factor=None, mask=None, image=[tmp_path / "a.png"])
+    flags = SimpleNamespace(task="denoise", factor=None, mask=None, sigma=127.5, image=[tmp_path / "a.png"])
     for size, crop, times in (((48, 64), "center", 2), ((48, 64), "none", 8**0.5), ((12, 8), "center", 1)):
         Image.new("RGB", size).save(tmp_path / "a.png")
-        assert edit.read(flags, TrainConfig(data="x", crop=crop), (16, 24, 3))[2] == pytest.approx(times)
+        given = edit.read(flags, TrainConfig(data="x", crop=crop), (16, 24, 3))
+        assert given.noise == pytest.approx(1 / times)
 
 
 def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(
@@ -205,7 +209,7 @@ def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(
     done = editing("project", out="file/out.png")
     assert done.returncode == 2 and done.stderr.startswith("edit: ") and done.stderr.count("\n") == 1
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    monkeypatch.setattr(runs, "load_generator", pytest.fail)
+    monkeypatch.setattr(checkpoints, "load_generator", pytest.fail)
     done = editing("interpolate", image=[run[0] / "a.png", run[0] / "b.png"], out="walk.mp4")
     assert done.returncode == 2 and "imageio-ffmpeg" in done.stderr
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import discs
 
 from keras_dcgan import embeddings
+from keras_dcgan.errors import Refused, Unavailable
 
 
 def test_random_features_are_the_same_everywhere_and_tell_pictures_apart():
@@ -51,26 +52,26 @@ def test_any_model_from_images_to_vectors_will_do(tmp_path):
 
 def test_what_is_not_such_a_model_is_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(
-        FileNotFoundError,
-        match="^--features: expected random, inception or a .keras file, received nothing.keras",
+        Unavailable,
+        match="^features: expected random, inception or a .keras file, received nothing.keras",
     ):
         embeddings.load("nothing.keras")
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(ValueError, match="^--features: expected a model that Keras can load"):
+    with pytest.raises(Refused, match="^features: expected a model that Keras can load"):
         embeddings.load(str(tmp_path / "text.keras"))
     images = keras.Input((8, 8, 1))
     keras.Model(images, images * 2).save(tmp_path / "images.keras")
     with pytest.raises(
-        ValueError, match=r"^--features: expected a model from images \(N, H, W, 3\) to \(N, dim\)"
+        Refused, match=r"^features: expected a model from images \(N, H, W, 3\) to \(N, dim\)"
     ):
         embeddings.load(str(tmp_path / "images.keras"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(
-        FileNotFoundError,
-        match="^--features: expected Inception's weights in .*; fetch https://storage.googleapis",
+        Unavailable,
+        match="^features: expected Inception's weights in .*; fetch https://storage.googleapis",
     ):
         embeddings.load("inception")
-    with pytest.raises(ValueError, match="^--inception-weights: expected Inception's weights, received"):
+    with pytest.raises(Refused, match="^inception_weights: expected Inception's weights, received"):
         embeddings.load("inception", str(tmp_path / "text.keras"))
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -12,9 +11,9 @@ import pytest
 from conftest import SMALL, discs
 from PIL import Image
 
-from keras_dcgan import data, progress, runs
-from keras_dcgan import evaluate as evaluation
+from keras_dcgan import checkpoints, evaluation, images, page, progress
 from keras_dcgan.fit import main
+from keras_dcgan.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,9 @@ def test_images_that_have_changed_since_the_training_are_told(trained, tmp_path,
     )
     about["fingerprint"] = "another"
     (tmp_path / "run" / "data.json").write_text(json.dumps(about))
-    monkeypatch.setattr(runs, "load_generator", lambda *_: SimpleNamespace(output_shape=(None, 16, 16, 1)))
+    monkeypatch.setattr(
+        checkpoints, "load_generator", lambda *_: SimpleNamespace(output_shape=(None, 16, 16, 1))
+    )
     done = command("keras_dcgan.evaluate", *arguments)
     assert done.returncode == 2 and "--data: expected images of 1 channels, received 3" in done.stderr
 
@@ -136,36 +137,32 @@ def test_real_features_are_made_once(trained, evaluate, monkeypatch):
     assert embedded == [60]  # the fakes
 
 
-def test_features_that_are_spoilt_or_cannot_be_kept_are_made_anew(tmp_path, monkeypatch):
-    prepared = data.prepare("demo:40", (16, 16), 3, cache=str(tmp_path / "prepared"))
+def test_features_that_are_corrupt_or_cannot_be_kept_are_made_anew(tmp_path, monkeypatch):
+    prepared = prepare("demo:40", (16, 16), 3, cache=str(tmp_path / "prepared"))
     pictures, cache = prepared.images[:8], str(tmp_path / "cache")
 
     def embed(images):
         return images.mean(axis=(1, 2), dtype=np.float32)
 
-    embed.name, exact, quiet = "mean colour", embed(pictures), progress.Progress(stream=io.StringIO())
+    embed.name, embed.length = "mean colour", 3
+    exact, quiet = embed(pictures), progress.Progress(stream=io.StringIO())
     for _ in range(2):
-        np.testing.assert_array_equal(
-            evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact
-        )
+        np.testing.assert_array_equal(evaluation.kept_vectors(embed, prepared, pictures, cache, quiet), exact)
     (file,) = (tmp_path / "cache").rglob("features.npy")
-    for spoilt in (file.read_bytes()[:-4], b""):
-        file.write_bytes(spoilt)
-        np.testing.assert_array_equal(
-            evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact
-        )
+    for corrupt in (file.read_bytes()[:-4], b""):
+        file.write_bytes(corrupt)
+        np.testing.assert_array_equal(evaluation.kept_vectors(embed, prepared, pictures, cache, quiet), exact)
     turned = pictures[::-1]  # as shards have the images of a folder
-    np.testing.assert_array_equal(
-        evaluation.cached_features(embed, prepared, turned, cache, quiet), exact[::-1]
-    )
+    np.testing.assert_array_equal(evaluation.kept_vectors(embed, prepared, turned, cache, quiet), exact[::-1])
     file.unlink()
 
     def full(*_):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    np.testing.assert_array_equal(evaluation.cached_features(embed, prepared, pictures, cache, quiet), exact)
-    assert [entry.name for entry in file.parent.iterdir()] == ["manifest.json"]
+    np.testing.assert_array_equal(evaluation.kept_vectors(embed, prepared, pictures, cache, quiet), exact)
+    (other,) = (tmp_path / "cache").iterdir()  # of the turned ones; nothing half made beside it
+    assert other != file.parent and (other / "features.npy").is_file()
 
 
 def test_copies_are_found(trained, tmp_path, command):
@@ -262,16 +259,16 @@ def conditional(tmp_path_factory):
 def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(
     conditional, tmp_path, monkeypatch, command
 ):
-    drawn, draw = [], evaluation.draw
+    labels, drawn = [], evaluation.drawn
     monkeypatch.setattr(
-        evaluation, "draw", lambda *arguments: drawn.append(arguments[-1]) or draw(*arguments)
+        evaluation, "drawn", lambda *arguments: labels.append(arguments[-1]) or drawn(*arguments)
     )
     np.save(tmp_path / "images.npy", discs(40))
     for more in ([], ["--data", tmp_path / "images.npy"]):
         arguments = ["--run", conditional / "run", "--samples", "20", "--metrics", "swd", *more]
         done = command("keras_dcgan.evaluate", *arguments, "--out", tmp_path / "e.json")
         assert done.returncode == 0, done.stderr
-    assert [np.bincount(labels).tolist() for labels in drawn] == [[5] * 4, [5] * 4]
+    assert [np.bincount(found).tolist() for found in labels] == [[5] * 4, [5] * 4]
 
 
 def test_other_classes_than_those_of_the_training_are_refused_however_the_images_are_given(
@@ -292,11 +289,9 @@ def test_other_classes_than_those_of_the_training_are_refused_however_the_images
 def test_the_page_shows_images_from_all_over_both_sets(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        evaluation.images,
-        "grid",
-        lambda pictures, columns: shown.append(pictures[:, 0, 0, 0].tolist()) or pictures[0],
+        images, "grid", lambda pictures, columns: shown.append(pictures[:, 0, 0, 0].tolist()) or pictures[0]
     )
-    monkeypatch.setattr(evaluation, "table", lambda result: "")
     numbers = np.arange(128, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    evaluation.page({"run": "r"}, numbers[:20], numbers, [], Path("nowhere"))
+    measured = evaluation.Measured({}, numbers[:20], numbers, compared=20, pairs=[], notes=[])
+    page.page("r", "", measured, [])
     assert shown == [list(range(0, 128, 2)), list(range(20))]

@@ -8,8 +8,10 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from keras_dcgan import features, models, runs
-from keras_dcgan.config import from_flags
+from keras_dcgan import checkpoints, directory, fit, models
+from keras_dcgan.build import build
+from keras_dcgan.extractor import extractor
+from keras_dcgan.manifest import Manifest
 
 CLASSES = ["across", "down"]
 
@@ -19,19 +21,17 @@ def run(request, tmp_path_factory):
     """A run of one checkpoint, untrained, with statistics in its batch norm: its directory and its
     discriminator."""
     path, conditional = tmp_path_factory.mktemp(request.param) / "run", request.param == "conditional"
-    config = from_flags(
-        ["--data", "x", "--run", str(path), "--size", "24x16", "--filters", "4", "--precision", "bfloat16"]
-        + (["--conditional"] if conditional else ["--d-norm", request.param])
-    )
-    gan = runs.build(config, 3, len(CLASSES) * conditional)
+    typed = ["--data", "x", "--run", str(path), *"--size 24x16 --filters 4 --precision bfloat16".split()]
+    typed += ["--conditional"] if conditional else ["--d-norm", request.param]
+    config = fit.settings(fit.read(typed))
+    gan = build(config, 3, len(CLASSES) * conditional)
     for layer in gan.discriminator.layers:
         layer.momentum = 0.5
     pictures = np.random.default_rng(0).uniform(-1, 1, (8, 24, 16, 3)).astype("float32")
     gan.discriminator([pictures, np.zeros(8, int)] if conditional else pictures, training=True)
-    with runs.open_run(
-        config, {"images": 8, "channels": 3, "classes": CLASSES * conditional, "fingerprint": "x"}
-    ) as opened:
-        opened.save(gan)
+    manifest = Manifest(8, config.size, 3, CLASSES * conditional, "x")
+    with directory.begin(config, manifest) as begun:
+        checkpoints.save(begun, gan)
     return path, gan.discriminator
 
 
@@ -83,7 +83,7 @@ def test_vectors_are_all_layers_pooled_and_the_same_in_every_form(run, pictures,
 
 @pytest.mark.parametrize("size", [(16, 16), (20, 37), (100, 64), (16, 160)])
 def test_any_size_becomes_a_grid_of_four(size):
-    network = features.extractor(models.discriminator(size, 1, filters=1))
+    network = extractor(models.discriminator(size, 1, filters=1))
     channels = sum(layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
     assert network.output_shape == (None, 16 * channels)
     last = next(layer for layer in reversed(network.layers) if isinstance(layer, keras.layers.MaxPooling2D))

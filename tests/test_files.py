@@ -16,9 +16,9 @@ def done(monkeypatch):
     events, names = [], {}
     opened, sync, replace = os.open, os.fsync, os.replace
 
-    def named(path, flags):
-        descriptor = opened(path, flags)
-        names[descriptor] = path.name
+    def named(path, flags, *more, **options):
+        descriptor = opened(path, flags, *more, **options)
+        names[descriptor] = os.path.basename(path)
         return descriptor
 
     def synced(descriptor):
@@ -38,17 +38,33 @@ def done(monkeypatch):
 def test_a_file_is_on_the_disk_before_it_takes_the_place_of_the_old_one(tmp_path, done):
     (tmp_path / "a.json").write_text("old")
     files.write(tmp_path / "a.json", "new")
-    assert done == [".a.json.part", "-> a.json", tmp_path.name]
+    assert done == ["a.json", "-> a.json", tmp_path.name]
     assert (tmp_path / "a.json").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_so_is_all_of_a_folder(tmp_path, done):
-    (tmp_path / "part").mkdir()
-    for name in ("one", "two"):
-        (tmp_path / "part" / name).write_text(name)
-    files.replace(tmp_path / "part", tmp_path / "whole")
-    assert sorted(done[:2]) == ["one", "two"] and done[2:] == ["part", "-> whole", tmp_path.name]
-    assert (tmp_path / "whole" / "two").read_text() == "two"
+    with files.replacing(tmp_path / "whole") as beside:
+        beside.mkdir()
+        for name in ("one", "two"):
+            (beside / name).write_text(name)
+        assert beside.parent.parent == tmp_path and files.LEFTOVERS.fullmatch(beside.parent.name)
+    assert sorted(done[:2]) == ["one", "two"] and done[2:] == ["whole", "-> whole", tmp_path.name]
+    assert (tmp_path / "whole" / "two").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_can_be_drawn_again_need_not_be_on_the_disk(tmp_path, done):
+    with files.replacing(tmp_path / "new" / "a.png", is_synced=False) as beside:
+        beside.write_bytes(b"drawn")
+    assert done == ["-> a.png"] and (tmp_path / "new" / "a.png").read_bytes() == b"drawn"
+
+
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path, done):
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "a.json") as beside:
+        beside.write_text("half of the n")
+        raise KeyboardInterrupt
+    assert done == [] and [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
 
 
 @pytest.mark.parametrize("call", ["fsync", "open"])
@@ -111,5 +127,5 @@ def test_a_file_is_utf_8_wherever_it_is_written(tmp_path):
 
 
 def test_a_terminal_gets_a_bar_that_it_can_show():
-    program = "from keras_dcgan import cli; cli.run(lambda: print('\\u2501\\u2500 \\xb1 5 \\xe9'))"
+    program = "from keras_dcgan import process; process.run(lambda: print('\\u2501\\u2500 \\xb1 5 \\xe9'))"
     assert in_ascii(program) == b"=- +- 5 \\xe9\n"

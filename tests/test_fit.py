@@ -16,12 +16,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL
+from conftest import SMALL, from_flags
 
-from keras_dcgan import callbacks, devices, runs
+from keras_dcgan import checkpoints, devices, directory, loop
 from keras_dcgan import fit as module
-from keras_dcgan.config import from_flags
+from keras_dcgan.build import build
+from keras_dcgan.checkpoints import load_generator
+from keras_dcgan.config import resolve
+from keras_dcgan.directory import Run
 from keras_dcgan.gan import DCGAN
+from keras_dcgan.prepare import prepare
+from keras_dcgan.progress import Progress
+from keras_dcgan.ticks import Ticks
 from tools import pack
 
 
@@ -73,8 +79,8 @@ def test_a_run_starts_from_anothers_networks_with_optimizers_and_steps_of_its_ow
 
 
 def restored(path):
-    gan = runs.build(runs.load_config(path), 3)
-    runs.Run(path).restore(gan)
+    gan = build(Run(path).config, 3)
+    checkpoints.restore(Run(path), gan)
     return gan
 
 
@@ -156,7 +162,7 @@ def test_nan_stops_at_its_step_says_where_and_what_to_try(fit, poison, tmp_path)
         and done.stderr.count("\n") == 1
     )
     assert [row["step"] for row in rows(tmp_path)] == [5]
-    assert tf.reduce_all(tf.math.is_finite(runs.load_generator(tmp_path / "run")(tf.ones((1, 100)))))
+    assert tf.reduce_all(tf.math.is_finite(load_generator(Run(tmp_path / "run"))(tf.ones((1, 100)))))
 
 
 def test_nan_can_be_rolled_back_to_the_last_checkpoint_and_other_latents(fit, poison, tmp_path):
@@ -169,7 +175,7 @@ def test_nan_can_be_rolled_back_to_the_last_checkpoint_and_other_latents(fit, po
 
 
 def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
-    monkeypatch.setattr(module, "ROLLBACKS", 1)  # of 3: each takes seconds
+    monkeypatch.setattr(loop, "ROLLBACKS", 1)  # of 3: each takes seconds
     poison(99)
     done = fit(0.16, "--on-nan", "rollback")
     assert done.returncode == 1 and done.stdout.count("Rollback 1 of 1") == 1
@@ -180,14 +186,14 @@ def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
 
 def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, monkeypatch, tmp_path):
     poison(1)
-    diverge = callbacks.Ticks.diverge
+    diverged = Ticks.diverged
 
     def receive_and_diverge(self, losses):
         signal.raise_signal(signal.SIGTERM)
-        diverge(self, losses)
+        return diverged(self, losses)
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Ticks, "diverge", receive_and_diverge)
+        patch.setattr(Ticks, "diverged", receive_and_diverge)
         done = fit(0.12, "--on-nan", "rollback")
     assert done.returncode == 128 + signal.SIGTERM and "Rollback" not in done.stdout
     assert "Stopped: after step 8 not a number: " in done.stdout and done.stderr == ""
@@ -201,13 +207,13 @@ def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later
     monkeypatch.setattr(devices, "steps_at_once", lambda: 4)
     assert fit(0.12).returncode == 0
     assert [row["step"] for row in rows(tmp_path)] == [8, 12, 15]  # not 5, 10, 15
-    weights = (runs.load_generator(run, last=True).get_weights() for run in (trained, tmp_path / "run"))
+    weights = (load_generator(Run(run), last=True).get_weights() for run in (trained, tmp_path / "run"))
     for one_by_one, at_once in zip(*weights):
         np.testing.assert_allclose(at_once, one_by_one, atol=1e-5)
 
 
 def test_seconds_count_what_was_spent_before_a_stop_within_a_tick(fit, tmp_path, monkeypatch):
-    end = callbacks.Ticks.on_train_batch_end
+    end = Ticks.on_train_batch_end
 
     def stop_at_step_7(self, batch, logs):
         if self.step + 1 == 7:
@@ -216,7 +222,7 @@ def test_seconds_count_what_was_spent_before_a_stop_within_a_tick(fit, tmp_path,
         end(self, batch, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Ticks, "on_train_batch_end", stop_at_step_7)
+        patch.setattr(Ticks, "on_train_batch_end", stop_at_step_7)
         assert fit(0.12).returncode == 128 + signal.SIGTERM
     assert [row["step"] for row in rows(tmp_path)] == [5]
     assert fit(0.12).returncode == 0
@@ -232,6 +238,17 @@ def test_seconds_of_a_checkpoint_that_does_not_tell_are_those_of_the_last_tick(g
     before = rows(tmp_path)[-1]["seconds"]
     assert go_on(0.16).returncode == 0
     assert rows(tmp_path)[-1]["seconds"] > before
+
+
+def test_as_many_checkpoints_stay_as_were_asked_for(go_on, trained, tmp_path):
+    assert steps_kept(trained) == [5, 10, 15]
+    assert go_on(0.2, "--keep", "1").returncode == 0
+    *best, newest = steps_kept(tmp_path / "run")
+    assert newest == 25 and len(best) <= 1
+
+
+def steps_kept(run):
+    return [int(place.name.removeprefix("step-")) for place in Run(run).checkpoints]
 
 
 def test_networks_that_have_learned_nothing_are_nothing_to_start_from(trained, fit, tmp_path):
@@ -258,8 +275,6 @@ def test_a_discriminator_that_wins_is_noticed(fit):
 
 
 def test_a_generator_that_answers_one_image_is_noticed_and_can_end_the_run(fit, monkeypatch, tmp_path):
-    build = runs.build
-
     def build_a_dull_one(*arguments):
         gan = build(*arguments)
         for network in (gan.generator, gan.ema_generator):
@@ -267,7 +282,7 @@ def test_a_generator_that_answers_one_image_is_noticed_and_can_end_the_run(fit, 
             kernel.assign(tf.zeros_like(kernel))
         return gan
 
-    monkeypatch.setattr(runs, "build", build_a_dull_one)
+    monkeypatch.setattr(loop, "build", build_a_dull_one)
     done = fit(0.4, "--g-lr", "1e-9", "--on-collapse", "stop")
     assert "warning: collapse at " in done.stdout and "0.00 times as varied as the real images" in done.stdout
     assert done.returncode == 1 and "stopped: by --on-collapse stop" in done.stderr
@@ -293,7 +308,7 @@ def test_a_full_disk_ends_the_run_and_nothing_that_was_there(go_on, file_limit, 
     assert "step-000000015 is sound. Free some space" in done.stderr and done.stderr.count("\n") == 1
     assert not list((tmp_path / "run").rglob("*.part"))
     assert {file: file.read_bytes() for file in before} == before
-    assert runs.load_generator(tmp_path / "run").count_params() > 0
+    assert load_generator(Run(tmp_path / "run")).count_params() > 0
 
 
 def flip_a_byte(content: bytearray):
@@ -320,16 +335,31 @@ def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, damage, 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_networks_that_do_not_fit_into_memory_are_told_in_one_line(fit, more, monkeypatch, tmp_path):
-    def build(*_):
+    def fail(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore about it")
 
-    monkeypatch.setattr(runs, "build", build)
+    monkeypatch.setattr(loop, "build", fail)
     done = fit(0.04, *more)
     assert (done.returncode, done.stderr) == (
         2,
         "fit: --batch, --filters: expected what fits into memory: OOM when allocating\n",
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_in_python_settings_are_called_by_their_names(folder, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(loop, "train_from", fail)
+    settings = {"data": str(folder), "run": str(tmp_path / "run"), "size": (16, 16), "filters": 4, "batch": 8}
+    config, images = resolve(settings, 40), prepare(str(folder), 16)
+    with loop.opened(config, images, devices.strategy("single")) as (training, step):
+        end = loop.train(training, step)
+    assert end == loop.End(0, 0, "OOM", "Try a smaller batch or filters in another run")
+    chosen = json.loads((tmp_path / "run" / "config.json").read_text())["chosen"]
+    assert chosen.startswith("preset auto: ema_kimg 10 precision auto ") and "\0" not in chosen
+    assert capsys.readouterr().out == ""
 
 
 def test_a_finished_run_tells_how_it_was_trained_whatever_is_typed_then(go_on, tmp_path):
@@ -341,7 +371,7 @@ def test_a_finished_run_tells_how_it_was_trained_whatever_is_typed_then(go_on, t
 
 
 def test_what_to_type_next_can_be_typed(capsys):
-    module.farewell("runs/My Photos")
+    module.farewell(Run("runs/My Photos", is_new=True))
     assert capsys.readouterr().out.count(" 'runs/My Photos'") == 3
 
 
@@ -349,7 +379,7 @@ def test_what_to_type_next_can_be_typed(capsys):
 def test_a_cluster_that_is_none_is_told(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(
-        ValueError, match="^--strategy: expected TF_CONFIG with a cluster in the environment, received "
+        ValueError, match="^strategy: expected TF_CONFIG with a cluster in the environment, received "
     ):
         devices.strategy("multiworker")
 
@@ -361,7 +391,7 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", join)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
     with pytest.raises(
-        ValueError, match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"
+        ValueError, match="^strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"
     ):
         devices.strategy("multiworker")
 
@@ -392,31 +422,33 @@ def test_what_tensorflow_raises_is_a_line(folder, tmp_path, monkeypatch, capsys,
     def raised(*_):
         raise error
 
-    monkeypatch.setattr(module, "train_from", raised)
-    clean = runs.Run.remove_leftovers
+    monkeypatch.setattr(loop, "train_from", raised)
+    sweep = Run.sweep
 
     def remove(run):
         if (run.path / "data.json").exists():  # not at the start
             raise OSError(errno.EROFS, "Read-only file system")
-        clean(run)
+        sweep(run)
 
-    monkeypatch.setattr(runs.Run, "remove_leftovers", remove)
+    monkeypatch.setattr(Run, "sweep", remove)
     assert module.main(["--data", str(folder), "--run", str(tmp_path / "run"), "--kimg", "0.04", *SMALL]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fit: stopped: ") and says in line
 
 
-def test_a_spoilt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(go_on, tmp_path):
+def test_a_corrupt_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(go_on, tmp_path):
     data = next((tmp_path / "run" / "checkpoints" / "step-000000015").glob("state.data*"))
     data.write_bytes(data.read_bytes()[:-1])
     done = go_on(0.16)
     assert done.returncode == 0
-    assert done.stderr == "Passed over spoilt checkpoints: step-000000015.\n" and "at 10 steps" in done.stdout
+    assert (
+        done.stderr == "Passed over corrupt checkpoints: step-000000015.\n" and "at 10 steps" in done.stdout
+    )
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15, 20]
 
 
 def test_two_trainings_of_one_run_are_one_too_many(go_on, tmp_path):
-    with runs._locked(tmp_path / "run"):
+    with directory._locked(tmp_path / "run"):
         done = go_on(0.16)
     assert done.returncode == 2 and "expected a run that nobody trains at the moment" in done.stderr
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15]
@@ -446,12 +478,12 @@ def test_lost_checkpoints_are_no_beginning(go_on, tmp_path, what_is_left):
 def test_a_run_killed_before_its_first_checkpoint_starts(fit, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_sha256", lambda file: 1 / 0)
+        patch.setattr(checkpoints, "_sha256", lambda file: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fit(0.12)
     assert not list(run.glob("generator*.keras")) and (run / "metrics.jsonl").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(runs.Run, "_write", lambda *_: 1 / 0)
+        patch.setattr(checkpoints, "_save_generators", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fit(0.12)
     assert [place.name for place in (run / "checkpoints").glob("step-*")] == ["step-000000000"]
@@ -508,7 +540,7 @@ def test_in_a_notebook_the_bits_are_the_same_and_what_was_there_stays(fit, train
     assert (odd_keras(), random.getstate(), np.random.get_state()[1].tolist()) == before
     assert done[0].returncode == 0, done[0].stderr
     assert done[0].stderr.startswith("warning: --threads: TensorFlow has begun before, and keeps to ")
-    ours, theirs = (runs.load_generator(run, last=True).get_weights() for run in (tmp_path / "run", trained))
+    ours, theirs = (load_generator(Run(run), last=True).get_weights() for run in (tmp_path / "run", trained))
     for one, other in zip(ours, theirs):
         np.testing.assert_array_equal(one, other)
 
@@ -536,15 +568,13 @@ def test_a_cluster_cannot_be_joined_any_more_where_tensorflow_has_begun(monkeypa
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}}')
     with pytest.raises(
         ValueError,
-        match="^--strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must",
+        match="^strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must",
     ):
         devices.strategy("multiworker")
 
 
 def test_a_signal_that_the_parent_has_switched_off_stays_off():
-    ticks = callbacks.Ticks(
-        from_flags(["--data", "x"]), measure=dict, actions=[], save=lambda: None, is_silent=True
-    )
+    ticks = Ticks(from_flags(["--data", "x"]), Progress(""))
     before = [signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)]
     try:
         with ticks.signals():

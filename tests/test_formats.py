@@ -399,8 +399,9 @@ def test_the_limit_of_pillow_is_as_it_was_when_all_is_decoded(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tells Linux's memory")
 def test_a_large_image_of_floats_needs_its_own_size_twice_over(tmp_path):
     Image.new("F", (4000, 3000)).save(tmp_path / "a.tif")  # 48 MB
-    command = "import resource, sys; from keras_dcgan import data; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-    command += "data.prepare_one(sys.argv[1], (16, 16), 1); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    command = "import resource, sys; from keras_dcgan.prepare import prepare_one\n"
+    command += "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+    command += "before = peak(); prepare_one(sys.argv[1], (16, 16), 1); print(peak() - before)"
     done = subprocess.run(
         [sys.executable, "-c", command, tmp_path / "a.tif"], capture_output=True, text=True, check=True
     )
@@ -575,7 +576,7 @@ def test_a_file_is_what_its_first_bytes_say(tmp_path, name, content, wanted):
     (tmp_path / name).write_bytes(content)
     two_halves().save(tmp_path / "other.png")
     manifest = prepare(tmp_path).manifest
-    assert reasons(manifest).get(name) == wanted and manifest["images"] == (1 if wanted else 2)
+    assert reasons(manifest).get(name) == wanted and manifest.count == (1 if wanted else 2)
 
 
 def test_a_dng_is_a_raw_photo_and_not_damaged():

@@ -24,7 +24,7 @@ def generator():
 @pytest.fixture(scope="module")
 def pictures(generator):
     """Of seeds from which no search begins."""
-    return inversion.draw(generator, latents([100, 101], LATENT_DIM)).numpy()
+    return inversion.generated(generator, latents([100, 101], LATENT_DIM)).numpy()
 
 
 def batch_norm_of(generator):
@@ -38,7 +38,7 @@ def decibels(drawn, pictures):
 def test_a_picture_of_its_own_is_found_again(generator, pictures):
     z, labels = inversion.invert(generator, pictures, whole, **EFFORT)
     assert z.shape == (2, LATENT_DIM) and labels is None
-    for drawn, picture in zip(inversion.draw(generator, z).numpy(), pictures):
+    for drawn, picture in zip(inversion.generated(generator, z).numpy(), pictures):
         assert decibels(drawn, picture) > 35
 
 
@@ -48,7 +48,7 @@ def test_a_hole_is_filled_better_than_with_the_mean_or_with_what_is_nearest(gene
     degrade = inversion.known(hole)
     seen = np.where(hole[..., np.newaxis], 0, pictures)
     z, _ = inversion.invert(generator, degrade(seen).numpy(), degrade, **EFFORT)
-    drawn = inversion.draw(generator, z).numpy()
+    drawn = inversion.generated(generator, z).numpy()
     rows, columns = np.mgrid[:16, :16]
     ring = np.argwhere(~hole)
     nearest = ring[((ring[:, None] - np.argwhere(hole)) ** 2).sum(-1).argmin(axis=0)]
@@ -61,7 +61,7 @@ def test_superresolution_beats_bicubic(generator, pictures):
     degrade = inversion.reduced((8, 8))
     small = degrade(pictures).numpy()
     z, _ = inversion.invert(generator, small, degrade, **EFFORT)
-    for drawn, picture, observed in zip(inversion.draw(generator, z).numpy(), pictures, small):
+    for drawn, picture, observed in zip(inversion.generated(generator, z).numpy(), pictures, small):
         bicubic = resized(observed, (16, 16), Image.Resampling.BICUBIC)
         assert decibels(sharpened(observed, drawn), picture) > decibels(bicubic, picture) + 3
 
@@ -70,7 +70,7 @@ def test_the_best_of_the_starts_is_kept_and_its_class(generator):
     keras.utils.set_random_seed(0)
     conditional = lively_generator(latent_dim=LATENT_DIM, classes=3)
     starts = latents(range(16, 24), LATENT_DIM)
-    picture = inversion.draw(conditional, starts[5:6], np.array([2])).numpy()
+    picture = inversion.generated(conditional, starts[5:6], np.array([2])).numpy()
     labels = np.arange(8) % 3  # start number 5 is of class 2
     z, label = inversion.invert(conditional, picture, whole, labels, restarts=8, steps=1, seed=2)
     np.testing.assert_allclose(z[0], starts[5], atol=1.01 * inversion.RATE)

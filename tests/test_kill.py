@@ -28,7 +28,7 @@ def interrupt_twice(*_):
 
 def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
     """The verb itself, in a process that is killed at the given occasion of a moment."""
-    from keras_dcgan import callbacks, fit, images, runs
+    from keras_dcgan import checkpoints, files, fit, progress, records
 
     def deadly(module, name, before=None):
         """Lets the function die when it is called for the `occasion`-th time, after doing `before`."""
@@ -43,17 +43,32 @@ def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
 
         setattr(module, name, call)
 
-    def half_a_row(file, row):
+    def half_a_row(file, tick):
         with open(file.path, "a") as stream:
-            stream.write(str(row)[:40])
+            stream.write(str(tick.row)[:40])
+
+    def deadly_files(pattern):
+        """Dies in the middle of the `occasion`-th file of such a name."""
+        replacing, calls = files.replacing, []
+
+        @contextlib.contextmanager
+        def call(place, **options):
+            with replacing(place, **options) as beside:
+                calls.extend([1] if place.match(pattern) else [])
+                if place.match(pattern) and len(calls) == occasion:
+                    beside.write_bytes(b"half a file")
+                    die()
+                yield beside
+
+        files.replacing = call
 
     moments = {
-        "step": lambda: deadly(callbacks.Progress, "update"),
-        "grid": lambda: deadly(images, "_write"),
-        "row": lambda: deadly(callbacks.MetricsFile, "__call__", half_a_row),
-        "generator": lambda: deadly(runs.Run, "_write"),
-        "checkpoint": lambda: deadly(runs, "_sha256"),  # its data are written, its name is not
-        "impatient": lambda: deadly(runs, "_sha256", interrupt_twice),
+        "step": lambda: deadly(progress.Progress, "update"),
+        "grid": lambda: deadly_files("*.png"),
+        "row": lambda: deadly(records.MetricsFile, "__call__", half_a_row),
+        "generator": lambda: deadly_files("generator*.keras"),
+        "checkpoint": lambda: deadly(checkpoints, "_sha256"),  # its data are written, its name is not
+        "impatient": lambda: deadly(checkpoints, "_sha256", interrupt_twice),
     }
     if moment:
         moments[moment]()
@@ -93,5 +108,7 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, f
         assert start(killed, moment, occasion) == ended, f"{moment} {occasion} came too late"
         seen.append(checkpoint_steps(tmp_path / "killed")[-1:])
     assert len(set(map(str, seen))) > 2  # it did get on meanwhile
+    assert list((tmp_path / "killed").rglob(".*.part"))
     assert start(killed) == 0
+    assert not list((tmp_path / "killed").rglob(".*.part"))
     assert differences(tmp_path / "calm", tmp_path / "killed") == []

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_dcgan.errors import Refused
 from keras_dcgan.latents import directions, latents, load, save, slerp, threefry, truncate, walk
 
 
@@ -110,6 +111,6 @@ def test_what_is_no_latent_is_refused(content, tmp_path):
     if content is not None:
         np.save(tmp_path / "z.npy", content, allow_pickle=True)
     with pytest.raises(
-        ValueError, match=r"^--latent: expected a \.npy of float latents of length 5, received .*z\.npy"
+        Refused, match=r"^latent: expected a \.npy of float latents of length 5, received .*z\.npy"
     ):
         load(tmp_path / "z.npy", 5)

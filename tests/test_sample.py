@@ -9,8 +9,10 @@ import pytest
 from conftest import lively_generator
 from PIL import Image
 
-from keras_dcgan import data, images, sample
+from keras_dcgan import images, sample
+from keras_dcgan.draw import CHUNK
 from keras_dcgan.latents import latents, slerp
+from keras_dcgan.prepare import prepare
 
 CLASSES = ["blue", "red,ish", "white"]  # a name may have a comma of its own
 LATENT_DIM = 9
@@ -100,20 +102,23 @@ def test_a_data_set_has_so_many_of_each_class_and_says_which_seed_each_file_is(d
 
 
 def test_fit_reads_that_data_set_with_its_classes(draw):
-    prepared = data.prepare(
+    prepared = prepare(
         str(draw("set", "--per-class", "4")), (16, 16), conditional=True, show=lambda line: None
     )
-    assert prepared.manifest["classes"] == CLASSES and prepared.manifest["left_out"] == []
+    assert prepared.classes == prepared.manifest.classes == CLASSES and prepared.manifest.left_out == []
     assert np.bincount(prepared.labels).tolist() == [4, 4, 4]
 
 
 def test_a_picture_is_the_same_in_whatever_block_it_is_drawn(model, monkeypatch):
     labels = np.arange(70, dtype=np.int32) % 3
-    z = latents(range(70), LATENT_DIM)
-    at_once = np.stack(list(sample.draw(model, z.__getitem__, 70, labels)))
-    monkeypatch.setattr(sample, "BLOCK", images.CHUNK)
-    np.testing.assert_array_equal(np.stack(list(sample.draw(model, z.__getitem__, 70, labels))), at_once)
-    assert np.abs(at_once[69] - pictures(model, [69], [0])[0]).max() <= 1
+    given = latents(range(70), LATENT_DIM)
+    for z in (None, given):  # of seeds, or given ones
+        order = sample.Order(range(70), z, LATENT_DIM, 1.0, labels, [])
+        with monkeypatch.context() as patch:
+            at_once = np.stack(list(sample.drawn(model, order)))
+            patch.setattr(sample, "BLOCK", CHUNK)
+            np.testing.assert_array_equal(np.stack(list(sample.drawn(model, order))), at_once)
+        assert np.abs(at_once[69] - pictures(model, [69], [0])[0]).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_dcgan import data, images
+from keras_dcgan import images
+from keras_dcgan.prepare import prepare
 from keras_dcgan.threads import Threads
 
 
@@ -26,9 +27,9 @@ def thread_limit(monkeypatch):
 
 @pytest.mark.parametrize("limit", [0, 1, 99])
 def test_images_are_prepared_and_saved_by_as_many_threads_as_there_are(folder, tmp_path, thread_limit, limit):
-    expected = data.prepare(str(folder), (16, 16), cache=str(tmp_path / "a")).images
+    expected = prepare(str(folder), (16, 16), cache=str(tmp_path / "a")).images
     thread_limit(limit)
-    found = data.prepare(str(folder), (16, 16), cache=str(tmp_path / "b")).images
+    found = prepare(str(folder), (16, 16), cache=str(tmp_path / "b")).images
     np.testing.assert_array_equal(found, expected)
     files = [tmp_path / f"{number}.png" for number in range(3)]
     images.save_all(found[:3], files)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from conftest import discs, lively_generator
 from PIL import Image
 
-from keras_dcgan import runs
-from tools import classify, modes, pack
+from keras_dcgan import checkpoints, pack
+from tools import classify, modes
 from tools.bench import quality, train
 
 
@@ -51,11 +51,13 @@ def test_caps_are_counted_by_their_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(modes, "STEPS", 40)
     modes.draw(SimpleNamespace(seed=0, count=60, out=str(tmp_path)))
     assert {path.name for path in tmp_path.iterdir()} == {"red", "blue"}
-    blue = np.asarray(modes.demo.Image.open(next((tmp_path / "blue").iterdir()))) / np.float32(127.5) - 1
-    draws_blue = lambda z, training=False: tf.tile(blue[None], (len(z), 1, 1, 1))  # noqa: E731
+    blue = np.asarray(Image.open(next((tmp_path / "blue").iterdir()))) / np.float32(127.5) - 1
+    draws_blue = lambda z, training=False: tf.tile(blue[None], (z.shape[0], 1, 1, 1))  # noqa: E731
     draws_blue.inputs = [SimpleNamespace(shape=(None, 5))]
-    monkeypatch.setattr(runs, "load_generator", lambda path: draws_blue)
-    text = modes.count(SimpleNamespace(data=str(tmp_path), run="run", samples=32))
+    monkeypatch.setattr(checkpoints, "load_generator", lambda run: draws_blue)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "generator.keras").touch()
+    text = modes.count(SimpleNamespace(data=str(tmp_path), run=str(tmp_path / "run"), samples=32))
     shares = {
         name: (float(real), float(drawn))
         for name, real, drawn in re.findall(r"(red|blue) +([\d.]+)% +([\d.]+)%", text)

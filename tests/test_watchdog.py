@@ -85,7 +85,7 @@ def test_quality_knows_one_image_from_many():
 
 def test_real_images_that_are_all_alike_are_no_measure_of_spread():
     pictures = np.repeat(discs(1), 8, 0)
-    draws = lambda z, training: tf.random.stateless_uniform((len(z), 16, 16, 3), [0, 0], -1)  # noqa: E731
+    draws = lambda z, training: tf.random.stateless_uniform((z.shape[0], 16, 16, 3), [0, 0], -1)  # noqa: E731
     for real in (pictures, np.concatenate([pictures, pictures[:1] ^ 1])):
         assert Quality(real, draws, [np.zeros((8, 1))])().keys() == {
             "swd",

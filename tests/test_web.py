@@ -19,6 +19,7 @@ from conftest import lively_generator
 from export import convert, parity, web
 from export.web.__main__ import Handler, main, server
 from keras_dcgan import images
+from keras_dcgan.draw import draw
 from keras_dcgan.latents import labels, latents, slerp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -98,7 +99,7 @@ def test_seed_7_is_the_picture_that_sample_draws(browser, address, model, size):
         page.fill("#seed", "7")
         page.press("#seed", "Enter")
         page.wait_for_selector("body[data-ready='7']")
-        (expected,) = images.draw(model, [latents([7], 12), labels([7], None, CLASSES)])
+        (expected,) = draw(model, latents([7], 12), labels([7], None, CLASSES))
         shown = picture(page)
         error = parity.psnr(images.from_uint8(expected), images.from_uint8(shown[..., :3]))
         assert error >= 40 and (shown[..., 3] == 255).all() and expected.std() > 10

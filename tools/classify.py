@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, feed, latents
-from keras_dcgan.config import number, side_lengths
+from keras_dcgan import cli, latents, process
+from keras_dcgan.cli import number, side_lengths
+from keras_dcgan.directory import Run
+from keras_dcgan.errors import Refused, renamed
+from keras_dcgan.prepare import prepare
 
 HELD_OUT = 5  # every fifth image is judged, and not learnt from
 WIDTHS = (32, 64, 128)
@@ -76,38 +79,37 @@ def judge(args) -> str:
     import keras
 
     if not args.out.endswith(".keras"):
-        raise ValueError(f"--out: expected NAME.keras, received {args.out}")
+        raise Refused("out", "NAME.keras", args.out)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)  # not after minutes
-    real = prepared(args, "--data", args.data)
-    learnt, tested = split(len(real.images))
+    images, labels, classes = prepared(args, "data", args.data)
+    learnt, tested = split(len(images))
     steps = round(args.epochs * len(learnt) / args.batch)
-    model = train(
-        np.array(real.images[learnt]), real.labels[learnt], len(real.manifest["classes"]), steps, args.batch
-    )
+    model = train(images[learnt], labels[learnt], len(classes), steps, args.batch)
     model.save(args.out)
     keras.Model(model.inputs, model.get_layer("features").output).save(
         args.out.removesuffix(".keras") + ".features.keras"
     )
-    return f"right on {accuracy(model, real.images[tested], real.labels[tested]):.1%} of {len(tested):,} images it has not seen"
+    right = accuracy(model, images[tested], labels[tested])
+    return f"right on {right:.1%} of {len(tested):,} images it has not seen"
 
 
 def agree(args) -> str:
     import keras
 
-    from keras_dcgan import images, runs
+    from keras_dcgan.checkpoints import load_generator
+    from keras_dcgan.draw import draw
 
-    generator, classes = runs.load_generator(args.run, last=True), runs.load_classes(args.run)
+    run = Run(args.run)
+    generator, classes = load_generator(run, last=True), run.classes
     if not classes:
-        raise ValueError(f"--run: expected a run that was trained with --conditional, received {args.run}")
+        raise Refused("run", "a run that was trained with --conditional", args.run)
     labels = np.arange(args.samples, dtype=np.int32) % len(classes)
     z = latents.latents(range(args.samples), generator.inputs[0].shape[-1])
-    pictures = np.stack(list(images.draw(generator, [z, labels])))
+    pictures = np.stack(list(draw(generator, z, labels)))
     model = keras.saving.load_model(args.judge, compile=False)
     if model.output_shape[-1] != len(classes):
-        raise ValueError(
-            f"--judge: expected one of the run's {len(classes)} classes, received one of "
-            f"{model.output_shape[-1]}"
-        )
+        received = f"one of {model.output_shape[-1]}"
+        raise Refused("judge", f"one of the run's {len(classes)} classes", received)
     each = [
         accuracy(model, pictures[labels == label], labels[labels == label]) for label in range(len(classes))
     ]
@@ -119,24 +121,23 @@ def agree(args) -> str:
 
 def study(args) -> str:
     """With and without, by turns, as many steps of each; the figures are of the same held-out real images."""
-    real, synthetic = prepared(args, "--data", args.data), prepared(args, "--synthetic", args.synthetic)
-    few_real = args.learn_from and prepared(args, "--learn-from", args.learn_from)
-    for flag, other in (("--synthetic", synthetic), ("--learn-from", few_real)):
-        if other and other.manifest["classes"] != real.manifest["classes"]:
-            raise ValueError(
-                f"{flag}: expected the classes of --data, received {', '.join(other.manifest['classes'])}"
-            )
-    learnt, tested = split(len(real.images))
-    classes = len(real.manifest["classes"])
+    images, labels, classes = prepared(args, "data", args.data)
+    others = {
+        name: prepared(args, name, getattr(args, name))
+        for name in ("synthetic", "learn_from")
+        if getattr(args, name)
+    }
+    for name, (*_, theirs) in others.items():
+        if theirs != classes:
+            raise Refused(name, "the classes of --data", ", ".join(theirs))
+    learnt, tested = split(len(images))
     found = {"real": [], "real and synthetic": [], "synthetic": []}
     for seed in range(args.seeds):
-        some = few(real.labels, learnt, args.per_class, seed)
+        some = few(labels, learnt, args.per_class, seed)
         sets = {
-            "real": (real.images[some], real.labels[some]),
-            "synthetic": (synthetic.images, synthetic.labels),
+            "real": others["learn_from"][:2] if "learn_from" in others else (images[some], labels[some]),
+            "synthetic": others["synthetic"][:2],
         }
-        if few_real:
-            sets["real"] = few_real.images, few_real.labels
         # Each half of the batches is of one kind: more images of one kind would drown the other.
         most = max(len(labels) for _, labels in sets.values())
         sets["real and synthetic"] = tuple(
@@ -144,11 +145,10 @@ def study(args) -> str:
             for a, b in zip(sets["real"], sets["synthetic"])
         )
         for name in found:
-            model = train(np.array(sets[name][0]), sets[name][1], classes, args.steps, args.batch, seed)
-            found[name].append(accuracy(model, real.images[tested], real.labels[tested]))
-    how_many = (
-        f"{len(sets['real'][1]):,} real images, {len(synthetic.labels):,} synthetic ones, {args.seeds} seeds"
-    )
+            model = train(*sets[name], len(classes), args.steps, args.batch, seed)
+            found[name].append(accuracy(model, images[tested], labels[tested]))
+    counts = [len(sets[name][1]) for name in ("real", "synthetic")]
+    how_many = f"{counts[0]:,} real images, {counts[1]:,} synthetic ones, {args.seeds} seeds"
     rows = [
         f"{name:20} {statistics.mean(values):.1%}  ({min(values):.1%} to {max(values):.1%})"
         for name, values in found.items()
@@ -167,17 +167,11 @@ def split(total: int) -> tuple[np.ndarray, np.ndarray]:
     return rows[rows % HELD_OUT != 0], rows[rows % HELD_OUT == 0]
 
 
-def prepared(args, flag: str, source: str):
-    with cli.on_behalf_of(flag), cli.on_behalf_of(flag, "--conditional"):
-        return labelled(data.prepare(source, args.size, 3, conditional=True), flag)
-
-
-def labelled(images: feed.ImageSet | feed.ShardSet, flag: str = "--data") -> feed.ImageSet:
-    if images.images is None:
-        raise ValueError(
-            f"{flag}: expected images in folders, or in a .zip or .npz, received {images.manifest['source']}"
-        )
-    return images
+def prepared(args, name: str, source: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """-> images, labels and classes of a folder of classes."""
+    with renamed(source=name, conditional=name):
+        found = prepare(source, args.size, 3, conditional=True)
+        return *found.in_order(np.arange(len(found))), found.classes
 
 
 def parser() -> cli.Parser:
@@ -212,7 +206,7 @@ def parser() -> cli.Parser:
 def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     with cli.user_errors("classify"):
-        with cli.quiet():
+        with process.importing():
             from keras_dcgan import devices
 
             devices.start()

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, data, demo, images, latents
-from keras_dcgan.config import number
+from keras_dcgan import cli, images, latents, portraits
+from keras_dcgan.cli import number
+from keras_dcgan.directory import Run
+from keras_dcgan.prepare import prepare
 from tools import classify
 
 SIZE = 32
@@ -39,29 +41,32 @@ def draw(args) -> str:
     names, shares = list(CAPS), [share for _, share in CAPS.values()]
     for index in range(args.count):
         (name,) = rng.choices(names, shares)
-        face = dataclasses.replace(demo.Face.random(rng), haircut="crop", hat="cap", hat_colour=CAPS[name][0])
-        images.save(np.asarray(demo.paint(face, SIZE)), Path(args.out) / name / f"{index:04d}.png")
+        face = dataclasses.replace(
+            portraits.Face.random(rng), haircut="crop", hat="cap", hat_colour=CAPS[name][0]
+        )
+        images.save(np.asarray(portraits.paint(face, SIZE)), Path(args.out) / name / f"{index:04d}.png")
     return f"{args.count} portraits with caps of {len(CAPS)} colours in {args.out}"
 
 
 def count(args) -> str:
-    from keras_dcgan import runs
+    from keras_dcgan.checkpoints import load_generator
+    from keras_dcgan.draw import draw
 
-    real = classify.labelled(data.prepare(args.data, (SIZE, SIZE), 3, conditional=True))
-    learnt, tested = classify.split(len(real.images))
-    classes = real.manifest["classes"]
-    judge = classify.train(np.array(real.images[learnt]), real.labels[learnt], len(classes), STEPS, batch=64)
-    right = classify.accuracy(judge, real.images[tested], real.labels[tested])
-    generator = runs.load_generator(args.run)
-    drawn = images.draw(generator, [latents.latents(range(args.samples), generator.inputs[0].shape[-1])])
+    real = prepare(args.data, SIZE, 3, conditional=True)
+    pictures, labels = real.in_order(np.arange(len(real)))
+    learnt, tested = classify.split(len(pictures))
+    judge = classify.train(pictures[learnt], labels[learnt], len(real.classes), STEPS, batch=64)
+    right = classify.accuracy(judge, pictures[tested], labels[tested])
+    generator = load_generator(Run(args.run))
+    drawn = draw(generator, latents.latents(range(args.samples), generator.inputs[0].shape[-1]))
     found = judge.predict(np.stack(list(drawn)) / np.float32(127.5) - 1, verbose=0).argmax(1)
     lines = [
         f"the classifier is right on {right:.1%} of held-out portraits; {args.samples:,} samples",
         "cap       real  generated",
     ]
-    for label in np.argsort(-np.bincount(real.labels)):
-        share, ours = np.mean(real.labels == label), np.mean(found == label)
-        lines.append(f"{classes[label]:8}{share:6.1%}{ours:11.1%}   {ours / share:.2f} times")
+    for label in np.argsort(-np.bincount(labels)):
+        share, ours = np.mean(labels == label), np.mean(found == label)
+        lines.append(f"{real.classes[label]:8}{share:6.1%}{ours:11.1%}   {ours / share:.2f} times")
     return "\n".join(lines)
 
 

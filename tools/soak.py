@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli
-from keras_dcgan.config import number
+from keras_dcgan.cli import number
 
 TICK = 0.4  # kimg
 SMALL = f"--data demo --size 16 --filters 8 --batch 16 --tick-kimg {TICK} --deterministic".split()

@@ -8,8 +8,9 @@ import http.server
 import sys
 from pathlib import Path
 
-from keras_dcgan.cli import Parser, place, run, user_errors
-from keras_dcgan.config import number
+from keras_dcgan.cli import Parser, number, place, user_errors
+from keras_dcgan.errors import Unavailable
+from keras_dcgan.process import run
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -41,13 +42,11 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no
     page, or the port is another's."""
     if not (folder / "web" / "index.html").is_file():
-        raise FileNotFoundError(
-            f"--run: expected an export with a page (python -m export), received {folder}"
-        )
+        raise Unavailable("run", "an export with a page (python -m export)", folder)
     try:
         return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
-        raise OSError(f"--port: expected a free one, received {port} ({error.strerror})") from error
+        raise Unavailable("port", "a free one", f"{port} ({error.strerror})") from error
 
 
 def main(arguments: list[str] | None = None):

@@ -14,7 +14,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from keras_dcgan import cli, data
+from keras_dcgan import cli
+from keras_dcgan.prepare import prepare
 from tools.bench.timing import alternating, seconds
 
 
@@ -46,7 +47,7 @@ def preparing(scratch: pathlib.Path, count: int = 1000, size: int = 64) -> dict:
 
     def ours():
         cache = tempfile.mkdtemp(dir=scratch)
-        data.prepare(str(folder), (size, size), 3, cache=cache, show=lambda line: None)
+        prepare(str(folder), size, 3, cache=cache, show=lambda line: None)
 
     def plain(resample):
         def load(path):
@@ -89,14 +90,15 @@ def feeding(scratch: pathlib.Path, step_ms: float, count: int = 20_000, batch: i
     numpy gather."""
     import tensorflow as tf
 
+    from keras_dcgan.feed import batches
+
     path = scratch / "feed.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8))
-    images = data.prepare(str(path), cache=str(scratch / "feed"), show=lambda line: None)
+    images = prepare(str(path), cache=str(scratch / "feed"), show=lambda line: None)
     array, steps = np.load(path), 500
     random = np.random.default_rng(0)
     streams = {
-        name: iter(data.batches(images, batch, 0, flip=flip))
-        for name, flip in (("plain", False), ("flip", True))
+        name: iter(batches(images, batch, 0, flip=flip)) for name, flip in (("plain", False), ("flip", True))
     }
 
     def feed(name):
@@ -137,12 +139,14 @@ def memory(scratch: pathlib.Path, gigabytes: float = 4, batch: int = 64) -> dict
         file.truncate(file.tell() + rows * 64 * 64 * 3)
     code = f"""
 import numpy as np
-from keras_dcgan import data
+from keras_dcgan.feed import batches
+from keras_dcgan.manifest import Manifest
+from keras_dcgan.sets import ImageSet
 def resident():
     return int(open("/proc/self/statm", "rb").read().split()[1]) * 4096 / 1e6
 images = np.load({str(path)!r}, mmap_mode="r")
-manifest = dict(size=[64, 64], channels=3, classes=[])
-stream = iter(data.batches(data.ImageSet(images, None, manifest), {batch}, 0))
+labels, manifest = np.zeros(len(images), np.int32), Manifest(len(images), (64, 64), 3, [], "")
+stream = iter(batches(ImageSet(images, labels, manifest), {batch}, 0))
 next(stream)
 baseline, marks = resident(), []
 for step in range({rows // batch}):
@@ -167,8 +171,9 @@ def start_up(scratch: pathlib.Path, count: int = 50_000) -> dict:
         if i % 1000 == 0:
             (folder / f"{i // 1000:03d}").mkdir(parents=True)
         (folder / f"{i // 1000:03d}" / f"{i:06d}.png").write_bytes(content)
-    prepare = f"data.prepare({str(folder)!r}, (8, 8), cache={str(scratch / 'start')!r}, show=len)"
-    code = f"import time; from keras_dcgan import data; start = time.perf_counter(); {prepare}; print(time.perf_counter() - start)"
+    call = f"prepare({str(folder)!r}, 8, cache={str(scratch / 'start')!r}, show=len)"
+    code = "import time; from keras_dcgan.prepare import prepare; start = time.perf_counter(); "
+    code += f"{call}; print(time.perf_counter() - start)"
     runs = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
         for _ in range(6)

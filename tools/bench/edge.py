@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.cli import fail, quiet
-from keras_dcgan.config import number, side_lengths
+from keras_dcgan.cli import fail, number, side_lengths
+from keras_dcgan.process import quiet
 from tools.bench.timing import seconds
 
 LATENT = 100

@@ -14,8 +14,8 @@ import tempfile
 import numpy as np
 from PIL import Image, ImageFilter
 
-from keras_dcgan import blend, cli, demo, edit, images
-from keras_dcgan.config import number
+from keras_dcgan import blend, cli, edit, images, portraits
+from keras_dcgan.cli import number
 from tools.bench import timing
 
 HOLE = np.zeros((64, 64, 1), bool)
@@ -48,7 +48,7 @@ def arguments(parser):
 
 def measure(args) -> dict:
     faces, random, run = (
-        demo.pictures(args.count, args.seed),
+        portraits.pictures(args.count, args.seed),
         np.random.default_rng(0),
         os.path.abspath(args.run),
     )

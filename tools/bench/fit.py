@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 
-from keras_dcgan.config import from_flags, number, side_lengths
+from keras_dcgan import fit, process
+from keras_dcgan.cli import number, side_lengths
 from tools.bench.timing import seconds
 
 
@@ -29,11 +30,9 @@ def measure(args) -> dict:
 def everything(args, scratch: str) -> dict:
     """Ticks of `fit` with all that it does by default, and a quarter as many steps of the bare train function
     between them."""
-    from keras_dcgan import cli, data
-
     images = np.random.default_rng(0).integers(0, 256, (20_000, *args.size, 3), np.uint8)
     np.save(f"{scratch}/images.npy", images)
-    config = from_flags(
+    typed = fit.read(
         [
             "--data",
             f"{scratch}/images.npy",
@@ -44,27 +43,29 @@ def everything(args, scratch: str) -> dict:
         ]
         + ["--filters", str(args.filters), "--cache", f"{scratch}/cache"]
     )
-    tick = round(1000 * config.tick_kimg / config.batch)  # steps
+    config = fit.settings(typed)
+    per_tick = round(1000 * config.tick_kimg / config.batch)  # steps
     config = dataclasses.replace(
-        config, tick_kimg=tick * config.batch / 1000, kimg=(args.ticks + 1) * tick * config.batch / 1000
+        config,
+        tick_kimg=per_tick * config.batch / 1000,
+        kimg=(args.ticks + 1) * per_tick * config.batch / 1000,
     )
-    prepared = data.prepare(config.data, config.size, config.channels, cache=config.cache)
-    with cli.quiet():
+    prepared = fit.load_images(config)
+    with process.importing():
         import tensorflow as tf
 
-        from keras_dcgan import devices, fit, runs
+        from keras_dcgan import build, devices, loop
 
         strategy = devices.strategy("single")
-    bare = runs.build(config, 3)
+    bare = build.build(config, 3)
     stream = iter(tf.data.Dataset.from_tensors(images[: config.batch]).repeat())
     at_once = bare.steps_per_execution
     bare.make_train_function()
     bare.train_function(stream)  # traced
     measured, bare_seconds, rows = [], [], []
 
-    with runs.open_run(config, prepared.manifest) as run:
-        session = fit.Session(config, prepared, strategy, run, runs.build(config, 3))
-        ticks = fit.observe(session, 0)
+    with loop.opened(config, prepared, strategy) as (training, _):
+        ticks = loop.chief_ticks(training, 0)
         quality = ticks.measure
 
         def timed_quality():
@@ -73,23 +74,22 @@ def everything(args, scratch: str) -> dict:
             measured.append(time.perf_counter() - began)
             return figures
 
-        def bare_tick(row):
-            rows.append(row)
+        def bare_tick(tick):
+            rows.append(tick.row)
             bare_seconds.append(
-                seconds(lambda: [bare.train_function(stream) for _ in range(tick // 4 // at_once)])
+                seconds(lambda: [bare.train_function(stream) for _ in range(per_tick // 4 // at_once)])
             )
             ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
 
         ticks.measure = timed_quality
-        ticks.actions.append(bare_tick)
+        ticks.actions = (*ticks.actions, bare_tick)
         steps = config.total_steps
-        session.gan.fit(
-            fit.batches(session, 0, 0), steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0
-        )
+        batches = loop.batches(training, 0, 0)
+        training.gan.fit(batches, steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0)
     # A row's rate holds the end of the tick before it: the first, which has compiled the step, had none.
     rates = [row["img_per_s"] for row in rows[1:]]
-    bare_rates = [tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]
-    tick_seconds = [tick * config.batch / rate for rate in rates]
+    bare_rates = [per_tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]
+    tick_seconds = [per_tick * config.batch / rate for rate in rates]
     return {
         "fit_img_per_s": statistics.median(rates),
         "bare_step_img_per_s": statistics.median(bare_rates),

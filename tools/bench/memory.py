@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.config import number
+from keras_dcgan.cli import number
 
 SIZE, FILTERS, BATCH = 64, 64, 64
 

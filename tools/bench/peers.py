@@ -22,10 +22,10 @@ PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can 
 def ours(precision: str, size: int, filters: int, batch: int):
     import tensorflow as tf
 
-    from keras_dcgan import runs
+    from keras_dcgan.build import build
     from keras_dcgan.config import TrainConfig
 
-    gan = runs.build(
+    gan = build(
         TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3
     )
     stream = iter(tf.data.Dataset.from_tensors(images(size, batch)).repeat())

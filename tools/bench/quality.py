@@ -16,7 +16,8 @@ import sys
 import tempfile
 
 from keras_dcgan import cli
-from keras_dcgan.config import ADAPTIVE, augmentation, number
+from keras_dcgan.cli import number
+from keras_dcgan.config import ADAPTIVE, augmentation
 
 PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "classic")}
 CALIBRATION = 8.0  # kimg

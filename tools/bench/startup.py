@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.config import number
+from keras_dcgan.cli import number
 from tools.bench.timing import seconds
 
 BAR = "─".encode()
@@ -54,7 +54,7 @@ def prepare(scratch: Path) -> dict[str, list]:
         "fit_help": ["-m", "keras_dcgan.fit", "--help"],
         "import_of_tensorflow_and_keras": [
             "-c",
-            "from keras_dcgan import cli\nwith cli.quiet():\n    import tensorflow, keras",
+            "from keras_dcgan import process\nwith process.importing():\n    import tensorflow, keras",
         ],
         "fit_to_its_first_step": [*fit, "--run", scratch / "new"],
         "sample_one_picture": [

@@ -9,7 +9,7 @@ import importlib.util
 import math
 import statistics
 
-from keras_dcgan.config import number
+from keras_dcgan.cli import number
 from tools.bench import peers
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_dcgan import cli
-from keras_dcgan.config import number
+from keras_dcgan.cli import number
 
 SIZE = (64, 64)
 COMPARED = 4_000_000  # pixels: larger images are decoded, but not compared
@@ -243,10 +243,10 @@ def work(kind: str, gigabytes: float) -> int:
 
 def ours(path: str) -> np.ndarray | None:
     """RGBA at the size of the file, None where that is not compared."""
-    from keras_dcgan import data
+    from keras_dcgan.prepare import prepare_one
 
-    _, (height, width) = data.prepare_one(path, SIZE, 4)
-    return data.prepare_one(path, (height, width), 4)[0] if height * width <= COMPARED else None
+    _, (height, width) = prepare_one(path, SIZE, 4)
+    return prepare_one(path, (height, width), 4)[0] if height * width <= COMPARED else None
 
 
 def with_pyvips(path: str) -> np.ndarray:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, demo
-from keras_dcgan.config import number
+from keras_dcgan import cli, portraits, process
+from keras_dcgan.cli import number
+from keras_dcgan.directory import Run
 
 # Trait -> what shows it; a trait that another one hides is not asked for.
 TRAITS = {
@@ -46,16 +47,16 @@ BATCH = 64
 
 def words(trait: str) -> list[str]:
     """What the trait may be, in a fixed order."""
-    seen = {getattr(face, trait): None for face in demo.faces(2000, SEED)}
+    seen = {getattr(face, trait): None for face in portraits.faces(2000, SEED)}
     return sorted(seen)
 
 
-def drawn(count: int, seed: int, size: int = 64) -> tuple[np.ndarray, list[demo.Face]]:
+def drawn(count: int, seed: int, size: int = 64) -> tuple[np.ndarray, list[portraits.Face]]:
     """uint8 images (count, size, size, 3) and what they show."""
-    return demo.pictures(count, seed, size), list(demo.faces(count, seed))
+    return portraits.pictures(count, seed, size), list(portraits.faces(count, seed))
 
 
-def labels(faces: list[demo.Face]) -> dict[str, np.ndarray]:
+def labels(faces: list[portraits.Face]) -> dict[str, np.ndarray]:
     """Trait -> int32 (N,), -1 where nothing shows it."""
     result = {}
     for trait, is_shown in TRAITS.items():
@@ -81,7 +82,7 @@ def network(size: int):
     return keras.Model(images, {trait: layers.Dense(len(words(trait)), name=trait)(x) for trait in TRAITS})
 
 
-def train(pictures: np.ndarray, faces: list[demo.Face], epochs: int):
+def train(pictures: np.ndarray, faces: list[portraits.Face], epochs: int):
     """A judge after so many epochs of Adam, whose rate falls to 0. Portraits are shifted by up to two pixels
     at random."""
     import keras
@@ -124,7 +125,7 @@ def look(model, pictures: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]
     return features, {trait: answer.argmax(1) for trait, answer in zip(TRAITS, answers)}
 
 
-def accuracy(model, pictures: np.ndarray, faces: list[demo.Face]) -> dict[str, float]:
+def accuracy(model, pictures: np.ndarray, faces: list[portraits.Face]) -> dict[str, float]:
     """Trait -> how often the judge is right where the trait is shown."""
     _, answers = look(model, pictures)
     truth = labels(faces)
@@ -192,17 +193,19 @@ def make_judge(args) -> str:
 def measure(args) -> str:
     import keras
 
-    from keras_dcgan import images, latents, runs
+    from keras_dcgan.checkpoints import load_generator
+    from keras_dcgan.draw import draw
+    from keras_dcgan.latents import latents
 
-    generator = runs.load_generator(args.run, last=args.last)
-    z = latents.latents(range(args.samples), generator.inputs[0].shape[-1])
+    generator = load_generator(Run(args.run), last=args.last)
+    z = latents(range(args.samples), generator.inputs[0].shape[-1])
     model = keras.saving.load_model(args.judge, compile=False)
     if generator.output_shape[1:] != model.input_shape[1:]:
         raise ValueError(
             f"--run: expected images of {model.input_shape[1:]}, received {generator.output_shape[1:]}"
         )
     reference = Reference(model)
-    return "\n".join(report(reference.compare(np.stack(list(images.draw(generator, [z]))))))
+    return "\n".join(report(reference.compare(np.stack(list(draw(generator, z))))))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -223,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.set_defaults(work=measure)
     args = parser.parse_args(arguments)
     with cli.user_errors(parser.verb):
-        with cli.quiet():
+        with process.importing():
             from keras_dcgan import devices
 
             devices.start()
@@ -232,4 +235,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(process.run(main))
