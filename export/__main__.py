@@ -15,8 +15,8 @@ from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
 from export.parity import TIMED_RUNS
 from keras_dcgan.cli import Expected, Parser, fail, place, user_errors, writing
-from keras_dcgan.directory import Run
 from keras_dcgan.process import at_end, importing, nobody_reads, quiet, run, tidy
+from keras_dcgan.runs.directory import Run
 
 VERB = "export"
 
@@ -95,7 +95,8 @@ def load(run: Run):
     with importing():
         import tensorflow as tf
 
-        from keras_dcgan import checkpoints, devices
+        from keras_dcgan import devices
+        from keras_dcgan.runs import checkpoints
 
         devices.settle_keras()
         try:

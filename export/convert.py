@@ -25,7 +25,7 @@ import keras_dcgan
 from export import parity
 from keras_dcgan import files
 from keras_dcgan.errors import Unavailable
-from keras_dcgan.latents import directions, latents
+from keras_dcgan.pictures.latents import directions, latents
 
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
 SEED_ALGORITHM = "threefry2x32-20 box-muller"  # keras_dcgan/latents.py
@@ -177,7 +177,7 @@ def write_saved_model(generator, folder: Path, batch: int | None):
         return generator(as_keras_takes(inputs), training=False)
 
     archive.add_endpoint("sample", lambda *inputs: {"images": draw(inputs)}, inputs)
-    # Truncation of x + 0.5 rounds half up, as keras_dcgan.images.to_uint8 does; 1 becomes 255.5 and so 255.
+    # Truncation of x + 0.5 rounds half up, as keras_dcgan.pictures.images.to_uint8 does; 1 becomes 255.5 and so 255.
     archive.add_endpoint(
         "sample_rgb", lambda *inputs: {"pixels": tf.cast(draw(inputs) * 127.5 + 128.0, tf.uint8)}, inputs
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.images import to_uint8
+from keras_dcgan.pictures.images import to_uint8
 
 SIGNATURES = ("sample", "sample_rgb", "sample_rgba")
 SEEDS = range(64)

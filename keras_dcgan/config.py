@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_dcgan.addresses import is_demo
 from keras_dcgan.cli import channels, number, one_of, path, setting, side_lengths, source
+from keras_dcgan.data.addresses import is_demo
 from keras_dcgan.errors import Refused, argument, counted
 
 GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
@@ -309,7 +309,7 @@ def _checked(row: dataclasses.Field, value):
         raise Refused(row.name, str(error)) from error
 
 
-# By measurement: see tools/RECIPE.md.
+# By measurement: see tools/experiments/RECIPE.md.
 AVERAGED = {"ema_kimg": 10.0, "precision": "auto", "batch": 32}
 CLASSIC = {**AVERAGED, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5}
 AUTO = {
@@ -349,7 +349,7 @@ ADAPTIVE = ("auto", "classic")
 FEW = 5_000  # images
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15
-# times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/RECIPE.md
+# times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/experiments/RECIPE.md
 OFTEN = 10
 
 

@@ -8,8 +8,8 @@ import shlex
 
 from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number
+from keras_dcgan.data.portraits import faces, paint
 from keras_dcgan.errors import counted
-from keras_dcgan.portraits import faces, paint
 from keras_dcgan.progress import watched
 
 COUNT = 4000

@@ -1,9 +1,9 @@
 """What this machine offers a training: devices, arithmetic, compiler. Turns the words of the Performance
 flags into settings.
 
-devices.start(threads=0, deterministic=False)      # before anything else touches TensorFlow with
-devices.strategy("auto").scope(): ... devices.precision("auto")                          # -> "mixed_bfloat16"
-on a CPU with AVX512-BF16 or AMX, or a recent GPU
+    devices.start(threads=0, deterministic=False)      # before anything else touches TensorFlow
+    with devices.strategy("auto").scope(): ...
+    devices.precision("auto")                          # "mixed_bfloat16" on a CPU with AVX512-BF16 or AMX, or a recent GPU
 """
 
 import contextlib

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import blend, cli, files, images, latents, process
+from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number, one_of
 from keras_dcgan.config import TrainConfig
-from keras_dcgan.directory import Run
+from keras_dcgan.data.prepare import prepare_one
 from keras_dcgan.errors import Refused, argument, renamed
-from keras_dcgan.prepare import prepare_one
+from keras_dcgan.pictures import blend, images, latents
 from keras_dcgan.progress import Progress
+from keras_dcgan.runs.directory import Run
 
 if TYPE_CHECKING:
     import keras
@@ -119,7 +120,8 @@ def check(flags: argparse.Namespace):
 def load(run: Run) -> tuple[keras.Model, list[str]]:
     """-> the run's best generator and its classes."""
     with process.importing():
-        from keras_dcgan import checkpoints, devices
+        from keras_dcgan import devices
+        from keras_dcgan.runs import checkpoints
 
         devices.start(deterministic=True)
     return checkpoints.load_generator(run), run.classes
@@ -146,7 +148,7 @@ class Given:
 
     def degrade(self) -> Callable:
         """What has happened to them, as a function of whole images."""
-        from keras_dcgan import inversion
+        from keras_dcgan.pictures import inversion
 
         return inversion.reduced(self.images.shape[1:3]) if self.hole is None else inversion.known(self.hole)
 
@@ -208,7 +210,7 @@ def search(
     generator: keras.Model, given: Given, labels: np.ndarray | None, flags: argparse.Namespace
 ) -> Found:
     """The latents that come nearest, and with `flags.tune` weights that come nearer; shows its progress."""
-    from keras_dcgan import inversion
+    from keras_dcgan.pictures import inversion
 
     degrade = given.degrade()
     observed = degrade(images.from_uint8(given.images)).numpy()
@@ -260,7 +262,7 @@ def write(out: Path, given: Given, found: Found, result: np.ndarray, generator: 
     z_file, compared = out.with_name(f"{out.stem}-z.npy"), out.with_name(f"{out.stem}-compared.png")
     latents.save(found.z, z_file)
     if given.task == "interpolate":
-        from keras_dcgan.draw import draw
+        from keras_dcgan.pictures.draw import draw
 
         walk = latents.walk(found.z, FRAMES_A_LEG)
         labels = None if found.labels is None else found.labels[:1].repeat(len(walk))

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number
 from keras_dcgan.config import TrainConfig
-from keras_dcgan.directory import Run
 from keras_dcgan.errors import Refused, argument
-from keras_dcgan.metrics import FEW, FEWEST, METRICS, OF_FEATURES
+from keras_dcgan.measure.metrics import FEW, FEWEST, METRICS, OF_FEATURES
 from keras_dcgan.progress import Progress
+from keras_dcgan.runs.directory import Run
 
 if TYPE_CHECKING:
     import keras
 
-    from keras_dcgan.evaluation import Measured
-    from keras_dcgan.sets import ImageSet
-    from keras_dcgan.shards import ShardSet
+    from keras_dcgan.data.sets import ImageSet
+    from keras_dcgan.data.shards import ShardSet
+    from keras_dcgan.measure.evaluation import Measured
 
 VERB = "evaluate"
 BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {
@@ -44,9 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(flags.run)
         run.check_trained()
         with process.importing():
-            from keras_dcgan import checkpoints, devices, embeddings
-            from keras_dcgan.evaluation import measure
-            from keras_dcgan.page import page
+            from keras_dcgan import devices
+            from keras_dcgan.measure import embeddings
+            from keras_dcgan.measure.evaluation import measure
+            from keras_dcgan.measure.page import page
+            from keras_dcgan.runs import checkpoints
 
             devices.start()
         config, classes = run.config, run.classes
@@ -140,7 +142,7 @@ def names(text: str) -> tuple[str, ...]:
 
 def real_images(source: str, config: TrainConfig, generator: keras.Model) -> ImageSet | ShardSet:
     """Prepared as the run's own were."""
-    from keras_dcgan.prepare import prepare
+    from keras_dcgan.data.prepare import prepare
 
     is_own = source == config.data  # what training prepared is in the cache
     return prepare(

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, latents, process
+from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number
-from keras_dcgan.directory import Run
 from keras_dcgan.errors import Refused, counted
+from keras_dcgan.pictures import images, latents
 from keras_dcgan.progress import watched
+from keras_dcgan.runs.directory import Run
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(flags.run)
         run.check_trained()
         with process.importing():
-            from keras_dcgan import checkpoints, devices
+            from keras_dcgan import devices
+            from keras_dcgan.runs import checkpoints
 
             devices.start()
         generator, classes = checkpoints.load_generator(run), run.classes
@@ -65,7 +67,7 @@ def strips(
 ) -> np.ndarray:
     """z (N, latent_dim), directions (D, latent_dim), amounts (C,) -> uint8 (D * N * C, height, width,
     channels): for each direction and each z what is drawn at so many amounts of the one from the other."""
-    from keras_dcgan.draw import draw
+    from keras_dcgan.pictures.draw import draw
 
     moved = z[:, None] + amounts[:, None] * directions[:, None, None]  # direction, seed, column, component
     moved = moved.reshape(-1, z.shape[1]).astype(np.float32)

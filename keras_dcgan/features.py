@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, metrics, process
+from keras_dcgan import cli, files, process
 from keras_dcgan.cli import one_of
 from keras_dcgan.config import TrainConfig
-from keras_dcgan.directory import Run
+from keras_dcgan.data.prepare import prepare
 from keras_dcgan.errors import Refused, argument
-from keras_dcgan.prepare import prepare
+from keras_dcgan.measure import metrics
+from keras_dcgan.pictures import images
+from keras_dcgan.runs.directory import Run
 
 if TYPE_CHECKING:
     import keras
@@ -44,8 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         run.check_trained()
         config = run.config
         with process.importing():
-            from keras_dcgan import checkpoints, devices
-            from keras_dcgan.extractor import extractor, write
+            from keras_dcgan import devices
+            from keras_dcgan.model.extractor import extractor, write
+            from keras_dcgan.runs import checkpoints
 
             devices.start()
         network = extractor(checkpoints.load_discriminator(run), flags.pool)
@@ -112,7 +115,7 @@ def labelled(source: str, config: TrainConfig, channels: int) -> tuple[np.ndarra
 
 def probe(name: str, network: keras.Model, pictures: np.ndarray, labels: np.ndarray):
     """Prints how often a linear classifier is right with its vectors, and with those of two rivals."""
-    from keras_dcgan.extractor import BATCH, vectors, with_random_weights
+    from keras_dcgan.model.extractor import BATCH, vectors, with_random_weights
 
     rivals = {
         "pixels": lambda: images.from_uint8(pictures).reshape(len(pictures), -1),

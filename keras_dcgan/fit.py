@@ -24,13 +24,13 @@ from keras_dcgan.config import (
     expectations,
     resolve,
 )
-from keras_dcgan.directory import Run, check_fits, default_path
 from keras_dcgan.errors import renamed
+from keras_dcgan.runs.directory import Run, check_fits, default_path
 
 if TYPE_CHECKING:  # --help needs neither NumPy nor TensorFlow
-    from keras_dcgan.loop import End, Training
-    from keras_dcgan.sets import ImageSet
-    from keras_dcgan.shards import ShardSet
+    from keras_dcgan.data.sets import ImageSet
+    from keras_dcgan.data.shards import ShardSet
+    from keras_dcgan.training.loop import End, Training
 
 VERB = "fit"
 
@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         config = settings(typed, len(images))
     describe(config, images)
     with cli.user_errors(VERB), process.importing():
-        from keras_dcgan import checkpoints, devices, loop
+        from keras_dcgan import devices
+        from keras_dcgan.runs import checkpoints
+        from keras_dcgan.training import loop
 
         warning = devices.start(config.threads, config.deterministic)
     if warning:
@@ -93,7 +95,7 @@ def check(config: TrainConfig):
 
 
 def load_images(config: TrainConfig) -> ImageSet | ShardSet:
-    from keras_dcgan.prepare import prepare
+    from keras_dcgan.data.prepare import prepare
 
     return prepare(
         config.data, config.size, config.channels, conditional=config.conditional, **config.preparation
@@ -102,7 +104,7 @@ def load_images(config: TrainConfig) -> ImageSet | ShardSet:
 
 def describe(config: TrainConfig, images: ImageSet | ShardSet):
     """What was prepared, what an adaptive preset chose for it, and what to expect of it."""
-    from keras_dcgan.prepare import report
+    from keras_dcgan.data.prepare import report
 
     lines = [report(images.manifest)]
     if config.preset in ADAPTIVE:
@@ -112,14 +114,14 @@ def describe(config: TrainConfig, images: ImageSet | ShardSet):
 
 
 def tell_plan(training: Training):
-    from keras_dcgan import forecast
+    from keras_dcgan.training import forecast
 
     training.tell(forecast.plan(training.config, training.gan, training.strategy))
 
 
 def dry_run(training: Training) -> int:
     """The first steps of everything in memory."""
-    from keras_dcgan import loop
+    from keras_dcgan.training import loop
 
     tell_plan(training)
     with cli.user_errors(VERB):

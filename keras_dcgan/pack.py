@@ -17,13 +17,13 @@ from typing import cast
 import numpy as np
 
 from keras_dcgan import cli, files, process
-from keras_dcgan.addresses import is_shards
 from keras_dcgan.cli import number
 from keras_dcgan.config import TrainConfig, default_text
+from keras_dcgan.data.addresses import is_shards
+from keras_dcgan.data.prepare import prepare, report
+from keras_dcgan.data.sets import ImageSet
+from keras_dcgan.data.shards import INDEX
 from keras_dcgan.errors import Refused, Unavailable
-from keras_dcgan.prepare import prepare, report
-from keras_dcgan.sets import ImageSet
-from keras_dcgan.shards import INDEX
 
 PREPARATION = (
     "size",

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dcgan import cli, files, images, latents, process
+from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number
-from keras_dcgan.directory import Run
 from keras_dcgan.errors import Refused, argument, counted
+from keras_dcgan.pictures import images, latents
 from keras_dcgan.progress import watched
+from keras_dcgan.runs.directory import Run
 
 if TYPE_CHECKING:
     import keras
@@ -119,7 +120,8 @@ def check(flags: argparse.Namespace, kind: str):
 def load(run: Run) -> tuple[keras.Model, list[str]]:
     """-> the run's best generator and its classes."""
     with process.importing():
-        from keras_dcgan import checkpoints, devices
+        from keras_dcgan import devices
+        from keras_dcgan.runs import checkpoints
 
         devices.start()
     return checkpoints.load_generator(run), run.classes
@@ -173,7 +175,7 @@ def check_folder_names(classes: list[str], run: str):
 
 def drawn(generator: keras.Model, order: Order) -> Iterator[np.ndarray]:
     """The images one after the other: uint8 (height, width, channels)."""
-    from keras_dcgan.draw import draw
+    from keras_dcgan.pictures.draw import draw
 
     for start in range(0, len(order), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -207,7 +209,7 @@ def walk(generator: keras.Model, order: Order, frames: int) -> Iterator[np.ndarr
     class goes over into the next one's as z does."""
     import keras
 
-    from keras_dcgan.draw import draw
+    from keras_dcgan.pictures.draw import draw
 
     paths = [latents.walk(order.z(), frames)]
     if order.labels is not None:

@@ -54,8 +54,8 @@ def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
 def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int = 0, **options):
     """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and
     differ by class."""
-    from keras_dcgan.latents import latents
-    from keras_dcgan.models import generator
+    from keras_dcgan.model.networks import generator
+    from keras_dcgan.pictures.latents import latents
 
     model = generator(size, channels, latent_dim=latent_dim, filters=8, classes=classes, **options)
     for layer in model.layers:
@@ -82,7 +82,9 @@ def process():
     """multiprocessing.Process, forked from one that has imported TensorFlow already: seconds less than a new
     one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_dcgan.fit", "keras_dcgan.loop", "keras_dcgan.prepare"])
+    context.set_forkserver_preload(
+        ["keras_dcgan.fit", "keras_dcgan.training.loop", "keras_dcgan.data.prepare"]
+    )
     return context.Process
 
 

@@ -7,10 +7,11 @@ import re
 import pytest
 from conftest import from_flags
 
-from keras_dcgan import cli, config, directory, files
+from keras_dcgan import cli, config, files
 from keras_dcgan.config import PRESETS, TrainConfig, resolve
-from keras_dcgan.directory import check_fits
 from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.runs import directory
+from keras_dcgan.runs.directory import check_fits
 
 
 def choices(settings: TrainConfig, images: int) -> str:
@@ -325,14 +326,15 @@ def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_
 
 def test_what_stands_twice_agrees():
     """In the settings, which a --help must read without NumPy and TensorFlow, and where it is done."""
-    from keras_dcgan import augment, decode, losses, models
+    from keras_dcgan.data import decode
+    from keras_dcgan.model import augment, losses, networks
 
     rows = {row.name: row for row in dataclasses.fields(TrainConfig)}
     there = {
         "loss": losses.LOSSES,
         "augment": augment.POLICIES,
-        "upsample": models.UPSAMPLINGS,
-        "d_norm": models.NORMS,
+        "upsample": networks.UPSAMPLINGS,
+        "d_norm": networks.NORMS,
     }
     offered = {name: rows[name].metadata["read"].__name__.split("|") for name in there}
     assert offered == {name: list(choices) for name, choices in there.items()}

@@ -22,65 +22,92 @@ MODULES = {
 }
 # Who imports whom: module by module, verbs first. Nobody imports a verb, and every arrow goes down.
 IMPORTS = {
-    "fit": "checkpoints cli config devices directory errors forecast loop prepare process",
-    "sample": "checkpoints cli devices directory draw errors files images latents process progress",
-    "explore": "checkpoints cli devices directory draw errors files images latents process progress",
+    "fit": (
+        "cli config data.prepare devices errors process runs.checkpoints runs.directory "
+        "training.forecast training.loop"
+    ),
+    "sample": (
+        "cli devices errors files pictures.draw pictures.images pictures.latents process progress "
+        "runs.checkpoints runs.directory"
+    ),
+    "explore": (
+        "cli devices errors files pictures.draw pictures.images pictures.latents process progress "
+        "runs.checkpoints runs.directory"
+    ),
     "edit": (
-        "blend checkpoints cli config devices directory draw errors files images inversion latents "
-        "prepare process progress"
+        "cli config data.prepare devices errors files pictures.blend pictures.draw pictures.images "
+        "pictures.inversion pictures.latents process progress runs.checkpoints runs.directory"
     ),
     "evaluate": (
-        "checkpoints cli config devices directory embeddings errors evaluation files metrics page "
-        "prepare process progress"
+        "cli config data.prepare devices errors files measure.embeddings measure.evaluation "
+        "measure.metrics measure.page process progress runs.checkpoints runs.directory"
     ),
     "features": (
-        "checkpoints cli config devices directory errors extractor files images metrics prepare process"
+        "cli config data.prepare devices errors files measure.metrics model.extractor "
+        "pictures.images process runs.checkpoints runs.directory"
     ),
-    "demo": "cli errors files portraits process progress",
-    "pack": "addresses cli config errors files prepare process sets shards",
-    "data": "cache cli process",
-    "build": "augment config cpu_layers devices errors gan losses models optimizers",
-    "cache": "errors files",
-    "checkpoints": "config devices directory errors files gan manifest models versions",
-    "cli": "addresses errors files process",
-    "config": "addresses cli errors",
-    "decode": "colour formats heic jpeg netpbm png tiff",
+    "demo": "cli data.portraits errors files process progress",
+    "pack": "cli config data.addresses data.prepare data.sets data.shards errors files process",
+    "cli": "data.addresses errors files process",
+    "config": "cli data.addresses errors",
     "devices": "errors process",
-    "directory": "addresses config errors files manifest names versions",
-    "draw": "images",
-    "embeddings": "errors versions",
-    "evaluation": "cache draw embeddings errors latents metrics progress rows sets shards",
-    "extractor": "files images progress",
-    "feed": "errors rows",
     "files": "errors",
-    "forecast": "config devices gan progress",
-    "gan": "augment losses penalties",
-    "heic": "formats",
-    "images": "errors files threads",
-    "inversion": "latents",
-    "jpeg": "formats",
-    "latents": "errors files",
-    "loop": (
-        "build checkpoints config devices directory errors feed forecast gan images latents "
-        "progress records sets shards ticks watchdog"
-    ),
-    "netpbm": "formats",
-    "page": "evaluation images rows",
-    "penalties": "losses models",
-    "png": "formats",
-    "prepare": "addresses cache decode errors manifest progress sets shards sources threads",
     "progress": "process",
-    "records": "directory draw errors files images ticks watchdog",
-    "rows": "errors",
-    "sets": "feed manifest rows",
-    "shards": "addresses errors feed manifest",
-    "sources": "addresses cache decode errors names portraits",
-    "ticks": "config errors gan progress watchdog",
-    "tiff": "formats",
-    "watchdog": "draw errors metrics",
-    "export.__main__": "checkpoints cli devices directory export.convert export.parity process",
-    "export.convert": "errors export.graph export.parity files latents",
-    "export.parity": "export.edge_sample images",
+    "data.__main__": "cli data.cache process",
+    "data.cache": "errors files",
+    "data.decode": (
+        "data.formats.colour data.formats.heic data.formats.jpeg data.formats.kinds "
+        "data.formats.netpbm data.formats.png data.formats.tiff"
+    ),
+    "data.feed": "data.rows errors",
+    "data.formats.heic": "data.formats.kinds",
+    "data.formats.jpeg": "data.formats.kinds",
+    "data.formats.netpbm": "data.formats.kinds",
+    "data.formats.png": "data.formats.kinds",
+    "data.formats.tiff": "data.formats.kinds",
+    "data.prepare": (
+        "data.addresses data.cache data.decode data.manifest data.sets data.shards data.sources "
+        "errors progress threads"
+    ),
+    "data.rows": "errors",
+    "data.sets": "data.feed data.manifest data.rows",
+    "data.shards": "data.addresses data.feed data.manifest errors",
+    "data.sources": "data.addresses data.cache data.decode data.portraits errors layout",
+    "measure.embeddings": "errors versions",
+    "measure.evaluation": (
+        "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "
+        "pictures.draw pictures.latents progress"
+    ),
+    "measure.page": "data.rows measure.evaluation pictures.images",
+    "model.extractor": "files pictures.images progress",
+    "model.gan": "model.augment model.losses model.penalties",
+    "model.penalties": "model.losses model.networks",
+    "pictures.draw": "pictures.images",
+    "pictures.images": "errors files threads",
+    "pictures.inversion": "pictures.latents",
+    "pictures.latents": "errors files",
+    "runs.checkpoints": (
+        "config data.manifest devices errors files model.gan model.networks runs.directory versions"
+    ),
+    "runs.directory": "config data.addresses data.manifest errors files layout versions",
+    "training.build": (
+        "config devices errors model.augment model.cpu_layers model.gan model.losses model.networks "
+        "model.optimizers"
+    ),
+    "training.forecast": "config devices model.gan progress",
+    "training.loop": (
+        "config data.feed data.sets data.shards devices errors model.gan pictures.images "
+        "pictures.latents progress runs.checkpoints runs.directory training.build training.forecast "
+        "training.records training.ticks training.watchdog"
+    ),
+    "training.records": (
+        "errors files pictures.draw pictures.images runs.directory training.ticks training.watchdog"
+    ),
+    "training.ticks": "config errors model.gan progress training.watchdog",
+    "training.watchdog": "errors measure.metrics pictures.draw",
+    "export.__main__": ("cli devices export.convert export.parity process runs.checkpoints runs.directory"),
+    "export.convert": "errors export.graph export.parity files pictures.latents",
+    "export.parity": "export.edge_sample pictures.images",
     "export.web.__main__": "cli errors process",
 }
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_dcgan import images
-from keras_dcgan.prepare import prepare
+from keras_dcgan.data.prepare import prepare
+from keras_dcgan.pictures import images
 from keras_dcgan.threads import Threads
 
 

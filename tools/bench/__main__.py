@@ -22,7 +22,8 @@ def main():
     parser = cli.Parser("tools.bench", __doc__)
     verbs = parser.add_subparsers(dest="what", required=True, metavar="|".join(BENCHES))
     for name in BENCHES:
-        bench = importlib.import_module(f"tools.bench.{name}")
+        folder = "experiments" if name == "quality" else "bench"
+        bench = importlib.import_module(f"tools.{folder}.{name}")
         verb = verbs.add_parser(name, description=bench.__doc__, prog=f"tools.bench {name}")
         verb.add_argument("--json", type=cli.path, metavar="F", help="write the figures there as well")
         bench.arguments(verb)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_dcgan import cli
-from keras_dcgan.prepare import prepare
+from keras_dcgan.data.prepare import prepare
 from tools.bench.timing import alternating, seconds
 
 
@@ -90,7 +90,7 @@ def feeding(scratch: pathlib.Path, step_ms: float, count: int = 20_000, batch: i
     numpy gather."""
     import tensorflow as tf
 
-    from keras_dcgan.feed import batches
+    from keras_dcgan.data.feed import batches
 
     path = scratch / "feed.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8))
@@ -139,9 +139,9 @@ def memory(scratch: pathlib.Path, gigabytes: float = 4, batch: int = 64) -> dict
         file.truncate(file.tell() + rows * 64 * 64 * 3)
     code = f"""
 import numpy as np
-from keras_dcgan.feed import batches
-from keras_dcgan.manifest import Manifest
-from keras_dcgan.sets import ImageSet
+from keras_dcgan.data.feed import batches
+from keras_dcgan.data.manifest import Manifest
+from keras_dcgan.data.sets import ImageSet
 def resident():
     return int(open("/proc/self/statm", "rb").read().split()[1]) * 4096 / 1e6
 images = np.load({str(path)!r}, mmap_mode="r")
@@ -172,7 +172,7 @@ def start_up(scratch: pathlib.Path, count: int = 50_000) -> dict:
             (folder / f"{i // 1000:03d}").mkdir(parents=True)
         (folder / f"{i // 1000:03d}" / f"{i:06d}.png").write_bytes(content)
     call = f"prepare({str(folder)!r}, 8, cache={str(scratch / 'start')!r}, show=len)"
-    code = "import time; from keras_dcgan.prepare import prepare; start = time.perf_counter(); "
+    code = "import time; from keras_dcgan.data.prepare import prepare; start = time.perf_counter(); "
     code += f"{call}; print(time.perf_counter() - start)"
     runs = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)

@@ -37,11 +37,11 @@ def measure(args) -> dict:
         import tensorflow as tf
 
         from export import convert
-        from keras_dcgan import models
+        from keras_dcgan.model import networks
 
     tf.config.set_visible_devices([], "GPU")  # whose rounding is another, and the files run on the CPU
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    generator = models.generator(args.size, 3, LATENT, args.filters)
+    generator = networks.generator(args.size, 3, LATENT, args.filters)
     for layer in generator.layers:
         layer.momentum = (
             0.0  # of batch norm: one batch settles it, as training does, and the files hold biases

@@ -14,8 +14,10 @@ import tempfile
 import numpy as np
 from PIL import Image, ImageFilter
 
-from keras_dcgan import blend, cli, edit, images, portraits
+from keras_dcgan import cli, edit
 from keras_dcgan.cli import number
+from keras_dcgan.data import portraits
+from keras_dcgan.pictures import blend, images
 from tools.bench import timing
 
 HOLE = np.zeros((64, 64, 1), bool)

@@ -54,7 +54,8 @@ def everything(args, scratch: str) -> dict:
     with process.importing():
         import tensorflow as tf
 
-        from keras_dcgan import build, devices, loop
+        from keras_dcgan import devices
+        from keras_dcgan.training import build, loop
 
         strategy = devices.strategy("single")
     bare = build.build(config, 3)

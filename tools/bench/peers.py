@@ -22,8 +22,8 @@ PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can 
 def ours(precision: str, size: int, filters: int, batch: int):
     import tensorflow as tf
 
-    from keras_dcgan.build import build
     from keras_dcgan.config import TrainConfig
+    from keras_dcgan.training.build import build
 
     gan = build(
         TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3
@@ -45,13 +45,13 @@ def keras_as_usual(size: int, filters: int, batch: int):
     import keras
     import tensorflow as tf
 
-    from keras_dcgan import models
+    from keras_dcgan.model import networks
 
     class Usual(keras.Model):
         def __init__(self):
             super().__init__()
-            self.generator = models.generator((size, size), 3, LATENT, filters)
-            self.discriminator = models.discriminator((size, size), 3, filters)
+            self.generator = networks.generator((size, size), 3, LATENT, filters)
+            self.discriminator = networks.discriminator((size, size), 3, filters)
             self.g_optimizer, self.d_optimizer = (keras.optimizers.Adam(RATE, beta_1=BETA) for _ in range(2))
             self.bce = keras.losses.BinaryCrossentropy(from_logits=True)
 
@@ -83,7 +83,7 @@ def torch_networks(size: int, filters: int):
     norm."""
     from torch import nn
 
-    from keras_dcgan.models import LEAK, base_grid, widths
+    from keras_dcgan.model.networks import LEAK, base_grid, widths
 
     (cells, _), doublings = base_grid((size, size))
     inner = widths(filters, doublings)

@@ -77,15 +77,15 @@ def ratio(others: list[float], ours: list[float]) -> float:
 def multiply_adds(size: int, filters: int) -> int:
     """Of one training step, for one image: D looks at real and at fake and learns, and passes the gradient on
     to G, which learns. Convolutions and the first product only."""
-    from keras_dcgan import models
+    from keras_dcgan.model import networks
 
     def of(layer) -> int:
         grid = layer.input if "transpose" in type(layer).__name__.lower() else layer.output
         return math.prod(grid.shape[1:-1]) * math.prod(layer.kernel.shape)
 
     networks = (
-        models.generator((size, size), 3, filters=filters),
-        models.discriminator((size, size), 3, filters),
+        networks.generator((size, size), 3, filters=filters),
+        networks.discriminator((size, size), 3, filters),
     )
     g, d = ([of(layer) for layer in network.layers if hasattr(layer, "kernel")] for network in networks)
     # Forward, weight gradient, and input gradient but for the first layer's.

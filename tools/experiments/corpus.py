@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- the
-# processes, watched
+# ------------------------------------------------------------------------
+# the processes, watched
 
 
 class Watched:
@@ -243,7 +243,7 @@ def work(kind: str, gigabytes: float) -> int:
 
 def ours(path: str) -> np.ndarray | None:
     """RGBA at the size of the file, None where that is not compared."""
-    from keras_dcgan.prepare import prepare_one
+    from keras_dcgan.data.prepare import prepare_one
 
     _, (height, width) = prepare_one(path, SIZE, 4)
     return prepare_one(path, (height, width), 4)[0] if height * width <= COMPARED else None

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan import cli, portraits, process
+from keras_dcgan import cli, process
 from keras_dcgan.cli import number
-from keras_dcgan.directory import Run
+from keras_dcgan.data import portraits
+from keras_dcgan.runs.directory import Run
 
 # Trait -> what shows it; a trait that another one hides is not asked for.
 TRAITS = {
@@ -147,7 +148,7 @@ class Reference:
     """What new portraits are to a judge; `compare` holds others against them."""
 
     def __init__(self, model, size: int = 64, count: int = HELD_OUT):
-        from keras_dcgan import metrics
+        from keras_dcgan.measure import metrics
 
         self.model = model
         pictures, faces = drawn(count, SEED + 1, size)
@@ -157,7 +158,7 @@ class Reference:
     def compare(self, pictures: np.ndarray) -> dict:
         """uint8 (N, H, W, C) -> {"distance", "grain" as a multiple, "kinds": {(trait, word): share as a
         multiple}}."""
-        from keras_dcgan import metrics
+        from keras_dcgan.measure import metrics
 
         features, answers = look(self.model, pictures)
         kinds = {}
@@ -193,9 +194,9 @@ def make_judge(args) -> str:
 def measure(args) -> str:
     import keras
 
-    from keras_dcgan.checkpoints import load_generator
-    from keras_dcgan.draw import draw
-    from keras_dcgan.latents import latents
+    from keras_dcgan.pictures.draw import draw
+    from keras_dcgan.pictures.latents import latents
+    from keras_dcgan.runs.checkpoints import load_generator
 
     generator = load_generator(Run(args.run), last=args.last)
     z = latents(range(args.samples), generator.inputs[0].shape[-1])

@@ -1,0 +1,76 @@
+"""HEIC, which iPhones write: decoded by pillow-heif, where that is installed, in a process of its own. No
+NumPy.
+
+    image = decoded(content, max_pixels)     # a Pillow image, upright, with its profile in .info; raises Rejected
+
+libheif has no time limit, and small files that keep it busy for minutes are easily made. A process can be
+ended, and be given no more memory than the image may need.
+"""
+
+import importlib.util
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+from PIL import Image
+
+from keras_dcgan.data.formats.kinds import DAMAGED, TOO_LARGE, Rejected
+
+MISSING = "HEIC needs: pip install 'keras_dcgan[heic]'"
+TOO_SLOW = "takes too long to decode"
+SECONDS, WAITING = (
+    60,
+    600,
+)  # of a processor, which a photo takes one of; and, where nothing counts those or it sleeps, by the clock
+BYTES_A_PIXEL, BYTES = 32, 2 << 30  # of memory, for the image and for everything else
+COMMAND = "from keras_dcgan.data.formats import heic; raise SystemExit(heic.main())"
+
+
+def check_installed():
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise Rejected(MISSING)
+
+
+def decoded(content: bytes, max_pixels: int) -> Image.Image:
+    place = [str(pathlib.Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place)}
+    command = [sys.executable, "-c", COMMAND, str(max_pixels)]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, env=environment, timeout=WAITING)
+    except subprocess.TimeoutExpired as error:
+        raise Rejected(TOO_SLOW) from error
+    if done.returncode and done.returncode == -getattr(signal, "SIGXCPU", 0):
+        raise Rejected(TOO_SLOW)
+    if done.returncode:
+        raise Rejected(TOO_LARGE if done.stdout == TOO_LARGE.encode() else DAMAGED)
+    return Image.open(io.BytesIO(done.stdout), formats=["TIFF"])
+
+
+def main() -> int:
+    """stdin: HEIC. stdout: its primary picture as TIFF without compression, or why not."""
+    max_pixels = int(sys.argv[1])
+    try:
+        import resource
+
+        most = BYTES_A_PIXEL * max_pixels + BYTES
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    except (ImportError, ValueError, OSError):  # not on Windows, nor below a limit that is lower
+        pass
+    import pillow_heif
+
+    image = pillow_heif.open_heif(io.BytesIO(sys.stdin.buffer.read()), convert_hdr_to_8bit=True)
+    if image.size[0] * image.size[1] > max_pixels:
+        sys.stdout.write(TOO_LARGE)
+        return 1
+    picture = image.to_pillow()
+    profile = picture.info.get("icc_profile")
+    picture = picture.convert(picture.mode.upper().replace("RGBX", "RGB"))  # RGBa: weighed with its alpha
+    picture.info.clear()
+    file = io.BytesIO()
+    picture.save(file, "TIFF", icc_profile=profile)
+    sys.stdout.buffer.write(file.getbuffer())
+    return 0

@@ -1,0 +1,434 @@
+"""Any source of images -> one uint8 array, prepared once and kept in a cache, and a manifest of what was left
+out and why.
+
+    images = prepare("./imgs", (64, 64))       # a folder, a .zip, .npy/.npz, "shards/*.tfrecord" or "demo" -> ImageSet
+    print(report(images.manifest))             # 3,994 images of 64x64x3 from ./imgs, 6 files left out: 4 truncated ...
+
+Every image is decoded once, by a pool of threads (decode.py). Rows are appended to one file in the order of
+the names and only when whole, so there is never a row without its image.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TextIO
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from keras_dcgan.data import cache as entries
+from keras_dcgan.data.addresses import is_shards
+from keras_dcgan.data.decode import (
+    EXTENSIONS,
+    MAX_PIXELS,
+    PASSING,
+    Rejected,
+    decode,
+    pillow_for_threads,
+    resized,
+)
+from keras_dcgan.data.manifest import Manifest
+from keras_dcgan.data.sets import ImageSet
+from keras_dcgan.data.shards import ShardSet, open_shards
+from keras_dcgan.data.sources import UNREADABLE, VANISHED, Source, digest, look, with_classes
+from keras_dcgan.errors import Refused, Unavailable, counted
+from keras_dcgan.progress import Progress
+from keras_dcgan.threads import Threads
+
+VERSION = 2  # part of every cache key; raise it when the same files would now give other pixels
+TRANSPARENT_SHARE = 0.2  # of the images: from here on, channels "auto" keeps the alpha channel
+CHUNK = 16 << 20  # bytes of rows handled at once
+AT_ONCE = 8  # images a task: threads that hand over every single one wait for each other
+
+
+def prepare(
+    source: str,
+    size: int | tuple[int, int] = (64, 64),
+    channels: str | int = "auto",
+    *,
+    crop: str = "center",
+    background: str | tuple[int, int, int] = "white",
+    max_pixels: int = MAX_PIXELS,
+    conditional: bool = False,
+    cache: str | None = None,
+    show: Callable[[str], None] = print,
+) -> ImageSet | ShardSet:
+    """-> the images of `source`, uint8 (N, height, width, channels) in the order of their names, from the
+    cache if they are there.
+
+    size: (height, width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is
+    transparent somewhere, else 1 if all are grey, else 3. crop: "center", or "none" to squash. background:
+    shows through where an image is transparent and the result may not be. max_pixels: larger images are left
+    out. conditional: the first level of folders is the class. cache: where prepared images are kept
+    [$KERAS_DCGAN_CACHE, else the user's cache folder]. show: takes the lines to tell the user.
+
+    Raises Refused or Unavailable (ValueError, OSError), naming the argument, for what the user can put right;
+    never for a bad file.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise Refused("size", "a height and a width of at least 1", size)
+    _check("channels", channels, ("auto", 1, 3, 4))
+    _check("crop", crop, ("center", "none"))
+    settings: dict[str, Any] = {
+        "size": (height, width),
+        "channels": channels,
+        "crop": crop,
+        "background": _colour(background),
+        "max_pixels": max_pixels,
+        "conditional": conditional,
+    }
+    if is_shards(source):
+        return _shards(source, settings)
+    found = look(source, settings["size"])
+    if not found.names and not found.left_out:
+        raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
+    if conditional:
+        found = with_classes(source, found)
+    entry = entries.folder(cache) / entries.key(VERSION, found.kind, found.state, settings)
+    if entries.is_whole(entry):
+        # A power cut may have damaged it: made once more.
+        with contextlib.suppress(ValueError, KeyError, TypeError, EOFError, FileNotFoundError):
+            prepared = _read(entry, source, found)
+            if not _are_back(prepared.manifest, found):
+                return prepared
+        entries.discard(entry)
+    with entries.making(entry) as unfinished:
+        manifest = _prepare(unfinished, entry.parent, source, found, settings, show)
+        entries.describe(unfinished, manifest.to_json())
+    return _read(entry, source, found)
+
+
+def _shards(pattern: str, settings: dict) -> ShardSet:
+    shards = open_shards(pattern, settings["size"], settings["channels"], settings["conditional"])
+    wanted = settings["crop"], settings["background"]
+    there = shards.manifest.crop, shards.manifest.background
+    if wanted != there:
+        raise Refused(("crop", "background"), f"{there}, as the shards have it", wanted)
+    return shards
+
+
+def prepare_one(
+    file: str,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    crop: str = "center",
+    background: str | tuple[int, int, int] = "white",
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image file as `prepare` would have it, uint8 (height, width, channels), and the (height, width) of
+    the original. Raises Unavailable where it cannot be read, Refused where it is no image."""
+    try:
+        with open(file, "rb") as stream, pillow_for_threads(max_pixels):
+            rgba, original_size = decode(stream, size, crop, max_pixels, file)
+    except Rejected as error:
+        raise Refused("file", "an image that can be read", f"{file} ({error})") from error
+    except OSError as error:
+        raise Unavailable("file", str(error)) from error
+    return _with_channels(rgba[np.newaxis], channels, _colour(background))[0], original_size
+
+
+def report(manifest: Manifest) -> str:
+    """What a user should know about the data, in a few lines."""
+    height, width, channels = manifest.shape
+    lines = [f"{counted(manifest.count, 'image')} of {height}x{width}x{channels} from {manifest.source}"]
+    if manifest.classes:
+        lines[0] += f" in {len(manifest.classes)} classes"
+    lines += _reasons_table(manifest.left_out)
+    if duplicates := manifest.duplicates:
+        shown = [f"{printable(pair['file'])} = {printable(pair['same_as'])}" for pair in duplicates[:3]]
+        lines.append(f"{counted(len(duplicates), 'exact duplicate')}, kept: {_and_more(shown, duplicates)}")
+    if small := manifest.small:
+        shown = [f"{printable(image['file'])} ({image['size'][0]}x{image['size'][1]})" for image in small[:3]]
+        lines.append(f"{len(small):,} smaller than half of {height}x{width}, kept: {_and_more(shown, small)}")
+    return "\n".join(lines + [f"note: {note}" for note in manifest.notes])
+
+
+# ------------------------------------------------------------------------
+# from files to an array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """What is seen of an image while decoding it."""
+
+    size: tuple[int, int]  # height, width of the original
+    is_grey: bool
+    is_transparent: bool
+
+
+def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
+    manifest = dataclasses.replace(Manifest.from_json(entries.description(entry)), source=source)
+    # In place too a map of its own: of the other, which has been read through, every page counts as this
+    # process's memory.
+    array = found.array if manifest.in_place else None
+    file = array.filename if isinstance(array, np.memmap) else None
+    images = np.load(file or entry / "images.npy", mmap_mode="r")
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    labels = np.load(entry / "labels.npy") if manifest.classes else np.zeros(len(images), np.int32)
+    return ImageSet(images, labels, manifest)
+
+
+def _are_back(manifest: Manifest, found: Source) -> bool:
+    """Whether a file that could not be read when the others were prepared can be now: its disk may have been
+    away."""
+    missing = {item["file"] for item in manifest.left_out if item["reason"] in (VANISHED, UNREADABLE)}
+    for number in (number for number, name in enumerate(found.names) if name in missing):
+        with contextlib.suppress(OSError, Rejected):
+            item = found.read(number)
+            if not isinstance(item, np.ndarray):
+                with item as file:
+                    file.read()
+            return True
+    return False
+
+
+def _prepare(
+    folder: pathlib.Path,
+    cache: pathlib.Path,
+    source: str,
+    found: Source,
+    settings: dict,
+    show: Callable[[str], None],
+) -> Manifest:
+    height, width = settings["size"]
+    kept, facts, left_out = range(len(found.names)), [], found.left_out
+    usable = _usable(found.array, settings)
+    if usable is not None:
+        channels = usable.shape[-1]
+        digests = [_row_digest(row) for row in usable]
+    else:
+        _check_free_space(cache, 2 * len(found.names) * 4 * height * width)
+        rows = folder / "rgba"
+        kept, facts, left_out = _decode_all(rows, found, settings, show)
+        if not kept:
+            show("\n".join(_reasons_table(left_out)))
+            counts = collections.Counter(item["reason"] for item in left_out).most_common()
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts)
+            files = counted(len(left_out), "file")
+            raise Refused("source", f"none of the {files} in {source} can be used: {reasons}")
+        channels = _channels(settings["channels"], facts)
+        target = folder / "images.npy"
+        digests = _write_images(target, rows, len(kept), settings["size"], channels, settings["background"])
+        rows.unlink()
+    classes, labels = _labels(found, kept) if settings["conditional"] else ([], np.empty(0, np.int32))
+    if classes:
+        np.save(folder / "labels.npy", labels)
+    first: dict[bytes, int] = {}
+    same = [(i, first.setdefault(row, i)) for i, row in zip(kept, digests)]
+    small = [
+        (i, image.size)
+        for i, image in zip(kept, facts)
+        if 2 * image.size[0] < height or 2 * image.size[1] < width
+    ]
+    return Manifest(
+        source=source,
+        kind=found.kind,
+        **settings | {"channels": channels},
+        count=len(kept),
+        classes=classes,
+        # Of what the network will see, not of names and dates: the same on another machine, and after a
+        # `touch`.
+        fingerprint=digest([channels, classes, labels.tobytes(), *digests]),
+        in_place=usable is not None,
+        left_out=sorted(left_out, key=lambda item: item["file"]),
+        duplicates=[{"file": found.names[i], "same_as": found.names[j]} for i, j in same if i != j],
+        small=[{"file": found.names[i], "size": size} for i, size in small],
+        notes=_notes([image.size for image in facts], settings["size"]),
+    )
+
+
+def _notes(sizes: list[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+    smaller = sum(height < size[0] or width < size[1] for height, width in sizes)
+    if 2 * smaller <= len(sizes):
+        return []
+    wanted = "x".join(map(str, size))
+    if len(sizes) == 1:
+        return [f"the image is smaller than {wanted} and was enlarged"]
+    return [f"{smaller:,} of {len(sizes):,} images are smaller than {wanted} and were enlarged"]
+
+
+def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable[[str], None]):
+    """Appends RGBA rows to the file `rows`. -> the numbers of the names that are in it, their Facts, and what
+    was left out."""
+    size, crop, max_pixels = settings["size"], settings["crop"], settings["max_pixels"]
+
+    def work(i):
+        try:
+            item = found.read(i)
+            if isinstance(item, np.ndarray):
+                image = Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item)
+                pixels, original_size = np.asarray(resized(image, size, crop).convert("RGBA")), item.shape[:2]
+            else:
+                with item as file:
+                    pixels, original_size = decode(file, size, crop, max_pixels, found.names[i])
+        except Rejected as error:
+            return str(error)
+        except FileNotFoundError:
+            return VANISHED
+        except OSError as error:
+            if error.errno in PASSING:  # no fault of the file's, to be remembered in the cache
+                problem = f"{printable(found.names[i])} cannot be read at the moment: {error.strerror}"
+                raise Unavailable("source", problem) from error
+            return UNREADABLE
+        red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
+        is_grey = np.array_equal(red, green) and np.array_equal(green, blue)
+        return pixels.tobytes(), Facts(original_size, is_grey, float(np.mean(alpha < 255)) > 0.01)
+
+    kept, facts, left_out = [], [], list(found.left_out)
+    start = time.monotonic()
+    with open(rows, "wb") as file, pillow_for_threads(settings["max_pixels"]) as screen:
+        for i, result in enumerate(_in_order(work, len(found.names), screen)):
+            if isinstance(result, str):
+                left_out.append({"file": found.names[i], "reason": result})
+            else:
+                file.write(result[0])
+                kept.append(i)
+                facts.append(result[1])
+    seconds = max(time.monotonic() - start, 1e-9)
+    rate = f"{len(kept) / seconds:,.0f} images/s"
+    show(f"prepared {counted(len(kept), 'image')} in {seconds:.1f} s ({rate})")
+    return kept, facts, left_out
+
+
+def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iterator:
+    """work(0), work(1) ... from a thread a core, with few results waiting; shows progress on `screen`."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    progress = Progress("preparing", count, stream=screen)
+    pool = Threads(threads)
+    waiting: collections.deque[Future] = collections.deque()
+    tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
+    done = 0
+    try:
+        for task in [
+            *tasks,
+            *[range(0)] * 4 * threads,
+        ]:  # the empty ones at the end push out what is still waiting
+            waiting.append(pool.submit(lambda task: [work(i) for i in task], task))
+            if len(waiting) > 4 * threads:
+                results = waiting.popleft().result()
+                yield from results
+                done += len(results)
+                progress.update(done)
+    finally:  # also on Ctrl-C: what has not begun is dropped
+        pool.shutdown(cancel_futures=True)
+        progress.close()
+
+
+def _channels(wanted: str | int, facts: list[Facts]) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    if sum(image.is_transparent for image in facts) >= TRANSPARENT_SHARE * len(facts):
+        return 4
+    return 1 if all(image.is_grey for image in facts) else 3
+
+
+def _write_images(path, rows, count, size, channels, background) -> list[bytes]:
+    """The RGBA in `rows` -> a .npy of so many channels. -> a digest of each image."""
+    digests = []
+    at_once = max(1, CHUNK // (4 * size[0] * size[1]))
+    with open(rows, "rb") as source, open(path, "wb") as target:
+        shape = (count, *size, channels)
+        np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for begin in range(0, count, at_once):
+            shape = (min(at_once, count - begin), *size, 4)
+            rgba = np.frombuffer(source.read(int(np.prod(shape))), np.uint8).reshape(shape)
+            images = np.ascontiguousarray(_with_channels(rgba, channels, background))
+            digests += [_row_digest(image) for image in images]
+            target.write(images.data)
+    return digests
+
+
+def _with_channels(rgba: np.ndarray, channels: int, background: tuple[int, int, int]) -> np.ndarray:
+    if channels == 4:
+        return rgba
+    rgb, has_alpha = rgba[..., :3], (rgba[..., 3] < 255).any(axis=(1, 2))
+    if has_alpha.any():
+        rgb = rgb.copy()
+        alpha = rgba[has_alpha][..., 3:].astype(np.uint16)
+        rgb[has_alpha] = (
+            rgb[has_alpha] * alpha + np.array(background, np.uint16) * (255 - alpha) + 127
+        ) // 255
+    if channels == 3:
+        return rgb
+    grey = rgb @ np.array([19595, 38470, 7471], np.uint32)  # BT.601 in 65,536ths, as Pillow has it
+    return ((grey + 32768) >> 16).astype(np.uint8)[..., np.newaxis]
+
+
+def _row_digest(row: np.ndarray) -> bytes:
+    return hashlib.blake2b(row.data, digest_size=16).digest()
+
+
+def _labels(found: Source, kept: Sequence[int]) -> tuple[list[str], np.ndarray]:
+    names = found.classes or []
+    counts = collections.Counter({name: 0 for name in names})
+    counts.update(names[i] for i in kept)
+    classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10
+    if few := [f"{printable(name)}: {counts[name]}" for name in classes if counts[name] < 2]:
+        raise Refused("conditional", "two or more images in each class", ", ".join(few))
+    number = {name: i for i, name in enumerate(classes)}
+    return classes, np.array([number[names[i]] for i in kept], np.int32)
+
+
+def _usable(array: np.ndarray | None, settings: dict) -> np.ndarray | None:
+    """A .npy that already is what would be written is used where it lies."""
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return None
+    is_wanted = array.shape[1:3] == settings["size"] and settings["channels"] in ("auto", array.shape[-1])
+    return array if is_wanted else None
+
+
+# ------------------------------------------------------------------------
+# small matters
+
+
+def _check(name: str, value, allowed: tuple):
+    if value not in allowed:
+        raise Refused(name, f"{', '.join(map(str, allowed[:-1]))} or {allowed[-1]}", repr(value))
+
+
+def _check_free_space(cache: pathlib.Path, needed: int):
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        expected = f"{needed / 1e9:.1f} GB free in {cache} while preparing"
+        raise Unavailable("cache", expected, f"{free / 1e9:.1f} GB")
+
+
+def _colour(background: str | tuple[int, int, int]) -> tuple[int, int, int]:
+    try:
+        colour = ImageColor.getrgb(background)[:3] if isinstance(background, str) else tuple(background)
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+        raise Refused("background", "a colour such as white or #ff8800", repr(background))
+    return colour
+
+
+def _reasons_table(left_out: list[dict]) -> list[str]:
+    """A line a reason: how many files, and which."""
+    names = collections.defaultdict(list)
+    for item in left_out:
+        names[item["reason"]].append(printable(item["file"]))
+    rows = sorted(names.items(), key=lambda row: (-len(row[1]), row[0]))
+    table = [f"  {len(those):>7,}  {reason:<28} {_and_more(those[:2], those)}" for reason, those in rows]
+    return [f"{len(left_out):,} left out:", *table] if left_out else []
+
+
+def _and_more(shown: list[str], everything: list) -> str:
+    return ", ".join(shown) + (
+        f" and {len(everything) - len(shown):,} more" if len(everything) > len(shown) else ""
+    )
+
+
+def printable(name: str) -> str:
+    return (
+        name if name.isprintable() else ascii(name)
+    )  # a file name may hold anything, also what no terminal can show

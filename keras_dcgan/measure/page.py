@@ -1,0 +1,56 @@
+"""The page of an evaluation: one HTML file with its figures, images and curves inside."""
+
+import base64
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_dcgan.data.rows import even_rows
+from keras_dcgan.measure.evaluation import Measured
+from keras_dcgan.pictures import images
+
+SHOWN = 64  # images of each kind
+STYLE = (
+    "body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em;color-scheme:light dark}"
+    "img{image-rendering:pixelated;max-width:100%}figure{margin:1em 0}"
+)
+
+
+def page(title: str, table: str, measured: Measured, rows: Sequence[dict]) -> str:
+    """`table`: the figures as text. `rows`: of the run's metrics.jsonl."""
+    real, fakes, title = measured.training, measured.fakes, html.escape(title)
+    parts = [f"<h1>{title}</h1><pre>{html.escape(table)}</pre>"]
+    for name, some in (("Generated", fakes), ("Real", real)):
+        parts.append(figure(name, images.grid(some[even_rows(len(some), min(SHOWN, len(some)))], 8)))
+    if measured.pairs:
+        both = np.stack(
+            [fakes[[i for i, _ in measured.pairs]], real[np.array([j for _, j in measured.pairs])]]
+        )
+        name = "The generated images nearest to a training image (above), and that image (below)"
+        parts.append(figure(name, images.grid(both.reshape(-1, *both.shape[2:]), len(measured.pairs))))
+    parts += [curve(rows, name) for name in ("swd", "d_loss", "g_loss")]
+    head = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    )
+    return f"{head}{''.join(parts)}</html>\n"
+
+
+def figure(title: str, image: np.ndarray) -> str:
+    source = base64.b64encode(images.png_bytes(image)).decode()
+    img = f'<img alt="{title}" src="data:image/png;base64,{source}">'
+    return f"<figure><figcaption>{title}</figcaption>{img}</figure>"
+
+
+def curve(rows: Sequence[dict], name: str) -> str:
+    """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
+    points = [(row["kimg"], row[name]) for row in rows if name in row]
+    if len(points) < 2:
+        return ""
+    x, y = np.array(points).T
+    low, high = float(y.min()), float(y.max())
+    across, down = 600 * x / x.max(), 120 - 110 * (y - low) / max(high - low, 1e-9)
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down))
+    drawn = f'<polyline fill="none" stroke="#e8710a" stroke-width="2" points="{line}"/>'
+    caption = f"<figcaption>{name}: {low:.3g} to {high:.3g} over {x.max():g} kimg</figcaption>"
+    return f'<figure>{caption}<svg viewBox="0 0 600 125" width="100%">{drawn}</svg></figure>'

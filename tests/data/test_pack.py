@@ -1,0 +1,191 @@
+"""TFRecord shards: packed once, and fed with the promises that the array keeps."""
+
+import json
+import pathlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import discs
+
+from keras_dcgan import devices, pack
+from keras_dcgan.data.feed import batches
+from keras_dcgan.data.prepare import prepare, report
+from keras_dcgan.data.sets import ImageSet
+from keras_dcgan.errors import Refused
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """50 images in 7 shards, of 7 or 8 records."""
+    np.savez(tmp_path / "a.npz", images=discs(50), labels=np.arange(50) % 2)
+    images = prepare(str(tmp_path / "a.npz"), (16, 16), conditional=True, show=len)
+    pack.pack(images, tmp_path / "out", shards=7, show=len)
+    return images, str(tmp_path / "out" / "*.tfrecord")
+
+
+def opened(pattern: str, size: tuple[int, int] = (16, 16), **options):
+    return prepare(pattern, size, **options)
+
+
+def taken(dataset, steps: int) -> list:
+    return list(dataset.take(steps).as_numpy_iterator())
+
+
+def which(images: ImageSet, steps: list[np.ndarray]) -> list[int]:
+    """The numbers of the images in those batches."""
+    number = {image.tobytes(): i for i, image in enumerate(images.images)}
+    return [number[image.tobytes()] for batch in steps for image in batch]
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_every_image_comes_once_an_epoch_with_its_label(packed, tmp_path, encoding):
+    images, _ = packed
+    pack.pack(images, tmp_path / encoding, encoding, shards=7, show=len)
+    steps = taken(batches(opened(str(tmp_path / encoding / "*.tfrecord"), conditional=True), 10, 0), 10)
+    order = which(images, [batch for batch, _ in steps])
+    assert sorted(order[:50]) == sorted(order[50:]) == list(range(50)) and order[:50] != order[50:]
+    assert [label for _, labels in steps for label in labels] == [images.labels[i] for i in order]
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 7, 12, 31])
+def test_any_step_can_be_begun_with(packed, start):
+    shards = opened(packed[1])
+    straight = taken(batches(shards, 8, 3, flip=True), start + 2)
+    np.testing.assert_array_equal(taken(batches(shards, 8, 3, start, flip=True), 2), straight[start:])
+    straight = taken(batches(shards, 8, 3, flip=True, shard=(1, 4)), start + 2)
+    np.testing.assert_array_equal(
+        taken(batches(shards, 8, 3, start, flip=True, shard=(1, 4)), 2), straight[start:]
+    )
+
+
+def test_a_part_of_the_shards_is_another_set_of_images(packed):
+    _, pattern = packed
+    one, other = (opened(pattern.replace("*", f"*0000{number}-of*")).manifest for number in (0, 1))
+    assert len({one.fingerprint, other.fingerprint, opened(pattern).manifest.fingerprint}) == 3
+    assert opened(pattern).manifest.fingerprint == packed[0].manifest.fingerprint
+
+
+def cluster_of(workers: int):
+    """A strategy, as far as the number of its processes is asked for."""
+    spec = tf.train.ClusterSpec({"worker": [f"host{number}:1" for number in range(workers)]})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(spec, task_type="worker", task_id=0)
+    return SimpleNamespace(cluster_resolver=resolver)
+
+
+def test_workers_share_the_shards_among_them(packed):
+    images, pattern = packed
+    parts = [which(images, taken(batches(opened(pattern), 6, 0, shard=(i, 3)), 60)) for i in range(3)]
+    assert (
+        set(parts[0]).isdisjoint(parts[1])
+        and set(parts[1]).isdisjoint(parts[2])
+        and set(parts[2]).isdisjoint(parts[0])
+    )
+    assert set().union(*parts) == set(range(50))
+    with pytest.raises(Refused, match="^data: expected a shard or more for each of 8 workers, received 7"):
+        devices.check_workers(opened(pattern).most_workers, cluster_of(8))
+    devices.check_workers(opened(pattern).most_workers, cluster_of(7))
+    devices.check_workers(images.most_workers, cluster_of(8))
+
+
+def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):
+    images, pattern = packed
+    shards = opened(pattern, conditional=True)
+    assert shards.manifest.fingerprint == images.manifest.fingerprint
+    assert shards.manifest.classes == ["0", "1"] and len(shards) == 50
+    assert "50 images of 16x16x3" in report(shards.manifest)
+    assert shards.evenly(9).shape == (9, 16, 16, 3)
+    some = opened(pattern.replace("*", "*-0000[01]-*"))
+    assert len(some) == 15
+    assert len(set(which(images, taken(batches(some, 5, 0), 3)))) == 15
+
+
+def test_packing_goes_on_with_the_shards_that_are_missing(packed, tmp_path):
+    images, pattern = packed
+    out = tmp_path / "out"
+    files = sorted(out.glob("*.tfrecord"))
+    content = {file: file.read_bytes() for file in files}
+    (out / "index.json").unlink()
+    files[2].unlink()
+    files[0].write_bytes(b"kept")  # whole shards are not written again
+    pack.pack(images, out, shards=7, show=len)
+    assert files[0].read_bytes() == b"kept"
+    assert all(file.read_bytes() == content[file] for file in files[1:])
+    assert json.loads((out / "index.json").read_text())["images"] == 50
+
+
+def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
+    with pytest.raises(ValueError, match="^out: expected a folder without the shards of something else"):
+        pack.pack(packed[0], tmp_path / "out", shards=3, show=len)
+    assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 7
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"size": (8, 8)},
+            r"^size, channels: expected \(16, 16, 3\), as the shards have it, received \(8, 8\)",
+        ),
+        ({"crop": "none"}, r"^crop, background: expected \('center', \(255, 255, 255\)\), as the shards"),
+        ({"conditional": True}, "^conditional: expected shards packed with conditional"),
+    ],
+)
+def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
+    np.save(tmp_path / "a.npy", discs(4))
+    pack.pack(prepare(str(tmp_path / "a.npy"), (16, 16)), tmp_path, show=len)
+    with pytest.raises(ValueError, match=message):
+        opened(str(tmp_path / "*.tfrecord"), **options)
+
+
+@pytest.mark.parametrize(
+    "typed, complaint",
+    [
+        (["--shards", "0"], "--shards: expected a whole number from 1 up, received '0'"),
+        (["--max-pixels", "-5"], "--max-pixels: expected a whole number from 1 up, received '-5'"),
+        (
+            ["--out", "gs://b/s"],
+            "--out: expected a path of this machine, received 'gs://b/s', which lies elsewhere",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(typed, complaint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        pack.main(["--data", "nowhere", "--out", "out", *typed])
+    assert stop.value.code == 2 and capsys.readouterr().err == f"pack: {complaint}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_packs_a_folder_and_tells_what_it_left_out(folder, tmp_path, capsys):
+    argv = ["--data", str(folder), "--out", str(tmp_path / "out"), "--size", "16x24", "--encoding", "png"]
+    assert pack.main(argv) == pack.main(argv) == 0  # its own index is no hindrance
+    told = capsys.readouterr().out
+    assert "40 images of 16x24x3" in told and told.endswith(
+        f"40 images in 1 shards; --data '{tmp_path}/out/*.tfrecord'\n"
+    )
+    assert [
+        pathlib.Path(file).suffix for file in opened(f"{tmp_path}/out/*.tfrecord", size=(16, 24)).files
+    ] == [".tfrecord"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"annotations": []}', "no JSON"])
+def test_an_index_of_something_else_is_left_alone(folder, tmp_path, content, capsys):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        pack.main(["--data", str(folder), "--out", str(tmp_path), "--size", "16"])
+    assert "pack: --out: expected a folder without an index.json of something else" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["index.json"] and (
+        tmp_path / "index.json"
+    ).read_text() == content
+
+
+def test_a_full_disk_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", full)
+    with pytest.raises(SystemExit, match="2"):
+        pack.main(["--data", str(folder), "--out", str(tmp_path), "--size", "16"])
+    assert capsys.readouterr().err == "pack: --out: No space left on device\n"

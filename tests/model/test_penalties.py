@@ -1,0 +1,61 @@
+"""The gradients of keras_dcgan.model.penalties against those that TensorFlow finds through second derivatives."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_dcgan.model import cpu_layers, networks
+from keras_dcgan.model.losses import LOSSES, classification, gradient_penalty
+from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
+
+
+@pytest.mark.parametrize(
+    "size, classes, group, stem, loss, kinds",
+    [
+        ((16, 16), 0, 0, 0, "relativistic", keras.layers),
+        (
+            (24, 17),
+            0,
+            4,
+            2,
+            "bce",
+            cpu_layers,
+        ),  # an odd side, and the gradient that cpu_layers takes otherwise
+        ((16, 16), 3, 4, 3, "relativistic", cpu_layers),
+    ],
+)
+def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, loss, kinds):
+    keras.utils.set_random_seed(0)
+    critic = PiecewiseLinear(networks.discriminator(size, 3, 4, classes, "none", group, stem, kinds=kinds))
+    real, fakes = tf.random.normal((8, *size, 3)), tf.random.normal((8, *size, 3)) - 0.5
+    labels = [tf.constant([0, 1, 2, 0, 1, 2, 0, 1])] if classes else []
+    step = tf.function(
+        lambda: critic.gradients(real, fakes, labels, LOSSES[loss], 0.7, 0.3, 2.0).gradients, autograph=False
+    )
+    found = step()
+
+    def outputs(images):
+        for layer in critic.convolutions:
+            images = tf.nn.leaky_relu(layer(images), 0.2)
+        spread = [critic.deviation(tf.stop_gradient(images))] if group else []
+        result = critic.head([images, *spread, *labels])
+        return result if classes else [result]
+
+    with tf.GradientTape() as tape:
+        whole = LOSSES[loss].discriminator(outputs(real)[0], outputs(fakes)[0])
+        whole += 0.7 * gradient_penalty(lambda images: outputs(images)[0], real)
+        whole += 0.3 * gradient_penalty(lambda images: outputs(images)[0], fakes)
+        whole += classification(labels[0], outputs(real)[1]) if classes else 0.0
+        whole *= 2.0
+    for ours, theirs in zip(found, tape.gradient(whole, critic.weights), strict=True):
+        ours, theirs = tf.convert_to_tensor(ours).numpy(), tf.convert_to_tensor(theirs).numpy()
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1e-3, np.abs(theirs).max()))
+
+
+def test_what_is_piecewise_linear():
+    norms = {
+        norm: is_piecewise_linear(networks.discriminator((16, 16), 1, 4, norm=norm))
+        for norm in networks.NORMS
+    }
+    assert norms == {"none": True, "batch": False, "spectral": False}

@@ -1,0 +1,129 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.bench import readme
+
+ROOT = Path(__file__).parent.parent.parent
+STEP = {
+    "bench": "train",
+    "command": "python -m tools.bench train",
+    "machine": "2 cores of X, load 0.3",
+    "size": 64,
+    "filters": 32,
+    "batch": 16,
+    "step_gflop_per_image": 2.27,
+    "ours_float32_img_per_s": 50.0,
+}
+RACED = STEP | {
+    "torch_img_per_s": 40.0,
+    "keras_as_usual_img_per_s": 25.0,
+    "ours_float32_share_of_peak_float32": 0.912,
+    "ours_float32_times_torch": 1.25,
+    "ours_float32_times_keras_as_usual": 2.0,
+    "ours_float32_times_best_of_torch (torch_compiled)": 1.125,
+}
+
+
+def test_readme_says_what_the_records_say():
+    records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "bench").glob("*.json"))]
+    text = (ROOT / "README.md").read_text()
+    assert text.partition(readme.BEGIN)[2].partition(readme.END)[0] == readme.section(records)
+
+
+def test_a_race_is_a_row_and_so_is_a_step_alone():
+    text = readme.section([RACED, STEP])
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** | **1.12x** (compiled) | 25, 2.00x | 91% |" in text
+    assert "| 64x64 | 32 | 16 | 2.3 | 50.0 | 20 s |" in text
+    assert text.count("*`python -m tools.bench train` on 2 cores of X.*") == 2
+
+
+def test_each_machine_has_a_table_of_its_own():
+    gpu = RACED | {
+        "machine": "NVIDIA Y, 16 cores of X, load 1.0",
+        "ours_float32_times_best_of_torch (torch_compiled)": 0.5,
+    }
+    text = readme.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
+    assert text.count("| one step |") == 2
+    places = [
+        "| **0.50x** ",
+        "on NVIDIA Y, 16 cores of X.*",
+        "| **1.12x** ",
+        "| 128x128 |",
+        "on 2 cores of X.*",
+    ]
+    assert sorted(places, key=text.index) == places
+
+
+def test_small_rates_have_a_decimal():
+    assert "| 19.5 images/s, float32 | 14,321, **1.25x** |" in readme.section(
+        [RACED | {"ours_float32_img_per_s": 19.5, "torch_img_per_s": 14321.0}]
+    )
+
+
+def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more():
+    auto = {
+        name.replace("ours_float32", "ours_auto").replace("peak_float32", "peak_bfloat16"): value
+        for name, value in RACED.items()
+    }
+    auto |= RACED | {"ours_auto_img_per_s": 80.0, "ours_auto_times_torch": 1.6}
+    assert "| 64x64 | 80 images/s, bfloat16 | 40, **1.60x** |" in readme.section(
+        [auto | {"auto_is": "mixed_bfloat16"}]
+    )
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in readme.section(
+        [auto | {"auto_is": "float32"}]
+    )
+
+
+def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_hold():
+    record = {"bench": "memory", "machine": "2 cores of X, load 0.3", "command": "C", "minutes": 5}
+    hour = record | {"minutes": 60, "50000_images_peak_mb": 1500.0, "50000_images_growth_mb_per_hour": -1.6}
+    short = record | {
+        "2000_images_peak_mb": 1234.5,
+        "2000_images_growth_mb_per_hour": 7.2,
+        "sample_a_walk_peak_mb": 700.0,
+    }
+    assert readme.section([hour, short]).splitlines()[3:6] == [
+        "| `fit`, 2,000 images, 5 minutes | 1.23 GB |  |",
+        "| `fit`, 50,000 images, 60 minutes | 1.50 GB | -2 MB an hour |",
+        "| `sample`, a walk through 16 | 0.70 GB |  |",
+    ]
+
+
+def test_a_whole_training_is_told_by_its_bare_step():
+    record = {"bench": "fit", "machine": "2 cores of X, load 0.3", "command": "C"}
+    record |= {"fit_img_per_s": 43.21, "bare_step_img_per_s": 44.5, "swd_share_of_a_tick": 0.0123}
+    assert "| 43 images/s | 97% of 44 | 1.2% |" in readme.section([record])
+
+
+def test_what_was_not_measured_has_no_table():
+    assert readme.section([]) == "\n"
+    assert "from the command to" not in readme.section([RACED])
+
+
+def test_without_records_the_tables_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    readme.README.write_text(f"{readme.BEGIN}old{readme.END}")
+    monkeypatch.setattr(sys, "argv", ["readme"])
+    with pytest.raises(SystemExit, match="2"):
+        readme.main()
+    assert "old" in readme.README.read_text() and capsys.readouterr().err.startswith(
+        "readme: expected records"
+    )
+
+
+def test_what_stands_around_it_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    readme.README.write_text(f"before\n{readme.BEGIN}old{readme.END}after\n")
+    (tmp_path / "a.json").write_text(json.dumps(RACED))
+    assert readme.main([str(tmp_path / "a.json")]) == 0
+    written = readme.README.read_text()
+    assert (
+        written.startswith("before\n" + readme.BEGIN)
+        and written.endswith(readme.END + "after\n")
+        and "old" not in written
+    )
+    readme.main([str(tmp_path / "a.json")])
+    assert readme.README.read_text() == written

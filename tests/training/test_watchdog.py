@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import discs
+from test_gan import small_gan
+
+from keras_dcgan.training.watchdog import Quality, alarms, best_step, not_finite, sample_count
+
+
+def rows(**columns):
+    length = max(map(len, columns.values()))
+    healthy = {
+        "swd": range(100, 100 - length, -1),
+        "spread": [0.9] * length,
+        "real_acc": [0.8] * length,
+        "fake_acc": [0.9] * length,
+        "d_loss": [0.5] * length,
+        "g_loss": [2.0] * length,
+    }
+    table = healthy | columns
+    return [
+        {"step": step, **{name: column[step] for name, column in table.items()}} for step in range(length)
+    ]
+
+
+@pytest.mark.parametrize(
+    "history, expected",
+    [
+        (rows(swd=[90, 80, 70, 60]), set()),
+        (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.2, 0.1, 0.01]), {"collapse"}),
+        (rows(swd=[50, 60, 70, 60], spread=[0.9, 0.9, 0.1, 0.01]), set()),  # two bad ticks are not three
+        (
+            rows(swd=[90, 80, 70, 60], spread=[0.1, 0.1, 0.1, 0.1]),
+            set(),
+        ),  # as at the start of healthy runs: it gets better
+        (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 2.2, 2.3]), {"grain"}),
+        (rows(swd=[50, 60, 70, 60], sharpness=[1, 2.1, 1.9, 2.3]), set()),
+        (rows(swd=[30, 61, 62, 99]), {"quality lost"}),
+        (rows(swd=[30, 61, 59, 99]), set()),
+        (rows(swd=[50, 60, 60, 60], real_acc=[1.0] * 4, fake_acc=[1.0] * 4), {"discriminator won"}),
+        (rows(swd=[50, 60, 60, 60], real_acc=[0.999] * 4, fake_acc=[1.0] * 4), set()),
+        (
+            rows(swd=[10, 60, 60, 60], spread=[0.9, 0, 0, 0], real_acc=[1.0] * 4, fake_acc=[1.0] * 4),
+            {"collapse", "quality lost", "discriminator won"},
+        ),
+        (rows(swd=[50, 60], spread=[0, 0]), set()),
+        (rows(swd=[50, 60, 60, 60], g_loss=[9, 101, -101, 999]), {"losses exploded"}),
+        (rows(swd=[50, 60, 60, 60], d_loss=[9, 101, 99, 999]), set()),
+        (rows(swd=[50, 50, 50, 50], spread=[0, 0, 0, 0]), {"collapse"}),  # as bad as ever is no improvement
+        (rows(swd=[50, 49.99, 49.98, 49.97], spread=[0, 0, 0, 0]), {"collapse"}),  # nor is a drift
+        (rows(swd=[50, 49.9, 50, 50], spread=[0, 0, 0, 0]), set()),
+    ],
+)
+def test_alarms_have_names_and_patience(history, expected):
+    assert set(alarms(history)) == expected
+
+
+def test_without_measurements_only_the_accuracies_speak():
+    plain = [
+        {"step": step, "real_acc": 1.0, "fake_acc": 1.0, "d_loss": 0.0, "g_loss": 9.0} for step in range(4)
+    ]
+    assert set(alarms(plain)) == {"discriminator won"}
+    assert best_step(plain) is None
+
+
+def test_best_step_is_the_lowest_swd():
+    assert best_step(rows(swd=[30, 20, 25, 40])) == 1
+
+
+def test_sample_count_is_a_tenth_of_a_tick_within_bounds():
+    assert [sample_count(images) for images in (10, 8000, 1e6)] == [64, 768, 2048]
+
+
+def test_quality_knows_one_image_from_many():
+    pictures = discs(64)
+    table = tf.constant(pictures / 127.5 - 1, tf.float32)
+    generator = lambda z, training: tf.gather(table, tf.cast(z[:, 0], tf.int32))  # noqa: E731
+    every, one = (
+        Quality(pictures, generator, [z]) for z in (np.arange(64.0).reshape(64, 1), np.zeros((64, 1)))
+    )
+    sharp = {"sharpness": 1, "sharpness_16": 1}
+    assert every() == {"swd": 0.0, "swd_16": 0.0, "spread": pytest.approx(1.0, abs=0.02), **sharp}
+    assert one()["spread"] == 0 and one()["swd"] > 50
+
+
+def test_real_images_that_are_all_alike_are_no_measure_of_spread():
+    pictures = np.repeat(discs(1), 8, 0)
+    draws = lambda z, training: tf.random.stateless_uniform((z.shape[0], 16, 16, 3), [0, 0], -1)  # noqa: E731
+    for real in (pictures, np.concatenate([pictures, pictures[:1] ^ 1])):
+        assert Quality(real, draws, [np.zeros((8, 1))])().keys() == {
+            "swd",
+            "swd_16",
+            "sharpness",
+            "sharpness_16",
+        }
+
+
+def test_weights_that_are_no_numbers_are_named():
+    gan = small_gan()
+    assert not_finite(gan) == []
+    kernel = gan.discriminator.get_layer("down_1").kernel
+    kernel.assign(tf.fill(kernel.shape, np.inf))
+    gan.generator.get_layer("to_image").bias.assign([0, np.nan, 0])
+    assert not_finite(gan) == ["discriminator/down_1/kernel", "generator/to_image/bias"]
