@@ -98,7 +98,7 @@ def load(run: Run):
         from keras_dcgan import devices
         from keras_dcgan.runs import checkpoints
 
-        devices.settle_keras()
+        devices.reset_keras_settings()
         try:
             tf.config.set_visible_devices(
                 [], "GPU"

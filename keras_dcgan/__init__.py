@@ -1,4 +1,4 @@
-"""keras_dcgan: point it at a folder of pictures, get a generator that runs on a phone.
+"""keras_dcgan: point it at a folder of images, get a generator that runs on a phone.
 
     python -m keras_dcgan.fit --data ./imgs
 

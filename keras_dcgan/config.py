@@ -27,7 +27,7 @@ class TrainConfig:
         "Main",
         dataclasses.MISSING,
         source,
-        "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in pictures",
+        "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in images",
         placeholder="PATH",
         resume=True,  # images that have moved; whether they are the same, their fingerprint says
     )
@@ -170,7 +170,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, lest it learn the images by heart; "
+        "random changes of all that the discriminator sees, so that it does not overfit them; "
         f"the preset auto goes by their number and {argument('kimg')}",
     )
     ema_kimg: float = setting(
@@ -363,17 +363,17 @@ def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, s
     """What auto or classic takes for so many images, shown for so long, and why."""
     times = 1000 * kimg / images
     shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
-    seldom = "none", f"{shown}, too seldom to be learned by heart"
+    seldom = "none", f"{shown}, too seldom to overfit them"
     if preset == "auto" and times <= SELDOM:
         return seldom
     if images <= FEW:
         few = f"{images:,} images are few" if images > 1 else "1 image is little"
         return (
             "all",
-            f"{few}, and the discriminator would soon know {'them' if images > 1 else 'it'} by heart",
+            f"{few}, and the discriminator would soon overfit {'them' if images > 1 else 'it'}",
         )
     if times > OFTEN:
-        return "translation", f"{shown}, and small shifts keep the discriminator from learning them by heart"
+        return "translation", f"{shown}, and small shifts keep the discriminator from overfitting them"
     return seldom
 
 

@@ -21,7 +21,7 @@ def main():
     )
     parser.add_argument("folder", type=cli.path, help="where face-0000.png ... go; made if missing")
     parser.add_argument(
-        "--count", type=number(1, 10**6, kind=int), default=COUNT, help="how many pictures [%(default)s]"
+        "--count", type=number(1, 10**6, kind=int), default=COUNT, help="how many images [%(default)s]"
     )
     parser.add_argument(
         "--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]"
@@ -41,7 +41,7 @@ def main():
             path = folder / f"face-{index:04d}.png"
             with files.replacing(path, is_synced=False) as beside:
                 paint(face, args.size).save(beside, "PNG")
-    wrote = counted(args.count, "picture")
+    wrote = counted(args.count, "image")
     print(
         f"wrote {wrote} into {args.folder}; next: python -m keras_dcgan.fit --data {shlex.quote(args.folder)}"
     )

@@ -55,7 +55,7 @@ def _set_keras_defaults(undo: contextlib.ExitStack):
             getattr(keras.config, f"set_{name}")(default)
 
 
-def settle_keras():
+def reset_keras_settings():
     """keras_defaults, and a seed of its own, for as long as the verb takes (process.tidy). Raises ValueError
     where Keras has been imported with another backend."""
     if keras.config.backend() != "tensorflow":
@@ -69,7 +69,7 @@ def settle_keras():
 def start(threads: int = 0, deterministic: bool = False) -> str | None:
     """Settles what TensorFlow can only be told before it starts its devices, and Keras. `threads` 0: as many
     as there are cores. -> what the user is to be warned of."""
-    settle_keras()
+    reset_keras_settings()
     warning = None
     if threads:
         try:

@@ -63,18 +63,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> cli.Parser:
-    result = cli.Parser("keras_dcgan.edit", "Restores or joins pictures with the generator of a run.")
+    result = cli.Parser("keras_dcgan.edit", "Restores or joins images with the generator of a run.")
     result.add_argument("--run", type=cli.path, required=True, metavar="DIR", help="the run directory")
-    about = "the picture; to interpolate, two or more"
+    about = "the image; to interpolate, two or more"
     result.add_argument("--image", type=cli.path, required=True, nargs="+", metavar="FILE", help=about)
     result.add_argument(
         "--task", required=True, type=one_of(*NEEDS), metavar="WHAT", help=f"one of {', '.join(NEEDS)}"
     )
     about = "the result; of interpolate a walk, NAME.gif, .webp or .mp4"
     result.add_argument("--out", type=cli.path, required=True, metavar="O.png", help=about)
-    about = "inpaint: a picture of the same size, white where it is to be filled in"
+    about = "inpaint: an image of the same size, white where it is to be filled in"
     result.add_argument("--mask", type=cli.path, metavar="M.png", help=about)
-    about = "superres: by how much the picture is smaller than the run's"
+    about = "superres: by how much the image is smaller than the run's"
     result.add_argument("--factor", type=one_of("2", "4", "8"), metavar="2|4|8", help=about)
     sigma = number(0, 255, above=True)
     result.add_argument(
@@ -113,7 +113,7 @@ def check(flags: argparse.Namespace):
         images.video_encoder()
     files.check_file(out, "out")
     if is_walk != (len(flags.image) > 1):
-        expected = "two pictures or more to" if is_walk else "one picture to"
+        expected = "two images or more to" if is_walk else "one image to"
         raise Refused("image", f"{expected} {flags.task}", len(flags.image))
 
 
@@ -189,11 +189,11 @@ def checked_hole(mask: np.ndarray, size: tuple[int, int], expected: tuple[int, i
     """uint8 (height, width, 1) -> bool (height, width). `size`: of the file, and of the image's."""
     if size != expected:
         whole, received = ("x".join(map(str, sides)) for sides in (expected, size))
-        raise Refused("mask", f"one of the picture's size, {whole}", received)
+        raise Refused("mask", f"one of the image's size, {whole}", received)
     hole = mask[..., 0] >= WHITE
     if hole.all() or not hole.any():
         found = "white" if hole.all() else "black"
-        raise Refused("mask", "black where to keep the picture and white where not", f"all {found}")
+        raise Refused("mask", "black where to keep the image and white where not", f"all {found}")
     return hole
 
 

@@ -1,7 +1,7 @@
 """The discriminator as a pretrained network: `python -m keras_dcgan.features --run runs/imgs --out
 features.keras`.
 
-It has learned without labels what such pictures are made of. The file takes images, float32 in [-1, 1], and
+It has learned without labels what such images are made of. The file takes images, float32 in [-1, 1], and
 answers vectors: the features of all layers, max-pooled to a grid of 4 x 4 (Radford et al. 2015, section 5),
 or with `--pool mean` averaged. NAME.keras loads with plain Keras, NAME.tflite takes one image at a time, a
 name without an ending becomes a SavedModel.

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
                 count = write_files(generator, order, out)
             if flags.per_class:
                 write_manifest(order, out, flags)
-    print(f"{counted(count, 'frame' if kind == 'walk' else 'picture')} in {out}")
+    print(f"{counted(count, 'frame' if kind == 'walk' else 'image')} in {out}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Pictures and runs small enough to test with: 16 pixels, 8 filters, drawn here."""
+"""Images and runs small enough to test with: 16 pixels, 8 filters, drawn here."""
 
 import importlib
 import multiprocessing

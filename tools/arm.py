@@ -1,4 +1,4 @@
-"""Draws with the exported files as an ARM board does, on any Debian, and holds its pictures against this
+"""Draws with the exported files as an ARM board does, on any Debian, and holds its images against this
 machine's.
 
     python -m tools.arm --export runs/demo/export

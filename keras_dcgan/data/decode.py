@@ -52,7 +52,7 @@ PASSING = (
     errno.ENFILE,
 )  # of a network disk, or of this process
 
-# EXIF orientation -> what turns the stored picture upright.
+# EXIF orientation -> what turns the stored image upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -336,7 +336,7 @@ def _reasons(kind: str = "image", is_cut: bool = False) -> Iterator[None]:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a broken EXIF block (anything may be raised) is no reason to lose the picture
+    except Exception:  # a broken EXIF block (anything may be raised) is no reason to lose the image
         return 1
     if (
         isinstance(found, (bytes, tuple)) and found

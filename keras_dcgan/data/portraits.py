@@ -1,11 +1,11 @@
-"""The built-in pictures: cartoon portraits, so that `fit --data demo` can start before anybody has collected
+"""The built-in images: cartoon portraits, so that `fit --data demo` can start before anybody has collected
 images.
 
     paint(Face.random(random.Random(0)), 64)      # a Pillow image; `python -m keras_dcgan.demo ./imgs` writes many
 
 `Face` says what a portrait looks like, `paint` draws it. Heads, eyes and mouths sit at the same place in
-every picture, colours come from short palettes and nothing is much thinner than two pixels of 64: a small GAN
-learns such pictures in minutes.
+every image, colours come from short palettes and nothing is much thinner than two pixels of 64: a small GAN
+learns such images in minutes.
 """
 
 import dataclasses
@@ -16,9 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-COUNT = (
-    12_000  # that `--data demo` trains on: seen four times each, which is too seldom to be learned by heart
-)
+COUNT = 12_000  # that `--data demo` trains on: seen four times each, too seldom to overfit them
 SUPERSAMPLING = 4  # drawn this many times larger, then reduced: Pillow's own shapes have hard edges
 
 
@@ -32,7 +30,7 @@ def both(half: str) -> np.ndarray:
     return np.concatenate([right, right[right[:, 0] > 0][::-1] * (-1, 1)])
 
 
-# Corners x,y of smooth outlines in 64ths of the picture, x from the middle and y from the top, for a head 30
+# Corners x,y of smooth outlines in 64ths of the image, x from the middle and y from the top, for a head 30
 # units wide.
 HAIR_BEHIND = {
     "afro": both("0,20 20,24 21,36 15,43 0,44"),
@@ -117,7 +115,7 @@ def between(low: float, high: float):
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """All that differs between portraits, and what it may be. Lengths are in 64ths of the picture."""
+    """All that differs between portraits, and what it may be. Lengths are in 64ths of the image."""
 
     background: str = one_of(
         "#f6cf5a #86c5e4 #a9d8c0 #c6aede #f2a5b5 #6fb3ad #fbe3b8 #8fa8df #ee8f78 #5674a8 #9fc27c"
@@ -177,7 +175,7 @@ SPLINE = STEPS ** (0, 1, 2, 3) @ [[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [
 
 
 class Canvas:
-    """Takes positions and lengths in 64ths of the picture, x from the middle and y from the top."""
+    """Takes positions and lengths in 64ths of the image, x from the middle and y from the top."""
 
     def __init__(self, size: int, background: str):
         self.unit = SUPERSAMPLING * size / 64
@@ -257,7 +255,7 @@ def paint_glasses(canvas: Canvas, face: Face):
 
 
 def paint(face: Face, size: int = 64) -> Image.Image:
-    """An RGB picture of size x size."""
+    """An RGB image of size x size."""
     canvas = Canvas(size, face.background)
     canvas.glow(0, 32, 40, 40, tone(face.background, 0.75), 0.75)
     if face.haircut in HAIR_BEHIND:

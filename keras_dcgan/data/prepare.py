@@ -37,7 +37,7 @@ from keras_dcgan.data.decode import (
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.data.sets import ImageSet
 from keras_dcgan.data.shards import ShardSet, open_shards
-from keras_dcgan.data.sources import UNREADABLE, VANISHED, Source, digest, look, with_classes
+from keras_dcgan.data.sources import UNREADABLE, VANISHED, Source, digest, find_images, with_classes
 from keras_dcgan.errors import Refused, Unavailable, counted
 from keras_dcgan.progress import Progress
 from keras_dcgan.threads import Threads
@@ -87,7 +87,7 @@ def prepare(
     }
     if is_shards(source):
         return _shards(source, settings)
-    found = look(source, settings["size"])
+    found = find_images(source, settings["size"])
     if not found.names and not found.left_out:
         raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
     if conditional:

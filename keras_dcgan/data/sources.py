@@ -1,7 +1,7 @@
 """Where images come from: a folder, a .zip, a .npy or .npz, or the built-in demo. Lists them; decodes
 nothing.
 
-    found = look("./imgs", (64, 64))       # Source: names, how to read each, and a state that changes when the files do
+    found = find_images("./imgs", (64, 64))       # Source: names, how to read each, and a state that changes when the files do
     found.names[0], found.read(0)          # "cats/0001.jpg", an open file
 
 A folder of 50,000 files is listed in about a quarter of a second, which is all that a second run has to wait
@@ -33,7 +33,7 @@ VANISHED = "vanished, or a broken link"
 NOT_A_FILE = "not a regular file"
 OUTSIDE = "not in a class folder"
 
-# Plainly not pictures: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
+# Plainly not images: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
 # adds to archives).
 OTHER_EXTENSIONS = frozenset(
     ".txt .json .jsonl .csv .tsv .xml .yaml .yml .toml .md .html .htm .ini .cfg .log .db .py .ipynb .sh .md5 .sha256".split()
@@ -63,7 +63,7 @@ class Source:
     array: np.ndarray | None = None
 
 
-def look(source: str, size: tuple[int, int]) -> Source:
+def find_images(source: str, size: tuple[int, int]) -> Source:
     """size (height, width) matters to the demo, which is drawn for it. Raises ValueError or OSError."""
     if is_demo(source):
         return _demo(demo_count(source, portraits.COUNT), max(size))

@@ -64,7 +64,7 @@ def random_network(side: int = 32, widths: Iterable[int] = (32, 64, 128, 256), s
     """Convolutions of random weights in the shape of a small VGG: images (N, side, side, 3) in [-1, 1] -> (N,
     1920).
 
-    Naeem et al. (arXiv:2002.09797, 2020) propose such features for pictures that no pretrained network knows.
+    Naeem et al. (arXiv:2002.09797, 2020) propose such features for images that no pretrained network knows.
     Weights N(0, 2 / inputs) (He et al., arXiv:1502.01852, 2015) from NumPy's generator, so that they are the
     same everywhere. The vector is each block's output, averaged over the quarters of the image.
     """

@@ -233,7 +233,7 @@ def sharpness(fake: np.ndarray, real: dict[int, float]) -> dict[str, float]:
 
 def ms_ssim(images: np.ndarray, pairs: int = 500, seed: int = 0) -> float:
     """Mean multi-scale structural similarity of random pairs of uint8 (N, H, W, C), by TensorFlow: 1 when all
-    are the same picture, lower the more varied (Odena et al., arXiv:1610.09585, 2017). As many scales as the
+    are the same image, lower the more varied (Odena et al., arXiv:1610.09585, 2017). As many scales as the
     size allows, five at most.
 
     Of two sets compare only figures at the same size: a generator should be no higher than the real images.
@@ -460,7 +460,7 @@ def nearest(
         if own is not None:
             squares[np.arange(len(squares)), own[rows]] = np.inf
         chosen = squares.argmin(axis=1)[:, None] if k == 1 else np.argpartition(squares, k - 1, axis=1)[:, :k]
-        differences = np.asarray(a[rows], np.float64)[:, None] - b[chosen]  # an exact copy shall be at 0
+        differences = np.asarray(a[rows], np.float64)[:, None] - b[chosen]  # an exact copy is at 0
         distances = np.sqrt((differences**2).sum(axis=2))
         order = distances.argsort(axis=1)
         found[rows], numbers[rows] = (np.take_along_axis(each, order, 1) for each in (distances, chosen))

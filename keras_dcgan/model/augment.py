@@ -1,6 +1,6 @@
 """DiffAugment (Zhao et al., arXiv:2006.10738, 2020): the discriminator sees real and generated images through
 the same random changes, and the generator learns through them. Few images then last much longer before D
-knows them by heart.
+overfits them.
 
     for change in POLICIES["all"]:
         images = change(images, uniform)                    # float32 (N, H, W, C) in [-1, 1] -> the same shape

@@ -61,7 +61,7 @@ def write(network: keras.Model, out: Path):
 
 
 def with_random_weights(network: keras.Model, pictures: np.ndarray, seed: int) -> keras.Model:
-    """The same network before it has learned anything, but with batch norm settled on these pictures: a fair
+    """The same network before it has learned anything, but with batch norm settled on these images: a fair
     rival."""
     keras.utils.set_random_seed(seed)
     result = keras.models.clone_model(network)

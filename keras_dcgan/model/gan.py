@@ -25,25 +25,25 @@ from keras_dcgan.model.losses import Loss, classification, gradient_penalty
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
-SETTLING, SETTLING_BATCH = 6, 64  # costs 1 % of a tick
-SETTLE = 0x736574  # keeps these random numbers apart from the others
+STATISTICS_BATCHES, STATISTICS_BATCH = 6, 64  # costs 1 % of a tick
+STATISTICS = 0x736574  # keeps these random numbers apart from the others
 AUGMENT = 0x617567  # keeps these random numbers apart from the latents'
-PURPOSES = 3  # of a picture that D sees in a step: real; fake, for D; fake, for G
-# the average's half-life is at most this share of the images so far, lest it remember the first, bad ones
+PURPOSES = 3  # of an image that D sees in a step: real; fake, for D; fake, for G
+# the average's half-life is at most this share of the images so far, so that it forgets the first, bad ones
 EMA_RAMP = 0.05
 
 
-def settling_latents(seed: int, latent_dim: int) -> list[tf.Tensor]:
-    """SETTLING batches of SETTLING_BATCH latents, in pairs z and -z, and together of exactly the covariance I
+def statistics_latents(seed: int, latent_dim: int) -> list[tf.Tensor]:
+    """STATISTICS_BATCHES batches of STATISTICS_BATCH latents, in pairs z and -z, and together of exactly the covariance I
     (as far as latent_dim leaves enough of them for that): so the first layer's statistics are exact, and all
     others have less of chance in them. With as many latents drawn at random, colours came out 3.5 grey levels
     off; with these 0.5: see tools/experiments/RECIPE.md."""
-    count = SETTLING * SETTLING_BATCH // 2
-    z = tf.random.stateless_normal((count, latent_dim), [seed, SETTLE])
+    count = STATISTICS_BATCHES * STATISTICS_BATCH // 2
+    z = tf.random.stateless_normal((count, latent_dim), [seed, STATISTICS])
     if count >= 1.5 * latent_dim:
         root = tf.linalg.cholesky(tf.matmul(z, z, transpose_a=True) / count)
         z = tf.transpose(tf.linalg.triangular_solve(root, tf.transpose(z)))
-    batches = tf.reshape(z, (SETTLING, SETTLING_BATCH // 2, latent_dim))
+    batches = tf.reshape(z, (STATISTICS_BATCHES, STATISTICS_BATCH // 2, latent_dim))
     return tf.unstack(tf.concat([batches, -batches], axis=1))
 
 
@@ -148,8 +148,8 @@ class DCGAN(keras.Model):
         *sums, steps = self.sums.numpy().tolist()
         return {name: total / max(steps, 1) for name, total in zip(MEANS, sums, strict=True)}
 
-    def settle(self, batches: int = SETTLING):
-        """Takes the batch-norm statistics of the averaged generator over `batches`, at most SETTLING, of
+    def recompute_statistics(self, batches: int = STATISTICS_BATCHES):
+        """Takes the batch-norm statistics of the averaged generator over `batches`, at most STATISTICS_BATCHES, of
         always the same latents: BigGAN's standing statistics (Brock et al., arXiv:1809.11096, 2018). Averaged
         along with the weights they would belong to none: see tools/experiments/RECIPE.md."""
         if not self.ema_kimg:
@@ -158,15 +158,15 @@ class DCGAN(keras.Model):
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
         usual = [norm.momentum for norm in norms]
         model.trainable = True  # or batch norm takes none
-        for number, z in enumerate(settling_latents(self.seed, self.latent_dim)[:batches]):
+        for number, z in enumerate(statistics_latents(self.seed, self.latent_dim)[:batches]):
             for norm in norms:
                 norm.momentum = number / (number + 1)  # the mean of all batches so far
             inputs = [z]
             if (
                 len(model.inputs) > 1
             ):  # both of a pair are of one class; the classes come in turn, or spread, through all batches
-                pairs, classes = SETTLING_BATCH // 2, model.get_layer("meaning").input_dim
-                places, most = tf.range(pairs) + number * pairs, SETTLING * pairs
+                pairs, classes = STATISTICS_BATCH // 2, model.get_layer("meaning").input_dim
+                places, most = tf.range(pairs) + number * pairs, STATISTICS_BATCHES * pairs
                 inputs.append(tf.tile(places * max(classes, most) // most % classes, [2]))
             model(inputs if len(inputs) > 1 else inputs[0], training=True)
         model.trainable = False
@@ -193,14 +193,14 @@ class DCGAN(keras.Model):
         z = self._latents(tf.shape(images)[0], replica)
         draws = self._augment_draws(tf.shape(images)[0], replica)
 
-        def varied(pictures, purpose):
+        def augmented(pictures, purpose):
             for change, uniform in zip(self.augment, draws[purpose]):
                 pictures = change(pictures, uniform)
             return pictures
 
-        def judge(pictures, purpose):
-            """-> logits, and how far D is from finding the class that the pictures are of."""
-            pictures = varied(pictures, purpose)
+        def discriminate(pictures, purpose):
+            """-> logits, and how far D is from finding the class that the images are of."""
+            pictures = augmented(pictures, purpose)
             if not labels:
                 return self.discriminator(pictures, training=True), 0.0
             logits, guesses = self.discriminator([pictures, *labels], training=True)
@@ -213,7 +213,7 @@ class DCGAN(keras.Model):
             scale = self.d_optimizer.scale_loss(tf.constant(1 / replicas))
             d_weights, still = self.discriminator.trainable_variables, tf.stop_gradient(fakes)
             if self.critic:
-                seen = varied(real, 0), varied(still, 1)
+                seen = augmented(real, 0), augmented(still, 1)
                 step = self.critic.gradients(*seen, labels, self.objective, self.r1, self.r2, scale)
                 real_logits, fake_logits, d_loss, d_gradients = (
                     step.real_logits,
@@ -225,16 +225,16 @@ class DCGAN(keras.Model):
                 with tf.GradientTape() as d_tape:
                     # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015;
                     # ganhacks no. 4).
-                    real_logits, class_loss = judge(real, 0)
-                    fake_logits, _ = judge(still, 1)
+                    real_logits, class_loss = discriminate(real, 0)
+                    fake_logits, _ = discriminate(still, 1)
                     d_loss = self.objective.discriminator(real_logits, fake_logits)
-                    penalty = self._penalty(judge, real, still) if self.r1 or self.r2 else 0.0
+                    penalty = self._penalty(discriminate, real, still) if self.r1 or self.r2 else 0.0
                     d_scaled = scale * (d_loss + class_loss + penalty)
                 d_gradients = d_tape.gradient(d_scaled, d_weights)
             self._apply(self.d_optimizer, d_gradients, d_weights, replica)
             # The relativistic loss compares with the real images; the logits of before D's step serve, and
             # cost nothing.
-            fake_logits_now, class_loss = judge(fakes, 2)
+            fake_logits_now, class_loss = discriminate(fakes, 2)
             g_loss = self.objective.generator(tf.stop_gradient(real_logits), fake_logits_now)
             g_scaled = self.g_optimizer.scale_loss((g_loss + class_loss) / replicas)
         g_weights = self.generator.trainable_variables
@@ -290,14 +290,16 @@ class DCGAN(keras.Model):
         flat = tf.unstack(tf.random.stateless_uniform(shape, seed)[:, first : first + count])
         return [flat[purpose * changes :][:changes] for purpose in range(PURPOSES)]
 
-    def _penalty(self, judge, real, fakes):
+    def _penalty(self, discriminate, real, fakes):
         """R1 and R2 on every `penalty_every`-th step, through second derivatives."""
 
         def penalise():
             terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
             penalties = [
                 weight
-                * gradient_penalty(lambda pictures, purpose=purpose: judge(pictures, purpose)[0], pictures)
+                * gradient_penalty(
+                    lambda pictures, purpose=purpose: discriminate(pictures, purpose)[0], pictures
+                )
                 for weight, purpose, pictures in terms
                 if weight
             ]

@@ -79,12 +79,14 @@ def relativistic_generator(real_logits, fake_logits):
     return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
 
 
-def gradient_penalty(judge: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+def gradient_penalty(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
     """Half the mean squared norm of the logits' gradient with respect to float32 images (N, H, W, C): R1 of
     real images, R2 of generated ones (Mescheder et al., arXiv:1801.04406, 2018, eq. 9)."""
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(judge(images))  # each image's own gradient, as far as batch norm leaves it one
+        total = tf.reduce_sum(
+            discriminate(images)
+        )  # each image's own gradient, as far as batch norm leaves it one
     return tf.reduce_mean(tf.reduce_sum(tf.square(tape.gradient(total, images)), axis=[1, 2, 3])) / 2
 
 

@@ -58,12 +58,12 @@ def common(precision: str, initial=initializer) -> dict:
 
 
 def batch_norm(
-    kinds: ModuleType, precision: str, synchronized: bool, name: str, scale: bool = True
+    layer_types: ModuleType, precision: str, synchronized: bool, name: str, scale: bool = True
 ) -> layers.Layer:
     # Momentum 0.9 is the original's 0.1 in Keras' terms; Keras' default of 0.99 lags behind a generator that
     # changes fast.
     options = {"scale": scale, "synchronized": synchronized, "dtype": precision, "name": name}
-    return kinds.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
+    return layer_types.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
 
 
 class SpectralNormalization(layers.Wrapper):
@@ -136,7 +136,7 @@ def generator(
     classes: int = 0,
     precision: str = "float32",
     synchronized: bool = False,
-    kinds: ModuleType = layers,
+    layer_types: ModuleType = layers,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
@@ -146,7 +146,7 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
     Conv2D, which draws no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares
-    batch-norm statistics between replicas. `kinds` has Conv2D, Conv2DTranspose and BatchNormalization as
+    batch-norm statistics between replicas. `layer_types` has Conv2D, Conv2DTranspose and BatchNormalization as
     keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
     """
     if upsample not in UPSAMPLINGS:
@@ -156,9 +156,9 @@ def generator(
 
     def double(x, width, name, **options):
         if upsample == "transpose":
-            return kinds.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options, **common(precision))(
-                x
-            )
+            return layer_types.Conv2DTranspose(
+                width, KERNEL, 2, "same", name=name, **options, **common(precision)
+            )(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common(precision))(x)
 
@@ -169,10 +169,10 @@ def generator(
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
     x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common(precision))(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = batch_norm(kinds, precision, synchronized, "project_norm", scale=not classes)(x)
+    x = batch_norm(layer_types, precision, synchronized, "project_norm", scale=not classes)(x)
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first
-        # layer, the classes outgrew it within 25 kimg of CIFAR-10, and a class was one picture: see
+        # layer, the classes outgrew it within 25 kimg of CIFAR-10, and a class was one image: see
         # tools/experiments/RECIPE.md.
         meaning = layers.Embedding(
             classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning"
@@ -181,7 +181,7 @@ def generator(
     x = layers.ReLU(dtype=precision, name="project_relu")(x)
     for level, width in enumerate(reversed(inner)):
         x = double(x, width, f"up_{level}", use_bias=False)
-        x = batch_norm(kinds, precision, synchronized, f"up_{level}_norm")(x)
+        x = batch_norm(layer_types, precision, synchronized, f"up_{level}_norm")(x)
         if classes:
             by = layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common(precision))(meaning)
             x = shifted(x, by, f"up_{level}")
@@ -206,7 +206,7 @@ def discriminator(
     stem: int = 0,
     precision: str = "float32",
     synchronized: bool = False,
-    kinds: ModuleType = layers,
+    layer_types: ModuleType = layers,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the
     loss's.
@@ -242,7 +242,7 @@ def discriminator(
         normalized = (
             norm == "batch" and level > 0
         )  # not on the first: the paper saw it make training unstable
-        down = kinds.Conv2D(
+        down = layer_types.Conv2D(
             width,
             KERNEL,
             2,
@@ -253,7 +253,7 @@ def discriminator(
         )
         x = bounded(down)(x)
         if normalized:
-            x = batch_norm(kinds, precision, synchronized, f"down_{level}_norm")(x)
+            x = batch_norm(layer_types, precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
     scored = x
     if minibatch_std:

@@ -17,7 +17,8 @@ class Adam(keras.optimizers.Adam):
         super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """The zeros that the averages start from are made up for in the rate, once for all variables."""
+        """Adam's bias correction (Kingma and Ba, arXiv:1412.6980, 2015, section 2) as a factor of the rate, once
+        for all variables."""
         step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
         learning_rate *= tf.sqrt(1 - tf.pow(self.beta_2, step)) / (1 - tf.pow(self.beta_1, step))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
@@ -29,7 +30,7 @@ class Adam(keras.optimizers.Adam):
             var=variable.handle,
             m=momentum.handle,
             v=velocity.handle,
-            beta1_power=0.0,  # as after many steps
+            beta1_power=0.0,  # the bias is corrected in the rate
             beta2_power=0.0,
             lr=learning_rate,
             beta1=self.beta_1,

@@ -1,24 +1,23 @@
-"""Joins what was seen of a picture with what a generator has drawn in its place. NumPy and Pillow; no
-TensorFlow.
+"""Blends the observed part of an image with what a generator has drawn. NumPy and Pillow; no TensorFlow.
 
-    seamless(picture, drawn, hole)          # the picture, its hole filled
-    sharpened(small, drawn)                 # the small picture, enlarged, with the details of the drawn one
+    seamless(image, drawn, hole)          # the image, its hole filled
+    sharpened(small, drawn)                 # the small image, enlarged, with the details of the drawn one
     denoised(noisy, drawn, noise=0.2)       # the drawn one, with what the noisy one shows beside it
 
-Pictures are float32 (height, width, C) in [-1, 1]; the results may reach beyond.
+Images are float32 (height, width, C) in [-1, 1]; the results may reach beyond.
 """
 
 import numpy as np
 from PIL import Image
 
 
-def seamless(picture: np.ndarray, drawn: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """`picture`, and in its hole, bool (height, width), the gradients of `drawn`: no seam where the two
+def seamless(image: np.ndarray, drawn: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """`image`, and in its hole, bool (height, width), the gradients of `drawn`: no seam where the two
     differ in brightness.
 
     Poisson blending (Perez et al., SIGGRAPH 2003) in its equal form: `drawn` plus a membrane that is harmonic
     in the hole and meets the difference of the two around it. By conjugate gradients; the membrane is free
-    where the hole meets the picture's edge.
+    where the hole meets the image's edge.
     """
     inside = hole[..., np.newaxis].astype(np.float32)
 
@@ -26,13 +25,13 @@ def seamless(picture: np.ndarray, drawn: np.ndarray, hole: np.ndarray) -> np.nda
         x = np.pad(x, ((1, 1), (1, 1), (0, 0)), "edge")
         return inside * (4 * x[1:-1, 1:-1] - x[:-2, 1:-1] - x[2:, 1:-1] - x[1:-1, :-2] - x[1:-1, 2:])
 
-    membrane = (1 - inside) * (picture - drawn)
+    membrane = (1 - inside) * (image - drawn)
     rest = direction = -laplacian(membrane)
     size = np.sum(rest**2)
     while size > 1e-6:
-        image = laplacian(direction)
-        length = size / np.sum(direction * image)
-        membrane, rest = membrane + length * direction, rest - length * image
+        curved = laplacian(direction)
+        length = size / np.sum(direction * curved)
+        membrane, rest = membrane + length * direction, rest - length * curved
         before, size = size, np.sum(rest**2)
         direction = rest + size / before * direction
     return drawn + membrane
@@ -64,11 +63,11 @@ def denoised(noisy: np.ndarray, drawn: np.ndarray, noise: float) -> np.ndarray:
     ).real.astype(np.float32)
 
 
-def resized(picture: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+def resized(image: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
     return np.stack(
         [
             np.asarray(Image.fromarray(channel).resize(size[::-1], how))
-            for channel in np.moveaxis(picture, -1, 0)
+            for channel in np.moveaxis(image, -1, 0)
         ],
         axis=-1,
     )

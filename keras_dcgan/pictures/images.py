@@ -1,4 +1,4 @@
-"""Pictures as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no
+"""Images as arrays and as files: [-1, 1] <-> uint8, grids, PNG, GIF, WebP, MP4. NumPy and Pillow; no
 TensorFlow.
 
     save(grid(images, columns=8), "grid.png")

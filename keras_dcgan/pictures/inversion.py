@@ -1,11 +1,11 @@
-"""GAN inversion: the latent whose picture, degraded as the observed one was, comes nearest to it.
+"""GAN inversion: the latent whose image, degraded as the observed one was, comes nearest to it.
 
-    degrade = known(hole)                                     # or reduced((32, 32)): what has happened to the picture
-    z, labels = invert(generator, degrade(picture), degrade)
-    tune(generator, z, degrade(picture), degrade, steps=40)   # if wanted: the weights as well
+    degrade = known(hole)                                     # or reduced((32, 32)): what has happened to the image
+    z, labels = invert(generator, degrade(image), degrade)
+    tune(generator, z, degrade(image), degrade, steps=40)   # if wanted: the weights as well
     restored = generated(generator, z)
 
-Pictures are float32 (N, height, width, C) in [-1, 1]; `observed` is always what degrade() makes of such.
+Images are float32 (N, height, width, C) in [-1, 1]; `observed` is always what degrade() makes of such.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from keras_dcgan.pictures.latents import latents
 
 RATE = 0.1  # Adam's, of latents; their components are about 1
 TUNE_RATE = 3e-4  # of weights; at 1e-3 what was not observed fell apart
-# weight of improbability(): with more, held-out pictures fare 0.1 dB better, and those drawn by G 10 dB worse
+# weight of improbability(): with more, held-out images fare 0.1 dB better, and those drawn by G 10 dB worse
 PRIOR = 0.03
 STRIDE = 10  # steps between two looks at the clock
 
 
 def known(hole: np.ndarray) -> Callable:
-    """hole: bool (height, width) -> pictures (N, height, width, C) to their pixels outside of it, (N, pixels,
+    """hole: bool (height, width) -> images (N, height, width, C) to their pixels outside of it, (N, pixels,
     C)."""
     return lambda pictures: tf.boolean_mask(pictures, ~hole, axis=1)
 
 
 def reduced(size: tuple[int, int]) -> Callable:
-    """-> pictures to smaller ones, by the filter that decode.py prepares them with; to the same ones if
+    """-> images to smaller ones, by the filter that decode.py prepares them with; to the same ones if
     `size` is theirs."""
     return lambda pictures: tf.image.resize(pictures, size, "lanczos3", antialias=True)
 
@@ -44,7 +44,7 @@ def generated(generator: keras.Model, z, labels=None) -> tf.Tensor:
 
 
 def errors(generator: keras.Model, z, labels, observed, degrade: Callable) -> tf.Tensor:
-    """The mean squared error of each of N pictures, (N,)."""
+    """The mean squared error of each of N images, (N,)."""
     apart = degrade(generated(generator, z, labels)) - observed
     return tf.reduce_mean(tf.reshape(apart, (len(z), -1)) ** 2, axis=1)
 
@@ -62,7 +62,7 @@ def invert(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """observed (N, ...) -> z (N, latent_dim) and, of a conditional generator, labels (N,).
 
-    Adam on z, for each picture from `restarts` latents at once; the one that ends best is kept. labels: int32
+    Adam on z, for each image from `restarts` latents at once; the one that ends best is kept. labels: int32
     (restarts,), of a conditional generator. `show` is told the share that is done.
     """
     count, latent_dim = len(observed), generator.inputs[0].shape[-1]
@@ -97,7 +97,7 @@ def invert(
 def improbability(z: tf.Tensor) -> tf.Tensor:
     """The prior: -log p(|z|) a component for z ~ N(0, I), up to a constant; (N, latent_dim) -> (N,).
 
-    Yeh et al. (arXiv:1607.07539, 2017) let the discriminator say how likely a picture is, but generator.keras
+    Yeh et al. (arXiv:1607.07539, 2017) let the discriminator say how likely an image is, but generator.keras
     comes without one. The density of z itself would pull it to the origin, where it is highest, and where no
     latent of the training lay: in 100 dimensions they have |z|^2 near 100. So the length is held to its own
     law, the chi distribution, and the direction is free.

@@ -1,9 +1,9 @@
 """Latents: which z and which class a seed stands for, paths between latents, directions that mean something.
 NumPy only.
 
-    z = latents([0, 1, 2], latent_dim=100)      # float32 (3, 100); seed 0 is the same picture on every machine
+    z = latents([0, 1, 2], latent_dim=100)      # float32 (3, 100); seed 0 is the same image on every machine
 
-A picture is named by its seed, so the seed must mean the same z in Python, JavaScript, Kotlin and Swift, for
+An image is named by its seed, so the seed must mean the same z in Python, JavaScript, Kotlin and Swift, for
 ever. Therefore the random numbers are not NumPy's: they are Threefry-2x32 with 20 rounds (Salmon et al.,
 "Parallel random numbers: as easy as 1, 2, 3", SC 2011), which needs only 32-bit add, rotate and xor, followed
 by Box and Muller's transform in double precision. `export/edge_sample.py` holds the same few lines once more,
@@ -79,7 +79,7 @@ def labels(seeds, chosen: list[str] | None, classes: list[str]) -> np.ndarray | 
 
 
 def truncate(z: np.ndarray, truncation: float) -> np.ndarray:
-    """Pulls latents towards 0: at 1 they stay as they are, towards 0 pictures grow more typical and less
+    """Pulls latents towards 0: at 1 they stay as they are, towards 0 images grow more typical and less
     varied."""
     return (z * np.float32(truncation)).astype(np.float32)
 

@@ -33,8 +33,12 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         raise Refused(name, expected, f"{getattr(config, name):g}")
     keras.utils.set_random_seed(config.seed)
     images: dict[str, Any] = {"size": config.size, "channels": channels, "classes": classes}
-    kinds = keras.layers if devices.has_gpu() else cpu_layers
-    training: dict[str, Any] = {"precision": precision, "synchronized": synchronized, "kinds": kinds}
+    layer_types = keras.layers if devices.has_gpu() else cpu_layers
+    training: dict[str, Any] = {
+        "precision": precision,
+        "synchronized": synchronized,
+        "layer_types": layer_types,
+    }
     gan = DCGAN(
         generator(**images, **config.generator_options, **training),
         discriminator(**images, **config.discriminator_options, **training),

@@ -92,7 +92,7 @@ def opened(
 ) -> Iterator[tuple[Training, int]]:
     """Yields the training and the step that it has reached. Raises Refused or Unavailable where settings,
     images, devices and the run directory do not fit each other."""
-    # First: settings that cannot be built shall not bind a new run.
+    # First: settings that cannot be built must not bind a new run.
     training = built(config, data, strategy, spell)
     with contextlib.ExitStack() as stack:
         with tensorflow_errors():
@@ -197,7 +197,7 @@ def train_from(training: Training, step: int) -> End:
     ticks = chief_ticks(training, step) if training.is_chief else follower_ticks(training)
     callbacks = [ticks]
     if training.is_chief:
-        callbacks.insert(0, Pace(config, lambda *pace: ticks.progress.note(told_outlook(training, *pace))))
+        callbacks.insert(0, Pace(config, lambda *pace: ticks.progress.note(outlook_text(training, *pace))))
     seed = config.seed + (int(gan.stream.numpy()) << 32)
     with ticks.signals():
         gan.fit(
@@ -248,7 +248,7 @@ def chief_ticks(training: Training, step: int) -> Ticks:
         if step == 0:
             board.introduce(config.to_json(), grids.write(images.grid(training.images.evenly(GRID)), "reals"))
             # One batch is enough for what has not learned anything.
-            gan.settle() if config.init_from else gan.settle(batches=1)
+            gan.recompute_statistics() if config.init_from else gan.recompute_statistics(batches=1)
             grids.draw(0)
             checkpoints.save(run, gan)
     measure: Callable[[], dict[str, float]] = dict
@@ -292,7 +292,7 @@ def dry_run(training: Training):
         is_alone = devices.worker(training.strategy)[1] == 1
         pace = Pace(
             config,
-            lambda rate, left: training.tell(told_outlook(training, rate, whole)),
+            lambda rate, left: training.tell(outlook_text(training, rate, whole)),
             stops=True,
             is_alone=is_alone,
         )
@@ -305,7 +305,7 @@ def dry_run(training: Training):
         )
 
 
-def told_outlook(training: Training, rate: float, left: int) -> str:
+def outlook_text(training: Training, rate: float, left: int) -> str:
     grid_bytes = len(images.png_bytes(images.grid(training.images.evenly(GRID))))
     return outlook(training.config, training.gan, training.strategy, grid_bytes, rate, left)
 

@@ -99,7 +99,7 @@ class Ticks(keras.callbacks.Callback):
 
     def end_tick(self):
         self.check_weights()
-        self.model.settle()
+        self.model.recompute_statistics()
         row = self.measured()
         self.rows.append(row)
         self.show(row)
@@ -116,7 +116,7 @@ class Ticks(keras.callbacks.Callback):
     def save_within_a_tick(self):
         """It goes on in the next process: the means so far are part of the checkpoint."""
         self.check_weights()
-        self.model.settle()
+        self.model.recompute_statistics()
         with file_errors():
             self.save(self.rows, self.seconds)
 

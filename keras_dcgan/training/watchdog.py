@@ -26,7 +26,7 @@ EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first t
 # times the real detail at the finest level; runs of demo are at 1.4 after their first tick, at 1.1 at their
 # end
 GRAINY = 2.0
-WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple pictures have in a healthy run
+WON = 0.9995  # D's accuracy on both kinds; 0.99 is what clean, simple images have in a healthy run
 
 
 class Diverged(ArithmeticError):

@@ -474,7 +474,7 @@ def test_small_images_and_duplicates_are_kept_and_reported(tmp_path):
 
 
 def test_a_zip_is_read_in_place_and_no_name_in_it_can_escape(tmp_path):
-    path = tmp_path / "in" / "pictures.zip"
+    path = tmp_path / "in" / "images.zip"
     path.parent.mkdir()
     picture = encoded(two_halves(), "PNG")
     with zipfile.ZipFile(path, "w") as archive:
@@ -492,11 +492,11 @@ def test_a_zip_is_read_in_place_and_no_name_in_it_can_escape(tmp_path):
     images = prepare(path)
     assert len(images.images) == 3
     assert reasons(images.manifest) == {"all/empty.png": "zero bytes", "all/bad.png": decode.DAMAGED}
-    assert sorted(file.name for file in tmp_path.rglob("*")) == ["in", "pictures.zip"]
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["images.zip", "in"]
 
 
 def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path):
-    path = tmp_path / "pictures.zip"
+    path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.png", encoded(two_halves(), "PNG"))
         archive.writestr("b.png", encoded(noise(), "PNG"))
@@ -507,7 +507,7 @@ def test_a_damaged_member_of_a_zip_costs_only_itself(tmp_path):
 
 
 def test_so_does_one_of_another_compression_and_a_damaged_table_of_contents_is_an_error(tmp_path):
-    path = tmp_path / "pictures.zip"
+    path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.png", encoded(two_halves(), "PNG"))
         archive.writestr("lzma.png", encoded(noise(), "PNG"))
@@ -601,7 +601,7 @@ MISTAKES = {
         {},
         "source: expected a folder, .* received ./nowhere, which does not exist",
     ),
-    "one picture": ({"a.png": PICTURE}, "a.png", {}, "source: expected a folder, .* received .*a.png"),
+    "one image": ({"a.png": PICTURE}, "a.png", {}, "source: expected a folder, .* received .*a.png"),
     "empty": ({"a.txt": b"x"}, "", {}, r"source: no images in .* \(looked for .jpg"),
     "all bad": (
         {"a.png": b"", "b.png": b"x" * 99},

@@ -81,7 +81,7 @@ def test_the_command_writes_the_pictures_and_says_what_is_next(tmp_path, monkeyp
     read = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
     assert np.array_equal(read, portraits.pictures(3, seed=5, size=16))
     out = capsys.readouterr().out
-    assert out == f"wrote 3 pictures into {folder}; next: python -m keras_dcgan.fit --data '{folder}'\n"
+    assert out == f"wrote 3 images into {folder}; next: python -m keras_dcgan.fit --data '{folder}'\n"
 
 
 def test_the_command_leaves_other_files_alone(tmp_path, monkeypatch):

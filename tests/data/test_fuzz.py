@@ -1,4 +1,4 @@
-"""Damaged files: whatever the bytes, `decode` gives a picture or a reason. It does not crash, hang, or show
+"""Damaged files: whatever the bytes, `decode` gives an image or a reason. It does not crash, hang, or show
 unwritten memory.
 
     pytest tests/test_fuzz.py                          # a slice: 100 of each format
@@ -6,7 +6,7 @@ unwritten memory.
 
 Each format is fuzzed in two processes of their own, so that a crash is seen as one. They run the same cases
 with memory that the C library fills with different bytes beforehand (MALLOC_PERTURB_); were a pixel left
-unwritten, their pictures would differ. A case that takes longer than five seconds ends its process with a
+unwritten, their images would differ. A case that takes longer than five seconds ends its process with a
 traceback.
 """
 
@@ -102,7 +102,7 @@ def corrupted(files: list[bytes], random: np.random.Generator) -> bytes:
 
 
 def outcomes(kind: str, count: int) -> list[str]:
-    """Of each case a reason, or a digest of the picture."""
+    """Of each case a reason, or a digest of the image."""
     from keras_dcgan.data import decode
 
     files = valid_files(kind)

@@ -206,7 +206,7 @@ def test_neighbourhoods_tell_what_is_wrong():
     real, same = rng.normal(size=(600, 4)), rng.normal(size=(600, 4))
     healthy = neighbourhoods(real, same)
     assert min(healthy.values()) > 0.85
-    narrow = neighbourhoods(real, 0.2 * same)  # typical pictures only
+    narrow = neighbourhoods(real, 0.2 * same)  # typical images only
     assert narrow["precision"] > 0.95 and narrow["recall"] < 0.2 and narrow["coverage"] < 0.5
     off = neighbourhoods(real, same + 5)
     assert max(off.values()) < 0.1
@@ -326,7 +326,7 @@ def test_a_linear_probe_is_right_where_a_line_tells_and_is_at_chance_where_none_
 
 def test_a_linear_probe_chooses_its_penalty():
     """200 numbers of noise and one that tells, 200 vectors to learn from: without a penalty the noise is
-    learned by heart."""
+    overfit."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 600)
     vectors = rng.normal(size=(600, 201)).astype(np.float32)

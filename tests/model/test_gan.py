@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import discs
 
-from keras_dcgan.model.gan import DCGAN, check_range, settling_latents
+from keras_dcgan.model.gan import DCGAN, check_range, statistics_latents
 from keras_dcgan.model.losses import LOSSES, gradient_penalty
 from keras_dcgan.model.networks import discriminator, generator
 
@@ -106,7 +106,7 @@ def test_average_follows_by_its_half_life_with_a_ramp_up():
 def test_the_average_settles_on_statistics_of_its_own_weights():
     gan = train(small_gan(ema_kimg=1), discs(8), 3)
     before = trained_values(gan.ema_generator)
-    gan.settle()
+    gan.recompute_statistics()
     norm, kernel = (
         gan.ema_generator.get_layer("project_norm"),
         gan.ema_generator.get_layer("project").kernel.numpy(),
@@ -116,7 +116,7 @@ def test_the_average_settles_on_statistics_of_its_own_weights():
     np.testing.assert_allclose(norm.moving_mean, 0, atol=1e-4 * variances.max() ** 0.5)
     np.testing.assert_allclose(norm.moving_variance, variances, rtol=1e-4)
     once = values(gan.ema_generator)
-    gan.settle()
+    gan.recompute_statistics()
     for a, b in zip(once, values(gan.ema_generator)):
         np.testing.assert_array_equal(a, b)  # a pure function of the weights
     for a, b in zip(before, trained_values(gan.ema_generator)):
@@ -132,13 +132,13 @@ def test_it_settles_on_as_much_of_each_class_or_of_each_part_of_many(monkeypatch
     meaning = gan.ema_generator.get_layer("meaning")
     call = meaning.call
     monkeypatch.setattr(meaning, "call", lambda labels: seen.append(np.array(labels)) or call(labels))
-    gan.settle()
+    gan.recompute_statistics()
     np.testing.assert_array_equal(np.stack(seen)[:, :32], np.stack(seen)[:, 32:])  # z and -z
     assert Counter(np.concatenate(seen).tolist()) == counts
 
 
 def test_more_latents_than_it_settles_on_are_only_paired():
-    batches = np.stack(settling_latents(0, 400))
+    batches = np.stack(statistics_latents(0, 400))
     assert batches.shape == (6, 64, 400) and abs(batches.std() - 1) < 0.02
     np.testing.assert_array_equal(batches[:, :32], -batches[:, 32:])
 
@@ -151,7 +151,7 @@ def test_accuracies_count_what_the_discriminator_tells_rightly():
             keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z)
         ),
     )
-    mean = keras.layers.GlobalAveragePooling2D()(pictures)  # a picture's logit is its brightness
+    mean = keras.layers.GlobalAveragePooling2D()(pictures)  # an image's logit is its brightness
     D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(mean))
     gan = DCGAN(G, D, keras.models.clone_model(G))
     gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0)
@@ -193,7 +193,7 @@ def test_conditional_training_teaches_each_class_its_colour():
 
 
 def test_generator_learns_to_be_taken_for_the_class_that_was_asked_for():
-    """From the guess alone: of this discriminator the logits are 0 whatever the picture, and it takes bright
+    """From the guess alone: of this discriminator the logits are 0 whatever the image, and it takes bright
     ones for class 0."""
     z, label, pictures = keras.Input((2,)), keras.Input((), dtype="int32"), keras.Input((2, 2, 1))
     of_class = keras.layers.Embedding(2, 4, "zeros")(label)

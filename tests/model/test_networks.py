@@ -114,7 +114,7 @@ def test_conditional_networks_take_a_label_that_matters():
 
 
 def test_what_z_says_keeps_its_size_whatever_the_classes_say():
-    """Or a generator learns to leave z out, and a class is one picture."""
+    """Or a generator learns to leave z out, and a class is one image."""
     G = generator((16, 16), 3, latent_dim=6, filters=4, classes=3)
     G.get_layer("project").kernel.assign(G.get_layer("project").kernel * 10)
     inputs = [np.random.default_rng(0).normal(size=(64, 6)).astype("float32"), np.arange(64) % 3]

@@ -11,7 +11,7 @@ from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
 
 @pytest.mark.parametrize(
-    "size, classes, group, stem, loss, kinds",
+    "size, classes, group, stem, loss, layer_types",
     [
         ((16, 16), 0, 0, 0, "relativistic", keras.layers),
         (
@@ -25,9 +25,11 @@ from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
         ((16, 16), 3, 4, 3, "relativistic", cpu_layers),
     ],
 )
-def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, loss, kinds):
+def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, loss, layer_types):
     keras.utils.set_random_seed(0)
-    critic = PiecewiseLinear(networks.discriminator(size, 3, 4, classes, "none", group, stem, kinds=kinds))
+    critic = PiecewiseLinear(
+        networks.discriminator(size, 3, 4, classes, "none", group, stem, layer_types=layer_types)
+    )
     real, fakes = tf.random.normal((8, *size, 3)), tf.random.normal((8, *size, 3)) - 0.5
     labels = [tf.constant([0, 1, 2, 0, 1, 2, 0, 1])] if classes else []
     step = tf.function(

@@ -4,7 +4,7 @@ import pytest
 from keras_dcgan.pictures import blend
 
 
-@pytest.mark.parametrize("rows", [slice(3, 12), slice(8, 16)])  # within; at the picture's edge
+@pytest.mark.parametrize("rows", [slice(3, 12), slice(8, 16)])  # within; at the image's edge
 def test_a_filled_hole_has_the_gradients_of_the_one_and_the_border_of_the_other(rows):
     drawn = np.random.default_rng(0).uniform(-0.2, 0.2, (16, 20, 3)).astype(np.float32)
     ramp = np.linspace(-0.5, 0.5, 20, dtype=np.float32)[

@@ -37,7 +37,7 @@ def test_grid_reads_like_a_page():
     sheet = grid(pictures, columns=3)
     assert sheet.shape == (4, 9, 1)
     np.testing.assert_array_equal(sheet[::2, ::3, 0], [[1, 2, 3], [4, 5, 0]])
-    assert grid(pictures).shape == (4, 9, 1)  # 5 pictures: 3 columns are as square as it gets
+    assert grid(pictures).shape == (4, 9, 1)  # 5 images: 3 columns are as square as it gets
 
 
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB"), (4, "RGBA")])

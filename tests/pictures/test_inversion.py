@@ -1,4 +1,4 @@
-"""On pictures that the generator has drawn itself, so that the answer is known."""
+"""On images that the generator has drawn itself, so that the answer is known."""
 
 import keras
 import numpy as np

@@ -20,7 +20,7 @@ def test_threefry_gives_the_published_answers(key, counter, expected):
 
 
 def test_seeds_keep_their_latents_for_ever():
-    # Golden values: whoever changes them changes every picture that users have named by its seed.
+    # Golden values: whoever changes them changes every image that users have named by its seed.
     z = latents([0, 7, 2**32 - 1], 5)
     expected = [
         [-1.0654525, -0.7792130, 0.0323991, -1.5203084, 1.3601084],

@@ -86,7 +86,7 @@ def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
 
 
 def events(folder):
-    """{tag: [(step, value or picture)]} of all event files."""
+    """{tag: [(step, value or image)]} of all event files."""
     found = {}
     for file in sorted(folder.glob("*.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
@@ -178,7 +178,7 @@ class StillModel:
     def __init__(self, steps_taken):
         self.steps_taken = steps_taken
 
-    def settle(self):
+    def recompute_statistics(self):
         pass
 
     def reset_means(self):

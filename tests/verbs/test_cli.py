@@ -349,7 +349,7 @@ def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder
 def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path, monkeypatch, command):
     path, _ = run
     monkeypatch.chdir(tmp_path)
-    assert command("keras_dcgan.sample", "--run", path).stdout == "64 pictures in sample.png\n"
+    assert command("keras_dcgan.sample", "--run", path).stdout == "64 images in sample.png\n"
     assert Image.open("sample.png").size == (8 * 16, 8 * 16)
     generator = keras.saving.load_model(path / "generator.keras")
     expected = to_uint8(generator.predict(latents(range(3, 9), 100), verbose=0))
@@ -357,7 +357,7 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
     done = command(
         "keras_dcgan.sample", "--run", path, "--seeds", "3-8", "--out", tmp_path / "grid.png", "--cols", "2"
     )
-    assert done.returncode == 0 and done.stderr == "" and "6 pictures in" in done.stdout
+    assert done.returncode == 0 and done.stderr == "" and "6 images in" in done.stdout
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape == (48, 32, 3)
     assert np.abs(grid[32:, 16:].astype(int) - expected[5]).max() <= 1  # seed 8: third row, second column
@@ -397,9 +397,7 @@ def test_sample_grid_files_and_walk_draw_what_the_generator_draws(run, tmp_path,
         == 0
     )
     dull = np.asarray(Image.open(tmp_path / "dull.png"))
-    np.testing.assert_array_equal(
-        dull[:, :16], dull[:, 16:]
-    )  # at truncation 0 every seed is the same picture
+    np.testing.assert_array_equal(dull[:, :16], dull[:, 16:])  # at truncation 0 every seed is the same image
 
 
 def test_sample_draws_given_latents(run, tmp_path, command):
@@ -606,7 +604,7 @@ def test_version_list_and_verbs_by_the_package(tmp_path, monkeypatch, capsys):
         keras_dcgan.__main__.main()
         assert said in capsys.readouterr().out
     done = python("keras_dcgan", "demo", tmp_path / "faces", "--count", "1")
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("wrote 1 picture into")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("wrote 1 image into")
     assert len(os.listdir(tmp_path / "faces")) == 1
 
 
@@ -744,7 +742,7 @@ def test_one_is_no_plural(run, tmp_path, command):
         "0 images", "1 image", "2,001 images", "2 classes",
     ]  # fmt: skip
     done = command("keras_dcgan.sample", "--run", run[0], "--seeds", "1", "--out", tmp_path / "a.png")
-    assert done.stdout == f"1 picture in {tmp_path / 'a.png'}\n"
+    assert done.stdout == f"1 image in {tmp_path / 'a.png'}\n"
     done = command("keras_dcgan.explore", "--run", run[0], "--directions", "1", "--out", tmp_path / "a.png")
     assert done.stdout.startswith("1 direction, 1 strip each, ")
 

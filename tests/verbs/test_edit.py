@@ -1,4 +1,4 @@
-"""The verb, on pictures that the run's own generator has drawn: what it prints, what it leaves, what it
+"""The verb, on images that the run's own generator has drawn: what it prints, what it leaves, what it
 refuses."""
 
 import json
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def editing(run, tmp_path, command):
-    """The verb's answer to the given flags, with the first picture if they name none, into out.png."""
+    """The verb's answer to the given flags, with the first image if they name none, into out.png."""
 
     def call(task, *flags, image=(run[0] / "a.png",), out="out.png", quick=QUICK):
         common = ["--run", run[0], "--task", task, "--image", *image, "--out", tmp_path / out]
@@ -90,9 +90,9 @@ def test_inpaint_fills_the_white_of_the_mask_and_touches_nothing_else(run, editi
     picture = run[1][0].astype(np.uint8)
     hole = np.zeros((16, 24), bool)
     hole[4:12, 6:18] = True
-    spoilt = np.where(hole[..., None], 255, picture).astype(np.uint8)
-    # A picture of any size, and a mask of that size.
-    images.save(spoilt.repeat(3, axis=0).repeat(3, axis=1), tmp_path / "large.png")
+    degraded = np.where(hole[..., None], 255, picture).astype(np.uint8)
+    # An image of any size, and a mask of that size.
+    images.save(degraded.repeat(3, axis=0).repeat(3, axis=1), tmp_path / "large.png")
     Image.fromarray(hole).resize((72, 48)).save(tmp_path / "mask.png")
     done = editing("inpaint", "--mask", tmp_path / "mask.png", image=[tmp_path / "large.png"])
     assert done.returncode == 0, done.stderr
@@ -224,11 +224,11 @@ def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(
         (["project", "--mask", "white.png"], "--mask: expected --task inpaint, received --task project"),
         (
             ["inpaint", "--mask", "small.png"],
-            "--mask: expected one of the picture's size, 16x24, received 8x12",
+            "--mask: expected one of the image's size, 16x24, received 8x12",
         ),
         (
             ["inpaint", "--mask", "white.png"],
-            "--mask: expected black where to keep the picture and white where not, received all white",
+            "--mask: expected black where to keep the image and white where not, received all white",
         ),
         (
             ["inpaint", "--mask", "text.png"],
@@ -246,7 +246,7 @@ def test_what_cannot_be_written_is_one_line_and_told_as_soon_as_it_is_known(
         ),
         (
             ["project", "--image", "text.png", "small.png"],
-            "--image: expected one picture to project, received 2",
+            "--image: expected one image to project, received 2",
         ),
         (["project", "--run", "nowhere"], "--run: expected a run directory"),
         (["project", "--out", "a.jpg"], "--out: expected a name that ends in .png, received 'a.jpg'"),
@@ -256,7 +256,7 @@ def test_a_mistake_is_one_line_and_status_2(typed, complaint, run, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     Image.new("L", (12, 8)).save("small.png")
     Image.new("L", (24, 16), 255).save("white.png")
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     before = sorted(tmp_path.iterdir())
     done = command(
         "keras_dcgan.edit", "--run", run[0], "--image", run[0] / "a.png", "--out", "out.png", "--task", *typed

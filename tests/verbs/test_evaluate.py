@@ -37,7 +37,7 @@ def evaluate(trained, command):
 
 
 def with_generator(trained, tmp_path, pictures):
-    """A copy of the run whose generator answers those pictures in turn, by the sign bits of z."""
+    """A copy of the run whose generator answers those images in turn, by the sign bits of z."""
     run = tmp_path / "run"
     shutil.copytree(trained / "run", run)
     z = keras.Input((100,))

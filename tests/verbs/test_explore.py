@@ -1,4 +1,4 @@
-"""`python -m keras_dcgan.explore`: every picture of the sheet is where it says it is."""
+"""`python -m keras_dcgan.explore`: every image of the sheet is where it says it is."""
 
 import json
 

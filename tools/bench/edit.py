@@ -1,7 +1,7 @@
 """`python -m tools.bench edit --run runs/demo`: how well `keras_dcgan.edit` restores demo faces that were not
 trained on.
 
-Each face is spoilt in every way of SPOILT and restored by the verb. The figures are mean PSNR against the
+Each face is degraded in every way of DEGRADED and restored by the verb. The figures are mean PSNR against the
 face as it was, of a hole its pixels alone, beside what does without a generator: the smoothest filling of the
 hole, bicubic enlargement, and for noise that of four Gaussian blurs which comes nearest to the answer.
 """
@@ -23,7 +23,7 @@ from tools.bench import timing
 HOLE = np.zeros((64, 64, 1), bool)
 HOLE[16:48, 16:48] = True
 SIGMA = 25
-SPOILT = {
+DEGRADED = {
     "hole": ["--task", "inpaint", "--mask", "mask.png"],
     "half": ["--task", "superres", "--factor", "2"],
     "quarter": ["--task", "superres", "--factor", "4"],
@@ -36,7 +36,7 @@ SHOWN = ("hole", "quarter", "noise")
 def arguments(parser):
     count = number(1, 10**4, kind=int)
     parser.add_argument(
-        "--run", type=cli.path, required=True, metavar="DIR", help="a run of the demo pictures, 64x64"
+        "--run", type=cli.path, required=True, metavar="DIR", help="a run of the demo images, 64x64"
     )
     parser.add_argument("--count", type=count, default=8, metavar="N", help="faces [8]")
     parser.add_argument(
@@ -44,7 +44,7 @@ def arguments(parser):
     )
     parser.add_argument("--flags", default="--tune", metavar="'FLAGS'", help="more of edit's own ['--tune']")
     parser.add_argument(
-        "--picture", type=cli.path, metavar="F.png", help="two faces: spoilt, G(z), restored, as they were"
+        "--picture", type=cli.path, metavar="F.png", help="two faces: degraded, G(z), restored, as they were"
     )
 
 
@@ -57,17 +57,17 @@ def measure(args) -> dict:
     figures, seconds, sheet = {}, [], []
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         images.save(np.uint8(255) * HOLE, "mask.png")
-        for name, flags in SPOILT.items():
+        for name, flags in DEGRADED.items():
             where = HOLE if name == "hole" else np.ones_like(HOLE)
             scores = []
             for face in faces:
-                spoilt, without = spoil(name, face, random)
-                images.save(spoilt, "spoilt.png")
+                degraded, without = degrade(name, face, random)
+                images.save(degraded, "degraded.png")
                 command = [
                     "--run",
                     run,
                     "--image",
-                    "spoilt.png",
+                    "degraded.png",
                     "--out",
                     "out.png",
                     *flags,
@@ -88,7 +88,7 @@ def measure(args) -> dict:
     return figures | {"seconds an edit": statistics.median(seconds), "faces": args.count}
 
 
-def spoil(name: str, face: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
+def degrade(name: str, face: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
     """-> what edit is given, and what it has to beat, all of them uint8 (height, width, 3)."""
     if name == "hole":
         smooth = blend.seamless(images.from_uint8(face), np.zeros(face.shape, np.float32), HOLE[..., 0])
@@ -97,7 +97,7 @@ def spoil(name: str, face: np.ndarray, random: np.random.Generator) -> tuple[np.
         noisy = np.clip(face + random.normal(0, SIGMA, face.shape), 0, 255).astype(np.uint8)
         blurs = (ImageFilter.GaussianBlur(radius) for radius in (0.6, 0.8, 1, 1.5))
         return noisy, [np.asarray(Image.fromarray(noisy).filter(blur)) for blur in blurs]
-    side = 64 // int(SPOILT[name][-1])
+    side = 64 // int(DEGRADED[name][-1])
     small = Image.fromarray(face).resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(small), [np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC))]
 

@@ -133,8 +133,8 @@ def startup(records: list[dict]) -> str:
         "fit_help_s": "`fit --help`",
         "fit_to_its_first_step_s": "`fit` on prepared data, to its first finished step",
         "import_of_tensorflow_and_keras_s": "of which the import of TensorFlow and Keras",
-        "sample_one_picture_s": "`sample`, to the first picture",
-        "edge_sample_16_pictures_s": "`edge_sample.py`, 16 pictures",
+        "sample_one_picture_s": "`sample`, to the first image",
+        "edge_sample_16_pictures_s": "`edge_sample.py`, 16 images",
     }
     rows = [[text, f"{record[name]:.2f} s"] for record in records[-1:] for name, text in names.items()]
     return table(["from the command to", "64x64, 64 filters"], rows) + caption(records) if rows else ""
@@ -143,7 +143,7 @@ def startup(records: list[dict]) -> str:
 def memory(records: list[dict]) -> str:
     users = {
         "evaluate_10000_samples": "`evaluate`, 10,000 samples",
-        "sample_10000_seeds": "`sample`, 10,000 pictures",
+        "sample_10000_seeds": "`sample`, 10,000 images",
         "sample_a_walk": "`sample`, a walk through 16",
     }
     rows = []

@@ -1,4 +1,4 @@
-"""A small classifier of labelled pictures, as a judge of synthetic ones. Folders are classes.
+"""A small classifier of labelled images, as a judge of synthetic ones. Folders are classes.
 
     python -m tools.experiments.classify judge --data imgs --out judge.keras     # trains it; says how often it is right
     python -m tools.experiments.classify agree --judge judge.keras --run runs/imgs   # how often it finds the class asked for

@@ -50,7 +50,7 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
 
 
 def main() -> int:
-    """stdin: HEIC. stdout: its primary picture as TIFF without compression, or why not."""
+    """stdin: HEIC. stdout: its primary image as TIFF without compression, or why not."""
     max_pixels = int(sys.argv[1])
     try:
         import resource
