@@ -4,19 +4,19 @@ import dataclasses
 from collections.abc import Mapping
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    count: int  # images; "images" in the file
-    size: tuple[int, int]  # height, width
-    channels: int
-    classes: list[str]  # in the order of their labels; [] where there are none
-    fingerprint: str  # of the pixels and labels: not of names and dates
     source: str = ""
     kind: str = ""  # of source: folder, zip, array, demo
+    size: tuple[int, int]  # height, width
+    channels: int
     crop: str = "center"
     background: tuple[int, int, int] = (255, 255, 255)
     max_pixels: int = 0
     conditional: bool = False
+    count: int  # images; "images" in the file
+    classes: list[str]  # in the order of their labels; [] where there are none
+    fingerprint: str  # of the pixels and labels: not of names and dates
     in_place: bool = False  # the source itself is what is read
     left_out: list[dict] = dataclasses.field(default_factory=list)  # {"file", "reason"}
     duplicates: list[dict] = dataclasses.field(default_factory=list)  # {"file", "same_as"}
@@ -30,11 +30,7 @@ class Manifest:
 
     def to_json(self) -> dict:
         content = dataclasses.asdict(self)
-        return {
-            "source": content.pop("source"),
-            "kind": content.pop("kind"),
-            "images": content.pop("count"),
-        } | content
+        return {"images" if name == "count" else name: value for name, value in content.items()}
 
     @classmethod
     def from_json(cls, content: Mapping) -> "Manifest":

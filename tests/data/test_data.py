@@ -860,7 +860,13 @@ def numbered(count: int, labels: bool = False) -> ImageSet:
         (numbers // 256)[:, None],
         1,
     )
-    manifest = Manifest(count, (2, 2), 3, ["even", "odd"] if labels else [], "of numbers")
+    manifest = Manifest(
+        count=count,
+        size=(2, 2),
+        channels=3,
+        classes=["even", "odd"] if labels else [],
+        fingerprint="of numbers",
+    )
     return ImageSet(images, (numbers % 2).astype(np.int32) if labels else np.zeros(count, np.int32), manifest)
 
 

@@ -31,7 +31,7 @@ def run(request, tmp_path_factory):
         layer.momentum = 0.5
     pictures = np.random.default_rng(0).uniform(-1, 1, (8, 24, 16, 3)).astype("float32")
     gan.discriminator([pictures, np.zeros(8, int)] if conditional else pictures, training=True)
-    manifest = Manifest(8, config.size, 3, CLASSES * conditional, "x")
+    manifest = Manifest(count=8, size=config.size, channels=3, classes=CLASSES * conditional, fingerprint="x")
     with directory.begin(config, manifest) as begun:
         checkpoints.save(begun, gan)
     return path, gan.discriminator
