@@ -63,7 +63,7 @@ def serving(folder, policy=None, handler=Handler):
             super().end_headers()
 
     with Server(("127.0.0.1", 0), functools.partial(Host, directory=str(folder))) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
+        threading.Thread(target=host.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{host.server_port}"
         host.shutdown()
 
@@ -509,7 +509,7 @@ def asked(tmp_path):
     (tmp_path / "web" / "index.html").write_text("<h1>here</h1>" * 99)
     (tmp_path / "model.json").write_text("{}")
     host = server(tmp_path, 0)
-    threading.Thread(target=host.serve_forever, daemon=True).start()
+    threading.Thread(target=host.serve_forever, args=(0.01,), daemon=True).start()
 
     def ask(path, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", host.server_port)

@@ -1,12 +1,12 @@
 // The page: its controls change a state, which becomes an image and stands in the address.
 
-import {draw, hasGpu, load, startRuntime, WASM_BYTES} from './draw.js';
-import {get, getJson, keep, keepPage} from './files.js';
+import {draw, load, startRuntime} from './draw.js';
+import {describe, get, keep, keepPage} from './files.js';
 import {latent, slerp} from './latents.js';
 import {blank, enlarge, grid, png, video} from './save.js';
 
 const $ = (id) => document.getElementById(id);
-const tiles = [...$('tiles').children], SEEDS = 2 ** 32;
+const tiles = [...$('tiles').children], SEEDS = 2 ** 32, WASM_BYTES = 9.4e6;  // about: LiteRT.js has three builds
 
 /** What is shown: a seed, or a place on the way from it `to` another; `amounts` along the directions. */
 const state = {seed: 0, to: null, at: 0, amounts: [], truncation: 1, label: null};
@@ -286,7 +286,7 @@ function introduce() {
     Object.assign(row.lastElementChild, {min: -4, max: 4, step: 0.1});
   });
   $('advanced').hidden = false;
-  $('about').textContent = `A small neural network draws these images from random numbers, here on this device; nothing you do leaves it. It was trained on ${about.data_note || `the images of “${about.name}”`}. Licence: ${about.licence || 'none is stated'}.`;
+  $('about').textContent = `A small neural network draws these images from random numbers, on this device; nothing you do leaves it. It was trained on ${about.data_note || `the images of “${about.name}”`}. Licence: ${about.licence || 'none is stated'}.`;
 }
 
 function progress(bytes) {
@@ -319,15 +319,16 @@ async function start() {
 
 async function open() {
   $('loading').hidden = false;
-  about = await getJson('../model.json');
+  about = await describe();
   introduce();
   readAddress();
-  const [url, data] = await startRuntime(progress);
+  tell();
+  const {url, wasmBinary, hasGpu} = await startRuntime(progress);
   needed = [url, ...Object.keys(about.files).map(urlOf)];
-  if (!hasGpu()) $('accelerator').options[1].remove();
+  if (!hasGpu) $('accelerator').options[1].remove();
   $('options').disabled = false;
   await start();
-  await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, data, needed)).catch(() => {});
+  await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, wasmBinary, needed)).catch(() => {});
 }
 
 open().catch(complain);

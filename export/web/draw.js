@@ -2,11 +2,9 @@
 
 import {get} from './files.js';
 
-export const WASM_BYTES = 9.4e6;  // about; each of the three builds
-
 let runtime, model, cores;
 
-/** Fetches and starts LiteRT.js -> the address and bytes of its WebAssembly, to be kept. */
+/** Fetches and starts LiteRT.js -> its WebAssembly, to be kept, and whether it has found a GPU: WebGPU may have no adapter. */
 export async function startRuntime(progress) {
   const unfetched = () => { throw new Error('LiteRT.js, which draws here, could not be fetched.'); };
   runtime = await import('./runtime.js').catch(unfetched);
@@ -20,11 +18,8 @@ export async function startRuntime(progress) {
   const wasmBinary = await get(url, {isLasting: true, progress});
   self.Module = {wasmBinary};  // where Emscripten looks; it would fetch the file itself, and tell of no progress
   await loadLiteRt(PLACE, {threads}).catch((error) => { if (error instanceof Error) throw error; unfetched(); });
-  return [url, wasmBinary];
+  return {url, wasmBinary, hasGpu: runtime.getWebGpuDevice()};
 }
-
-/** Whether LiteRT.js has found one: a browser may know WebGPU and have no adapter. */
-export const hasGpu = () => Boolean(runtime.getWebGpuDevice());
 
 /** -> what draws from now on: LiteRT.js may take another processor than was asked for. Where it fails the old model goes on. */
 export async function load(data, wanted) {

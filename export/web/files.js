@@ -46,28 +46,29 @@ export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
   return data;
 }
 
-export async function getJson(url) {
-  const text = new TextDecoder().decode(await get(url));
+/** model.json. */
+export async function describe() {
+  const text = new TextDecoder().decode(await get('../model.json'));
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`${url.split('/').pop()} is ${text.trim().startsWith('<') ? 'a web page on this host' : 'cut off or damaged'}.`);
+    throw new Error(`model.json is ${text.trim().startsWith('<') ? 'a web page on this host' : 'cut off or damaged'}.`);
   }
 }
 
-/** Keeps a file for later visits, and drops what an earlier export or runtime has left: what is not among `needed`, nor of other folders. */
+/** Keeps a file for later visits, and drops what an earlier export or runtime has left beside those that are `needed`. */
 export async function keep(url, data, needed) {
-  const cache = await storage(), whole = (url) => new URL(url, location).href;
+  const cache = await storage(), whole = needed.map((url) => new URL(url, location).href), folder = (url) => new URL('.', url).href;
   for (const {url: old} of await cache?.keys() ?? []) {
-    if (old.startsWith(whole('..')) && /\.(tflite|wasm)\?/.test(old) && ![url, ...needed].map(whole).includes(old)) await cache.delete(old);
+    if (/\.(tflite|wasm)\b/.test(old) && whole.map(folder).includes(folder(old)) && !whole.includes(old)) await cache.delete(old);
   }
   await cache?.put(url, new Response(data));
 }
 
-/** Keeps the page itself, and all else that it has fetched. */
+/** Keeps the page, and all else that it has fetched. */
 export async function keepPage() {
   const cache = await storage(), fetched = performance.getEntriesByType('resource').map(({name}) => name);
-  const ours = fetched.filter((name) => name.startsWith('http') && !/\.(tflite|wasm)\?/.test(name));
+  const ours = fetched.filter((name) => name.startsWith('http') && !/\.(tflite|wasm)\b/.test(name));
   await Promise.allSettled([location.origin + location.pathname, ...new Set(ours)].map((name) => cache?.add(name)));  // an extension's may fail
 }
 
