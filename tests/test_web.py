@@ -85,10 +85,10 @@ def browser():
 
 
 @contextmanager
-def opened(browser, address, size, query="", ready="0"):
+def opened(browser, address, size, query="", ready="0", script=SHIFTS):
     """The page once it has drawn; afterwards nothing may have left the origin or been complained of."""
     context = browser.new_context(viewport=size)
-    context.add_init_script(SHIFTS)
+    context.add_init_script(script)
     page, elsewhere, complaints = context.new_page(), [], []
     page.on(
         "request",
@@ -230,8 +230,12 @@ def saved(page, what, size="1 0"):
     return download.value.suggested_filename, download.value.path()
 
 
+SHEET = """navigator.canShare = () => true;
+    navigator.share = async ({files}) => { window.shared = [files[0].name, files[0].type, files[0].size]; };"""
+
+
 def test_what_is_saved_is_what_is_shown_and_tells_its_seed(browser, address):
-    with opened(browser, address, PHONE, "#seed=6", ready="6") as page:
+    with opened(browser, address, PHONE, "#seed=6", ready="6", script=SHEET) as page:
         shown = drawn(page)
         name, path = saved(page, "image")
         with Image.open(path) as image:
@@ -253,7 +257,11 @@ def test_what_is_saved_is_what_is_shown_and_tells_its_seed(browser, address):
         assert name in ("walk.mp4", "walk.webm") and path.stat().st_size > 1000
         page.locator("#sliders input").first.fill("1")
         eventually(lambda: page.text_content("#edited") == "changed")
-        assert saved(page, "image")[0] == "seed-0006-changed.png"  # no seed's any more
+        name, path = saved(page, "image")
+        assert name == "seed-0006-changed.png"  # no seed's any more
+        page.click("#save")
+        page.click("#share")
+        eventually(lambda: page.evaluate("window.shared") == [name, "image/png", path.stat().st_size])
 
 
 @contextmanager
@@ -277,6 +285,7 @@ def test_an_error_names_its_cause_and_goes_when_all_is_well(browser, address):
             "body": "<!doctype html>",
         },
         "model.json is cut off or damaged": {"body": '{"name": "ti'},
+        "this page is too old for it": {"json": {"format_version": 2}},
     }
     for says, answer in answers.items():
         with answering(page, "**/model.json", **answer):

@@ -53,7 +53,7 @@ function show() {
     display();
     $('loading').hidden = true;
     problem('');
-    document.body.dataset.ready = seed;  // for who looks from outside
+    document.body.dataset.ready = seed;  // for tests
   });
   tile();
   tell();
@@ -88,7 +88,7 @@ function tile() {
 function tell() {
   const {seed, to, at, truncation, amounts} = state, nearest = at < 0.5 ? seed : to, isMoved = to !== null || amounts.some(Boolean);
   seeds().forEach((seed, i) => {
-    if (seed === nearest && tiles[i].ariaPressed !== 'true') tiles[i].scrollIntoView({block: 'nearest', inline: 'nearest'});
+    if (seed === nearest && tiles[i].ariaPressed !== 'true') tiles[i].scrollIntoView({block: 'nearest', inline: 'center'});
     tiles[i].setAttribute('aria-pressed', seed === nearest);
   });
   $('tiles').classList.toggle('edited', isMoved);
@@ -300,7 +300,7 @@ async function loadModel() {
   try {
     const data = await get(url, {...about.files[file], isLasting: true, progress: (bytes) => progress(WASM_BYTES + bytes)});
     drawnBy = {file, ...await load(data, $('accelerator').value)};
-    keep(url, data, needed).catch(() => {});  // a full store keeps nobody from drawing
+    keep(url, data, needed).catch(() => {});  // now that it works; a full store keeps nobody from drawing
     return true;
   } catch (error) {
     $('advanced').open = true;  // for another file or processor
@@ -310,7 +310,7 @@ async function loadModel() {
   }
 }
 
-/** With the file and processor of the lists; where that fails, what drew before goes on. */
+/** With the lists' file and processor; where that fails, what drew before goes on. */
 async function start() {
   if (!await inTurn(loadModel)) return;
   await show();

@@ -1,4 +1,4 @@
-// Says what keeps the page from starting. A classic script in old JavaScript: modules do not start from file://, nor in old browsers.
+// Says what keeps the page from starting. A classic script in old JavaScript: modules start neither from file:// nor in old browsers.
 
 document.documentElement.className = 'runs';
 

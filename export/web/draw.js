@@ -4,7 +4,7 @@ import {get} from './files.js';
 
 let runtime, model, cores;
 
-/** Fetches and starts LiteRT.js -> its WebAssembly, to be kept, and whether it has found a GPU: WebGPU may have no adapter. */
+/** Starts LiteRT.js -> its WebAssembly, to be kept, and whether it has found a GPU: WebGPU may have no adapter. */
 export async function startRuntime(progress) {
   const unfetched = () => { throw new Error('LiteRT.js, which draws here, could not be fetched.'); };
   runtime = await import('./runtime.js').catch(unfetched);

@@ -1,8 +1,6 @@
-// Fetches what the page draws with, and never a wrong file: an error says what came in its place, and nothing is kept before it works.
+// Fetches what the page draws with, and never a wrong file: an error says what came in its place.
 
 const SILENCE = 30_000;  // ms without a byte, after which nobody waits any longer
-
-class Refused extends Error {}
 
 /** The bytes of a file: from an earlier visit if its content cannot have changed (`isLasting`), else from the host. */
 export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
@@ -19,8 +17,8 @@ export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
     wait();
     // no-cache: whoever has a copy on the way asks the host first, for another run's file may have come to the same address.
     const response = kept || await fetch(url, {cache: 'no-cache', integrity, signal: control.signal});
-    if (!response.ok) throw new Refused(`${name} is not on this host (${response.status}). The whole export folder belongs there.`);
-    if (response.headers.get('Content-Type')?.startsWith('text/html')) throw new Refused(`${name} is not on this host, which answers with a web page in its place.`);
+    if (!response.ok) throw new Error(`${name} is not on this host (${response.status}). The whole export folder belongs there.`);
+    if (response.headers.get('Content-Type')?.startsWith('text/html')) throw new Error(`${name} is not on this host, which answers with a web page in its place.`);
     for (const reader = response.body.getReader();;) {
       const {done, value} = await reader.read();
       if (done) break;
@@ -29,7 +27,7 @@ export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
       progress?.(read += value.length);
     }
   } catch (error) {
-    if (error instanceof Refused) throw error;
+    if (error.constructor === Error) throw error;  // ours
     throw new Error(control.signal.aborted ? `The host stopped answering while ${name} was fetched.`
       : !navigator.onLine ? `There is no network, and ${name} has not been fetched before.`
       : read ? `${name} was cut off after ${read} bytes.`
@@ -46,14 +44,17 @@ export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
   return data;
 }
 
-/** model.json. */
+/** What model.json tells. */
 export async function describe() {
   const text = new TextDecoder().decode(await get('../model.json'));
+  let about;
   try {
-    return JSON.parse(text);
+    about = JSON.parse(text);
   } catch {
     throw new Error(`model.json is ${text.trim().startsWith('<') ? 'a web page on this host' : 'cut off or damaged'}.`);
   }
+  if (about.format_version > 1) throw new Error('model.json is of a later format: this page is too old for it.');
+  return about;
 }
 
 /** Keeps a file for later visits, and drops what an earlier export or runtime has left beside those that are `needed`. */
