@@ -172,6 +172,11 @@ def test_the_address_holds_what_is_shown(browser, address, model):
         page.reload()
         wait_until_drawn(page, "13")
         np.testing.assert_array_equal(drawn(page), shown)
+        page.evaluate("location.hash = '#seed=1&to=3&at=0.400'")  # where a walk was stopped
+        wait_until_drawn(page, "1")
+        (expected,) = images.draw(model, [slerp(*latents([1, 3], 12), 0.4)[None], np.array([1], np.int32)])
+        assert parity.psnr(images.from_uint8(expected), images.from_uint8(drawn(page)[..., :3])) >= 40
+        assert page.text_content("#edited") == "1 to 3"
         page.evaluate("location.hash = '#seed=1e99&d1=x&class=cow&to=&at=7'")  # nothing that it could be
         wait_until_drawn(page, str(2**32 - 1))
         eventually(lambda: page.evaluate("location.hash") == f"#seed={2**32 - 1}")
