@@ -204,7 +204,7 @@ def test_what_is_shown_is_what_is_marked(browser, address):
         page.click("#reset")
         eventually(lambda: page.evaluate(tile) == before and (drawn(page) == seen[-1]).all())
         changes_to("", lambda: page.select_option("#class", "cat"))
-        assert page.evaluate(tile) != before
+        eventually(lambda: page.evaluate(tile) != before)
         page.evaluate("document.querySelector('#pace').append(new Option('', 0.2, true, true))")
         page.click("#walk")
         assert page.text_content("#walk") == "Stop"
@@ -216,7 +216,7 @@ def test_what_is_shown_is_what_is_marked(browser, address):
             f"seed {page.input_value('#seed')}",
         )
         page.emulate_media(reduced_motion="reduce")
-        page.click("#reset")
+        page.click("#tiles button:nth-child(1)")
         stops = page.evaluate("""() => new Promise((resolve) => {
             const words = new Set();
             document.querySelector('#walk').click();
