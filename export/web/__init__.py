@@ -9,6 +9,7 @@ else the page points at a CDN's copy of the same version.
 
 import html
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -35,7 +36,7 @@ PACKAGES = {
 def install(out: Path) -> bool:
     """Writes out/web anew, for the run that out/model.json tells of -> whether the runtime lies there too.
     Raises OSError where it cannot be written."""
-    place, beside = out / "web", out / ".web.part"
+    place, beside = out / "web", out / f".web.{os.getpid()}.part"  # another export may be at work here
     about = json.loads((out / "model.json").read_text(encoding="utf-8"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
