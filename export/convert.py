@@ -259,6 +259,7 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
 def describe(generator, name: str, classes: Sequence[str]) -> dict:
     """The content of model.json but for its `files`; it is in every .tflite file as well."""
     latent_dim, (height, width, channels) = generator.inputs[0].shape[1], generator.output_shape[1:]
+    along = directions(generator).tolist()
     values = {"z": {"distribution": "standard normal"}, "label": {"range": [0, len(classes) - 1]}}
     inputs = {
         tensor.name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype, **values[tensor.name]}
@@ -279,7 +280,9 @@ def describe(generator, name: str, classes: Sequence[str]) -> dict:
         "latent_dim": latent_dim,
         "classes": list(classes),
         "seed": {"algorithm": SEED_ALGORITHM, "golden": [golden(seed, latent_dim) for seed in GOLDEN_SEEDS]},
-        "directions": directions(generator).tolist(),
+        "directions": along,
+        # For whoever looks at them to write what they do: the page shows these.
+        "direction_names": [f"Direction {number}" for number in range(1, len(along) + 1)],
         "signatures": {
             name: {"inputs": inputs, "outputs": outputs}
             for name, outputs in zip(parity.SIGNATURES, (images, pixels, rgba), strict=True)

@@ -7,6 +7,9 @@ The runtime is LiteRT.js, pinned. It is fetched with npm where npm is, so that t
 else the page points at a CDN's copy of the same version.
 """
 
+import html
+import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -15,7 +18,8 @@ from pathlib import Path
 
 VERSION = "2.5.3"  # of @litertjs/core
 CDN = f"https://cdn.jsdelivr.net/npm/@litertjs/core@{VERSION}"
-PAGE = ("index.html", "app.js", "latents.js", "sw.js", "manifest.webmanifest", "icon.svg")
+PAGE = ("index.html", "style.css", "boot.js", "app.js", "draw.js", "files.js", "latents.js", "runtime.js")
+PAGE += ("save.js", "sw.js", "manifest.webmanifest", "icon.svg", "icon.png")
 PACKAGES = {
     f"@litertjs/core@{VERSION}": {
         "dist/index.js": "index.js",
@@ -30,17 +34,18 @@ PACKAGES = {
 
 
 def install(out: Path) -> bool:
-    """Writes out/web anew -> whether the runtime lies there too. Raises OSError where it cannot be
-    written."""
-    place, beside = out / "web", out / ".web.part"
+    """Writes out/web anew, for the run that out/model.json tells of -> whether the runtime lies there too.
+    Raises OSError where it cannot be written."""
+    place, beside = out / "web", out / f".web.{os.getpid()}.part"  # another export may be at work here
+    about = json.loads((out / "model.json").read_text(encoding="utf-8"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
         for name in PAGE:
             shutil.copy(Path(__file__).with_name(name), beside / name)
+        introduce(beside, about)
         has_runtime = fetch_runtime(beside / "litert")
-        if not has_runtime:
-            point_at_cdn(beside / "index.html")
+        point_at_runtime(beside / "runtime.js", has_runtime)
         shutil.rmtree(place, ignore_errors=True)
         beside.rename(place)
     finally:
@@ -78,9 +83,21 @@ def fetch_runtime(folder: Path) -> bool:
     return True
 
 
-def point_at_cdn(index: Path):
-    text = index.read_text(encoding="utf-8")
-    for module in ("index.js", "wasm-utils.js"):
-        text = text.replace(f"./litert/{module}", f"{CDN}/+esm")
-    runtime = f'<script>window.LITERT_WASM = "{CDN}/wasm/"</script>\n<script type="importmap">'
-    index.write_text(text.replace('<script type="importmap">', runtime), encoding="utf-8")
+def introduce(page: Path, about: dict):
+    """What has to be right before any script runs: the name, also on a phone's home screen, and the shape."""
+    replace(page / "index.html", "Made-up images", html.escape(about["name"]))
+    replace(page / "manifest.webmanifest", '"Made-up images"', json.dumps(about["name"]))
+    replace(page / "style.css", "--aspect: 1;", f"--aspect: {about['width'] / about['height']:.6g};")
+
+
+def point_at_runtime(module: Path, is_beside: bool):
+    replace(module, "VERSION = '0'", f"VERSION = '{VERSION}'")
+    if is_beside:  # no import map, which a host's Content-Security-Policy may refuse
+        replace(module.parent / "litert" / "index.js", '"@litertjs/wasm-utils"', '"./wasm-utils.js"')
+    else:
+        replace(module, "./litert/index.js", f"{CDN}/+esm")
+        replace(module, "./litert/", f"{CDN}/wasm/")
+
+
+def replace(file: Path, old: str, new: str):
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")

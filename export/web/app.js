@@ -1,203 +1,334 @@
-// Draws with the .tflite files that lie one folder up. Nothing is sent anywhere.
+// The page: its controls change a state, which becomes an image and stands in the address.
 
-import {loadAndCompile, loadLiteRt, supportsFeature, Tensor} from '@litertjs/core';
+import {draw, load, startRuntime} from './draw.js';
+import {describe, get, keep, keepPage} from './files.js';
 import {latent, slerp} from './latents.js';
+import {blank, enlarge, grid, png, video} from './save.js';
 
 const $ = (id) => document.getElementById(id);
-const GRID = 8;
-const RUNTIME = window.LITERT_WASM ?? './litert/';  // index.html may point elsewhere
+const tiles = [...$('tiles').children], SEEDS = 2 ** 32, WASM_BYTES = 9.4e6;  // about: LiteRT.js has three builds
 
-let about, model, drawnBy, seed, z, shown, walking = 0, queue = Promise.resolve();
+/** What is shown: a seed, or a place on the way from it `to` another; `amounts` along the directions. */
+const state = {seed: 0, to: null, at: 0, amounts: [], truncation: 1, label: null};
+export const image = blank(1, 1);  // as the model draws it; the canvas on the page shows it enlarged
 
-function problem(text) {
-  $('problem').textContent = text;
+let about, needed, drawnBy, walking, shown, tiled, made, queue = Promise.resolve();
+
+function complain(error) {
+  stop();
+  problem(error.message ?? error);
 }
 
-/** One picture at a time: LiteRT's model is not to be entered twice. */
-function inTurn(work) {
-  queue = queue.then(work).catch((error) => {
-    stop();
-    problem(error.message ?? error);
-  });
-  return queue;
+/** One image at a time, and no model taken away while it draws. */
+const inTurn = (work) => (queue = queue.then(work).catch(complain));
+
+// From the state to an image.
+
+const z = (seed) => latent(seed, about.latent_dim);
+const truncated = (z) => z.map((value) => value * state.truncation);
+
+function edited(start) {
+  const result = truncated(start);
+  state.amounts.forEach((amount, number) => about.directions[number].forEach((value, i) => (result[i] += amount * value)));
+  return result;
 }
 
 /** The class asked for, or else the seed's, as everywhere: the classes in turn. */
 function label(seed) {
-  return $('class').selectedIndex ? $('class').selectedIndex - 1 : seed % about.classes.length;
+  return about.classes.length ? state.label ?? seed % about.classes.length : null;
 }
 
-async function draw(canvas, latents, seed) {
-  const inputs = {z: new Tensor(Float32Array.from(latents), [1, about.latent_dim])};
-  if (about.classes.length) inputs.label = new Tensor(Int32Array.of(label(seed)), [1]);
-  try {
-    const start = performance.now();
-    const {pixels} = await model.run('sample_rgba', inputs);
-    const host = await pixels.moveTo('wasm');
-    const rgba = new Uint8ClampedArray(host.toTypedArray());
-    const milliseconds = performance.now() - start;
-    host.delete();
-    canvas.width = about.width;
-    canvas.height = about.height;
-    canvas.getContext('2d').putImageData(new ImageData(rgba, about.width, about.height), 0, 0);
-    return milliseconds;
-  } finally {
-    for (const tensor of Object.values(inputs)) tensor.delete();
-  }
+async function paint(canvas, latents, label) {
+  const {width, height} = about, start = performance.now(), rgba = await draw(latents, label);
+  $('status').textContent = `${(performance.now() - start).toFixed(1)} ms an image, ${drawnBy.file} on ${drawnBy.processor}`;
+  Object.assign(canvas, {width, height}).getContext('2d').putImageData(new ImageData(rgba, width, height), 0, 0);
 }
 
-function edited(start) {
-  const result = Float32Array.from(start, (value) => value * $('truncation').value);
-  about.directions.forEach((direction, number) => {
-    const amount = $('sliders').children[number].querySelector('input').value;
-    direction.forEach((value, i) => (result[i] += amount * value));
-  });
-  return result;
-}
-
-/** Draws what the controls say; asked for several times while it waits its turn, it draws once. */
+/** Draws what the state says; asked for several times while it waits its turn, it draws once. */
 function show() {
-  return (shown ??= inTurn(async () => {
+  const drawn = shown ??= inTurn(async () => {
     shown = null;
-    const drawn = seed;  // by the time it is, another may have been chosen
-    const milliseconds = await draw($('picture'), edited(z), drawn);
-    $('status').textContent = `${milliseconds.toFixed(1)} ms a picture, ${drawnBy}`;
-    document.body.dataset.ready = drawn;  // what is on the screen, for who looks from outside
-  }));
+    const {seed, to, at} = state;  // they may change meanwhile
+    await paint(image, edited(to === null ? z(seed) : slerp(z(seed), z(to), at)), label(seed));
+    display();
+    $('loading').hidden = true;
+    problem('');
+    document.body.dataset.ready = seed;  // for tests
+  });
+  tile();
+  tell();
+  return drawn;
+}
+
+/** The image as large as its place, smooth or in whole multiples of its pixels. */
+function display() {
+  const canvas = $('image'), scale = $('stage').clientWidth / image.width * devicePixelRatio;
+  const isSmooth = $('edges').value === 'smooth' || scale < 1;
+  enlarge(image, isSmooth ? scale : Math.floor(scale), isSmooth, canvas);
+  canvas.style.width = `${canvas.width / devicePixelRatio}px`;
+  canvas.hidden = false;
+}
+
+/** Of the tiles: the eight among which the one that is shown is. */
+const seeds = () => tiles.map((_, i) => state.seed - state.seed % tiles.length + i);
+
+/** Draws the tiles if anything has changed for them; what an older call has not drawn yet is left out. */
+function tile() {
+  const mine = [seeds()[0], state.truncation, state.label, ...Object.values(drawnBy)].join();
+  if (mine === tiled) return;
+  tiled = mine;
+  seeds().forEach((seed, i) => {
+    const canvas = tiles[i].firstChild ?? tiles[i].appendChild(blank(0, 0));
+    tiles[i].ariaLabel = `seed ${seed}`;
+    inTurn(() => mine === tiled && paint(canvas, truncated(z(seed)), label(seed)));
+  });
+}
+
+/** What is shown is what is marked, named, and in the address. */
+function tell() {
+  const {seed, to, at, truncation, amounts} = state, nearest = at < 0.5 ? seed : to, isMoved = to !== null || amounts.some(Boolean);
+  seeds().forEach((seed, i) => {
+    if (seed === nearest && tiles[i].ariaPressed !== 'true') tiles[i].scrollIntoView({block: 'nearest', inline: 'center'});
+    tiles[i].setAttribute('aria-pressed', seed === nearest);
+  });
+  $('tiles').classList.toggle('edited', isMoved);
+  $('seed').value = nearest;
+  $('edited').textContent = to !== null ? `${seed} to ${to}` : isMoved ? 'changed' : '';
+  $('reset').disabled = !isMoved && truncation === 1;
+  amounts.forEach((amount, i) => fill($('sliders').children[i], amount, (amount > 0 ? '+' : '') + amount.toFixed(1)));
+  fill($('variety'), truncation < 1 ? truncation - 1 : 2 * (truncation - 1), truncation.toFixed(2));
+  clearTimeout(tell.later);
+  if (!walking) tell.later = setTimeout(() => history.replaceState(null, '', address()), 250);  // Safari takes 100 in 30 s
+}
+
+/** A slider's value, its words, and its colour from the middle to the thumb, which is 22 px wide. */
+function fill(row, value, words) {
+  const input = row.querySelector('input'), place = (number) => `calc(11px + (100% - 22px) * ${(number - input.min) / (input.max - input.min)})`;
+  input.value = value;
+  input.style.setProperty('--low', place(Math.min(0, value)));
+  input.style.setProperty('--high', place(Math.max(0, value)));
+  input.ariaValueText = row.querySelector('output').textContent = words;
+}
+
+// The address: after the #, which no browser sends to a host.
+
+function address() {
+  const {seed, to, at, amounts, truncation, label} = state, entries = {seed};
+  if (to !== null) Object.assign(entries, {to, at: at.toFixed(3)});
+  amounts.forEach((amount, i) => amount && (entries[`d${i + 1}`] = amount));
+  if (truncation !== 1) entries.truncation = truncation;
+  if (label !== null) entries.class = about.classes[label];
+  for (const id of ['file', 'edges']) if ($(id).selectedIndex) entries[id] = $(id).value;
+  return `#${new URLSearchParams(entries)}`;
+}
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const number = (name, least, most, otherwise = 0) => (isFinite(given.get(name) || NaN) ? Math.min(most, Math.max(least, given.get(name))) : otherwise);
+  const seed = (name) => Math.floor(number(name, 0, SEEDS - 1)), to = given.get('to') ? seed('to') : null, named = about.classes.indexOf(given.get('class'));
+  Object.assign(state, {
+    seed: seed('seed'), to, at: to === null ? 0 : number('at', 0, 1), label: named < 0 ? null : named,
+    truncation: number('truncation', 0, 1.5, 1), amounts: about.directions.map((_, i) => number(`d${i + 1}`, -4, 4)),
+  });
+  $('class').selectedIndex = named + 1;
+  $('edges').selectedIndex = Number(given.get('edges') === 'pixels');
+  const file = given.get('file') ?? new URLSearchParams(location.search).get('file');
+  if (about.files[file] && file !== 'saved_model') $('file').value = file;
+}
+
+// What a person does.
+
+/** A seed's own image: the directions go back to the middle; variety and class act on all tiles. */
+function choose(seed) {
+  stop();
+  Object.assign(state, {seed, to: null, at: 0, amounts: state.amounts.map(() => 0)});
+  return show();
+}
+
+/** The seeds that a walk goes round: the tiles of the class that is shown. */
+function round() {
+  if (about.classes.length > tiles.length / 2) {  // else there may be no other of that class
+    state.label = label(state.seed);
+    $('class').selectedIndex = state.label + 1;
+    tile();
+  }
+  return seeds().filter((seed) => label(seed) === label(state.seed));
 }
 
 function stop() {
-  walking = 0;
-  $('walk').setAttribute('aria-pressed', false);
+  if (!walking) return;
+  walking = null;
+  $('walk').textContent = 'Walk';
+  tell();
 }
 
-function mark() {
-  for (const button of $('grid').children) button.setAttribute('aria-pressed', button.dataset.seed === $('seed').value);
-}
-
-function choose(number) {
-  stop();
-  $('seed').value = seed = number;
-  z = latent(seed, about.latent_dim);
-  mark();
-  return show();
-}
-
-function fill(first) {
-  $('grid').replaceChildren(...Array.from({length: GRID}, (_, i) => {
-    const button = document.createElement('button');
-    const canvas = document.createElement('canvas');
-    button.dataset.seed = (first + i) % 2 ** 32;
-    button.setAttribute('aria-label', `seed ${button.dataset.seed}`);
-    button.append(canvas);
-    button.onclick = () => choose(number);
-    const number = Number(button.dataset.seed);
-    inTurn(() => canvas.isConnected && draw(canvas, latent(number, about.latent_dim), number));
-    return button;
-  }));
-  mark();
-}
-
-function redraw() {
-  fill(Number($('grid').firstChild.dataset.seed));
-  return show();
-}
-
-async function walk() {
+/** From tile to tile, and round again. */
+$('walk').onclick = async () => {
   if (walking) return stop();
-  $('walk').setAttribute('aria-pressed', true);
-  const mine = (walking = Date.now());
-  while (walking === mine) {
-    const next = (seed + (about.classes.length || 1)) % 2 ** 32;  // of the same class
-    const [from, to] = [latent(seed, about.latent_dim), latent(next, about.latent_dim)];
-    for (let frame = 0; frame < 50 && walking === mine; frame++) {
-      z = slerp(from, to, frame / 50);
-      await show();
-      await new Promise(requestAnimationFrame);
-    }
-    if (walking === mine) $('seed').value = seed = next;
+  const mine = walking = {}, stops = round(), calm = matchMedia('(prefers-reduced-motion: reduce)');
+  $('walk').textContent = 'Stop';
+  for (let {at} = state, last = performance.now();;) {
+    const now = await new Promise(requestAnimationFrame);
+    if (walking !== mine) return;
+    at += Math.min(now - last, 100) / 1000 / $('pace').value;  // 100: of a tab that was away
+    last = now;
+    const to = state.to ?? stops[(stops.indexOf(state.seed) + 1) % stops.length];
+    if (at < 1 && calm.matches) continue;  // a pause at each, and no motion
+    Object.assign(state, at < 1 ? {to, at} : {seed: to, to: null, at: at = 0});
+    await show();
+  }
+};
+
+tiles.forEach((button, i) => (button.onclick = () => choose(seeds()[i])));
+$('new').onclick = () => choose(Math.floor(Math.random() * SEEDS / tiles.length) * tiles.length);
+$('seed').onfocus = stop;
+$('seed').onchange = ({target}) => choose(Math.min(SEEDS - 1, Math.max(0, Math.floor(target.value))));
+$('variety').oninput = ({target: {value}}) => {
+  state.truncation = Number((1 + value / (value < 0 ? 1 : 2)).toFixed(2));
+  show();
+};
+$('sliders').oninput = ({target}) => {
+  state.amounts[[...$('sliders').children].indexOf(target.parentNode)] = Number(target.value);
+  show();
+};
+$('reset').onclick = () => {
+  state.truncation = 1;
+  choose(Number($('seed').value));
+};
+$('class').onchange = ({target}) => {
+  stop();
+  state.label = target.selectedIndex ? target.selectedIndex - 1 : null;
+  show();
+};
+$('file').onchange = $('accelerator').onchange = start;
+$('edges').onchange = show;
+addEventListener('hashchange', () => {
+  if (!drawnBy) return;
+  stop();
+  readAddress();
+  if ($('file').value === drawnBy.file) show(); else start();
+});
+new ResizeObserver(() => image.width > 1 && display()).observe($('stage'));
+
+// Saving and sharing.
+
+/** As keras_dcgan.sample names a seed's image, where it is the seed's own. */
+function name() {
+  const padded = (seed) => String(seed).padStart(4, '0');
+  return `seed-${padded(state.seed)}${state.to !== null ? `-to-${padded(state.to)}` : $('reset').disabled ? '' : '-changed'}.png`;
+}
+
+async function* frames(scale, isSmooth) {
+  const stops = round(), canvas = blank(0, 0), FRAMES = 25;  // from one seed to the next
+  for (let i = 0; i < stops.length * FRAMES; i++) {
+    $('saved').textContent = `Drawing ${i + 1} of ${stops.length * FRAMES}`;
+    const [from, to] = [0, 1].map((next) => stops[(Math.floor(i / FRAMES) + next) % stops.length]);
+    await inTurn(() => paint(canvas, edited(slerp(z(from), z(to), i % FRAMES / FRAMES)), label(from)));
+    yield enlarge(canvas, scale, isSmooth);
+    if (!$('saving').open) throw new DOMException('', 'AbortError');
   }
 }
 
-async function loadModel() {
-  $('status').textContent = 'Loading…';
-  problem('');
-  const [file, accelerator] = [$('file').value, $('accelerator')];
-  const loaded = await loadAndCompile(`../${file}`, {accelerator: accelerator.value});
-  model?.delete();  // only now: where that failed, the old one goes on
-  model = loaded;
-  const wholly = {wasm: 'CPU', webgpu: 'GPU'}[loaded.options.accelerator];  // LiteRT.js may have taken another than was asked for
-  drawnBy = `${file} on the ${wholly === 'GPU' && !loaded.isFullyAccelerated ? 'GPU and the CPU' : wholly}`;
+async function make() {
+  const what = $('what').value, [scale, isSmooth] = $('size').value.split(' ').map(Number);
+  if (what === 'walk') {
+    const blob = await video(frames(scale, isSmooth), 40);
+    return new File([blob], `walk.${blob.type.slice(6)}`, {type: blob.type});
+  }
+  const isOne = what === 'image', canvases = isOne ? [image] : tiles.map((button) => button.firstChild);
+  const texts = {Title: about.name, Seed: isOne ? state.seed : seeds().join(' '), Address: address(), Copyright: about.licence ?? '', Source: about.data_note ?? ''};
+  const blob = await png(grid(canvases.map((canvas) => enlarge(canvas, scale, isSmooth)), isOne ? 1 : 4), texts);
+  return new File([blob], isOne ? name() : 'seeds.png', {type: blob.type});
 }
 
-/** Where it failed, another file or device can be chosen. */
-function load() {
-  return inTurn(loadModel).then(() => model && (z ? redraw() : begin()));
+async function attempt(work) {
+  $('download').disabled = $('share').disabled = true;
+  $('saved').textContent = await work().catch((error) => (error.name === 'AbortError' ? '' : `That did not work: ${error.message}`)) ?? '';
+  $('download').disabled = $('share').disabled = false;
 }
 
-// Browsers share memory between threads only where the host sends two headers, as `python -m export.web` does, and start none
-// of another site's, as a CDN is.
-async function hasThreads() {
-  if (!self.crossOriginIsolated || window.LITERT_WASM) return false;
-  return (await Promise.all(['threads', 'relaxedSimd'].map(supportsFeature))).every(Boolean);
-}
+$('save').onclick = () => {
+  stop();
+  $('saving').onchange();
+  $('saving').showModal();
+};
+$('saving').onchange = () => (made = $('saved').textContent = '');
+$('close').onclick = () => $('saving').close();
+$('download').onclick = () => attempt(async () => {
+  const file = await make(), link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(file), download: file.name});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);  // Safari reads it later
+  return `Saved as ${file.name}`;
+});
+$('share').hidden = !navigator.canShare?.({files: [new File([], 'a.png', {type: 'image/png'})]});
+$('share').onclick = () => attempt(async () => {
+  made ||= await make();
+  if (!navigator.userActivation.isActive) return 'Ready: press Share once more.';
+  await navigator.share({files: [made], title: about.name});
+});
 
-async function start() {
-  if (typeof WebAssembly !== 'object') throw new Error('This browser has no WebAssembly, which draws the pictures here.');
-  about = await (await fetch('../model.json')).json();
-  const files = Object.keys(about.files).filter((name) => name.endsWith('.tflite'));
-  $('file').append(...files.sort((a, b) => about.files[a].bytes - about.files[b].bytes).map((name) => new Option(name)));
-  const wanted = new URLSearchParams(location.search).get('file');
-  if (files.includes(wanted)) $('file').value = wanted;
+// The start.
+
+const urlOf = (file) => `../${file}?${about.files[file].sha256}`;
+
+function introduce() {
   $('title').textContent = document.title = about.name;
-  about.directions.forEach((_, number) => {
-    const label = document.createElement('label');
-    label.append(`direction ${number + 1}`, Object.assign(document.createElement('input'), {type: 'range', min: -4, max: 4, step: 0.1, value: 0}));
-    $('sliders').append(label);
-  });
-  $('class-row').hidden = !about.classes.length;
+  document.documentElement.style.setProperty('--aspect', about.width / about.height);
+  const files = Object.entries(about.files).filter(([name]) => name.endsWith('.tflite')).sort(([, a], [, b]) => a.bytes - b.bytes);
+  $('file').append(...files.map(([name, {bytes}]) => new Option(`${name.replace(/generator_|\.tflite/g, '')}, ${(bytes / 1e6).toFixed(1)} MB`, name)));
   $('class').append(...about.classes.map((name) => new Option(name)));
-  if (!navigator.gpu) $('accelerator').remove(1);
-
-  $('file').onchange = $('accelerator').onchange = load;
-
-  await loadLiteRt(RUNTIME, {threads: await hasThreads()}).catch((error) => {
-    throw error instanceof Error ? error : new Error('LiteRT.js, which draws here, could not be fetched.');
+  $('class-row').hidden = !about.classes.length;
+  about.directions.forEach((_, i) => {
+    const row = $('sliders').appendChild($('variety').cloneNode(true));
+    row.id = '';
+    row.children[2].remove();
+    row.firstElementChild.textContent = row.firstElementChild.title = about.direction_names?.[i] || `Direction ${i + 1}`;
+    Object.assign(row.lastElementChild, {min: -4, max: 4, step: 0.1});
   });
-  await load();
+  $('advanced').hidden = false;
+  $('about').textContent = `A small neural network draws these images from random numbers, on this device; nothing you do leaves it. It was trained on ${about.data_note || `the images of “${about.name}”`}. Licence: ${about.licence || 'none is stated'}.`;
 }
 
-async function begin() {
-  fill(0);
-  await choose(0);
-  $('sliders').oninput = $('truncation').oninput = show;
-  $('new').onclick = () => {
-    const first = Math.floor(Math.random() * 2 ** 32);
-    fill(first);
-    choose(first);
-  };
-  $('seed').onchange = () => choose(Math.min(2 ** 32 - 1, Math.max(0, Math.floor(Number($('seed').value) || 0))));
-  $('walk').onclick = walk;
-  $('class').onchange = redraw;
-  $('save').onclick = () => $('picture').toBlob((blob) => {
-    const link = Object.assign(document.createElement('a'), {href: URL.createObjectURL(blob), download: name()});
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
-  await keepForOffline().catch(() => {});  // a browser that forbids it still draws
+function progress(bytes) {
+  const total = WASM_BYTES + about.files[$('file').value].bytes, read = Math.min(total, bytes);
+  $('progress').value = read / total;
+  $('loading-text').textContent = `${(read / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
 }
 
-/** As keras_dcgan.sample names a seed's picture; what was changed by hand is no seed's. */
-function name() {
-  const own = latent(seed, about.latent_dim), isOwn = edited(z).every((value, i) => value === own[i]);
-  return isOwn ? `seed-${String(seed).padStart(4, '0')}.png` : 'picture.png';
+async function loadModel() {
+  const file = $('file').value, url = urlOf(file);
+  try {
+    const data = await get(url, {...about.files[file], isLasting: true, progress: (bytes) => progress(WASM_BYTES + bytes)});
+    drawnBy = {file, ...await load(data, $('accelerator').value)};
+    keep(url, data, needed).catch(() => {});  // now that it works; a full store keeps nobody from drawing
+    return true;
+  } catch (error) {
+    $('advanced').open = true;  // for another file or processor
+    throw error;
+  } finally {  // the lists say what draws, also where that has failed
+    if (drawnBy) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator];
+  }
 }
 
-async function keepForOffline() {
-  await navigator.serviceWorker?.register('sw.js');
-  const cache = await caches.open('keras-dcgan');
-  const fetched = performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => name.startsWith('http'));
-  await Promise.allSettled([location.pathname, ...new Set(fetched)].map((name) => cache.add(name)));  // an extension's may fail
+/** With the lists' file and processor; where that fails, what drew before goes on. */
+async function start() {
+  if (!await inTurn(loadModel)) return;
+  await show();
+  $('tiles').disabled = $('controls').disabled = false;
 }
 
-start().catch((error) => problem(error.message ?? error));
+async function open() {
+  $('loading').hidden = false;
+  about = await describe();
+  introduce();
+  readAddress();
+  tell();
+  const {url, wasmBinary, hasGpu} = await startRuntime(progress);
+  needed = [url, ...Object.keys(about.files).map(urlOf)];
+  if (!hasGpu) $('accelerator').options[1].remove();
+  $('options').disabled = false;
+  await start();
+  await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, wasmBinary, needed)).catch(() => {});
+}
+
+open().catch(complain);

@@ -397,6 +397,7 @@ def test_model_json_holds_what_a_device_needs(model, out):
     }
     assert about["signatures"]["sample_rgba"]["outputs"]["pixels"]["shape"] == [1, 16, 16, 4]
     assert about["directions"] == directions(model).tolist() and len(about["directions"]) == 6
+    assert about["direction_names"] == [f"Direction {number}" for number in range(1, 7)]
     assert list(about["files"]) == ["saved_model", *TFLITE]
     for name in TFLITE:
         content, entry = (out / name).read_bytes(), about["files"][name]

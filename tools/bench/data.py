@@ -145,7 +145,8 @@ from keras_dcgan.data.sets import ImageSet
 def resident():
     return int(open("/proc/self/statm", "rb").read().split()[1]) * 4096 / 1e6
 images = np.load({str(path)!r}, mmap_mode="r")
-labels, manifest = np.zeros(len(images), np.int32), Manifest(count=len(images), size=(64, 64), channels=3, classes=[], fingerprint="")
+labels = np.zeros(len(images), np.int32)
+manifest = Manifest(count=len(images), size=(64, 64), channels=3, classes=[], fingerprint="")
 stream = iter(batches(ImageSet(images, labels, manifest), {batch}, 0))
 next(stream)
 baseline, marks = resident(), []
