@@ -96,7 +96,9 @@ MAY_IMPORT = {
     "export.edge_sample": NOTHING,
     "export.graph": NOTHING,
     "export.parity": {"edge_sample", "images", "latents"},
-    "export.convert": {"config", "graph", "parity", "runs", "latents", "images"},
+    "export.metadata": NOTHING,
+    "export.quality": {"edge_sample", "embeddings", "images", "metrics"},
+    "export.convert": {"config", "graph", "metadata", "parity", "quality", "runs", "latents", "images"},
     "export.web.__main__": {"cli", "config"},
     "export.__main__": {"cli", "config", "convert", "devices", "parity", "runs", "web"},
 }
