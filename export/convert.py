@@ -96,25 +96,26 @@ def alone(out: Path, flag: str = "--out"):
     """Makes `out`, and keeps every other export out of it until the end; a kill is one as well. Raises
     BlockingIOError, naming `flag`, where another one is at work there."""
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = None
-    try:
-        if fcntl:
-            # The folder and no file in it: there is nothing to clear away, and it stays the same one.
-            descriptor = os.open(out, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(
-                    f"{flag}: expected a folder that no other export is writing to, received {out}"
-                ) from None
-            except OSError:
-                pass  # some network mounts know no locks
+    if fcntl is None:
         yield
+        return
+    descriptor = os.open(out, os.O_RDONLY)  # the folder and no file in it: there is nothing to clear away
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{flag}: expected a folder that no other export is writing to, received {out}"
+            ) from None
+        except OSError:
+            pass  # some network mounts know no locks
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # where nothing was written
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
-        with contextlib.suppress(OSError):
-            out.rmdir()  # where nothing was written
+        os.close(descriptor)
 
 
 def is_ours(description: Path) -> bool:

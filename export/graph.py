@@ -229,7 +229,7 @@ def _buffer(model, name: bytes):
 
 
 def _since(name: str, version: int) -> str:
-    """ "" where SINCE does not know."""
+    """The empty string where SINCE does not know."""
     return "".join(SINCE.get(name, ())[version - 1 : version])
 
 

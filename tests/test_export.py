@@ -178,6 +178,9 @@ def test_between_its_float_ends_int8_full_is_int8_alone(out):
                 assert {subgraph.tensors[tensor].type for tensor in operator.outputs} == {
                     schema.TensorType.INT8
                 }
+            if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) == "FULLY_CONNECTED":
+                kernel = subgraph.tensors[operator.inputs[1]]
+                assert len(kernel.quantization.scale) == 1  # TensorFlow Lite Micro and NPUs take no more
 
 
 def test_sample_rgba_of_int8_full_is_opaque(out):
