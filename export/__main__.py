@@ -1,8 +1,9 @@
 """Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
 
 Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and
-prints what each weighs, how near it is to the Keras generator, and how fast it is. What misses its threshold
-is not left there, and the exit status is 1.
+prints what each weighs, how near it is to the Keras generator, how fast it is and the oldest TensorFlow Lite
+that reads it; of a quantised one also how far its images are from Keras' own as a set. What misses its
+threshold is not left there, and the exit status is 1.
 """
 
 import atexit
@@ -12,9 +13,10 @@ import sys
 from pathlib import Path
 
 from export import web
-from export.convert import FORMATS, VARIANTS, Artefact, check_place, export
+from export.convert import FORMATS, VARIANTS, Artefact, alone, check_place, export
 from export.parity import TIMED_RUNS
-from keras_dcgan.cli import Expected, Parser, fail, place, user_errors, writing
+from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
+from keras_dcgan.errors import Unavailable
 from keras_dcgan.process import at_end, importing, nobody_reads, quiet, run, tidy
 from keras_dcgan.runs.directory import Run
 
@@ -29,19 +31,19 @@ def main(argv: list[str] | None = None):
         check_place(out, argument)
         trained = Run(flags.run)
         trained.check_trained()
+        at_end.enter_context(alone(out, argument))
         generator, classes = load(trained)
     import tensorflow as tf
 
-    about = {
-        name: text for name, text in (("licence", flags.licence), ("data_note", flags.data_note)) if text
-    }
+    told = (("licence", flags.licence), ("author", flags.author), ("data_note", flags.data_note))
+    options = {"report": print_row, "samples": flags.samples} | {name: text for name, text in told if text}
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
-    print_header()
+    print_header(flags.samples)
     try:
-        with user_errors(VERB), writing(argument, out), quiet():
-            artefacts = export(
-                generator, flags.formats, out, flags.run.resolve().name, classes, report=print_row, **about
-            )
+        with writing(argument, out), quiet():
+            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, **options)
+    except Unavailable as error:
+        fail(VERB, error.told(flag))
     except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)
     if "web" in flags.formats and any(
@@ -75,7 +77,10 @@ def read_flags(argv):
     about = "where to [export in the run]; it then holds what this export made, no earlier one"
     add("--out", type=place, metavar="DIR", help=about)
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
+    add("--author", metavar="TEXT", help="who made it, likewise [none]")
     add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
+    about = "images by which a quantised file is held against Keras as a set; 0: not [%(default)s]"
+    add("--samples", type=number_of_samples, default=2000, metavar="N", help=about)
     return parser.parse_args(argv)
 
 
@@ -89,6 +94,12 @@ def formats(text: str) -> tuple[str, ...]:
             f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}"
         )
     return tuple(name for name in FORMATS if name in chosen)
+
+
+def number_of_samples(text: str) -> int:
+    if not text.isdecimal() or int(text) == 1:  # of one there is no distribution
+        raise Expected(f"expected 0, or a whole number from 2 on, received {text!r}")
+    return int(text)
 
 
 def load(run: Run):
@@ -112,15 +123,25 @@ def load(run: Run):
     return checkpoints.load_generator(run), run.classes
 
 
-def print_header():
-    notes = f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}"
-    tell(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}    {notes}")
+def print_header(samples: int):
+    tell(
+        f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}; TFLite: the oldest that reads it"
+    )
+    if samples:
+        tell(
+            f"swd, fid: between {samples:,} images and Keras' own of the same seeds, 0 if equal; fid in random features"
+        )
+    tell(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}{'TFLite':>8}{'swd':>8}{'fid':>9}")
 
 
 def print_row(artefact: Artefact):
     if not artefact.parity.faults:
         ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
-        tell(f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}")
+        quality = artefact.quality or {"swd": "-", "fid": "-"}
+        tell(
+            f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}"
+            f"{artefact.min_runtime or '-':>8}{quality['swd']:>8}{quality['fid']:>9}"
+        )
 
 
 def tell(line: str):

@@ -10,12 +10,12 @@ browser's ImageData take as it is); those of a conditional generator take `label
 takes any batch, and has `sample` once more as `serving_default`, which TensorFlow Serving asks for.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,13 @@ from keras_dcgan import files
 from keras_dcgan.errors import Unavailable
 from keras_dcgan.pictures.latents import directions, latents
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 FORMAT_VERSION = 1  # of model.json: goes up when a reader of the old one would misread the new one
-SEED_ALGORITHM = "threefry2x32-20 box-muller"  # keras_dcgan/latents.py
+SEED_ALGORITHM = "threefry2x32-20 box-muller"  # keras_dcgan/pictures/latents.py
 GOLDEN_SEEDS, GOLDEN_COMPONENTS = (0, 1, 2**32 - 1), 8
 
 
@@ -37,7 +42,7 @@ class Variant:
     file: str
     least_psnr: float  # dB against Keras
     weights: str  # "float32", "float16" or "int8"
-    for_cpu: bool = False  # without transposed convolutions, which float32 is slow at on a CPU
+    for_cpu: bool = False  # without transposed convolutions: slow on CPUs, and in int8 unknown before 2.17
     activations: str = (
         "float32"  # or "int8", which is all that many NPUs know: their ranges are those of CALIBRATION_SEEDS
     )
@@ -50,12 +55,12 @@ VARIANTS = {
     "saved_model": Variant("saved_model", 100, "float32"),
     "fp32": Variant("generator_fp32.tflite", 100, "float32", for_cpu=True),
     "fp16": Variant("generator_fp16.tflite", 60, "float16"),
-    "int8": Variant("generator_int8.tflite", 30, "int8"),
+    "int8": Variant("generator_int8.tflite", 30, "int8", for_cpu=True),
     "int8_full": Variant("generator_int8_full.tflite", 35, "int8", activations="int8", tolerance=2),
 }
 FORMATS = (*VARIANTS, "web")
 CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
-MODEL_JSON, METADATA = "model.json", "metadata.json"
+MODEL_JSON = "model.json"
 # where everything is made and measured; within `out`, since renaming works within one file system
 WORKSHOP = ".export.part"
 
@@ -68,6 +73,8 @@ class Artefact:
     bytes: int
     sha256: str
     parity: parity.Parity
+    min_runtime: str | None = None  # of TensorFlow Lite, such as "2.3.0"; None for the SavedModel
+    quality: dict | None = None  # what quality.KerasImages found, of a quantised file
 
 
 def check_place(out: Path, argument: str = "out"):
@@ -81,6 +88,31 @@ def check_place(out: Path, argument: str = "out"):
     ]
     if taken and not (is_ours(out / MODEL_JSON) or (out / WORKSHOP).exists()):
         raise Unavailable(argument, "a folder of an earlier export, or none", f"{out} with a {taken[0]}")
+
+
+@contextlib.contextmanager
+def alone(out: Path, argument: str = "out") -> Iterator[None]:
+    """Makes `out`, and keeps every other export out of it until the end; a kill is one as well. Raises
+    Unavailable, naming `argument`, where another one is at work there."""
+    out.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(out, os.O_RDONLY)  # the folder and no file in it: there is nothing to clear away
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(argument, "a folder that no other export is writing to", out) from None
+        except OSError:
+            pass  # some network mounts know no locks
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # where nothing was written
+    finally:
+        os.close(descriptor)
 
 
 def is_ours(description: Path) -> bool:
@@ -97,12 +129,14 @@ def export(
     name: str,
     classes: Sequence[str] = (),
     report: Callable[[Artefact], None] = lambda artefact: None,
+    samples: int = 0,
     **about: str,
 ) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 
     `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each
-    artefact as soon as it is measured. `about`: what the files are to say besides, such as licence="CC0-1.0".
+    artefact as soon as it is measured. `samples`: so many images of each quantised file are held against
+    Keras' own as a set (quality.py). `about`: what the files are to say besides, such as licence="CC0-1.0".
     Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights;
     where nothing passed the earlier one is left.
     """
@@ -111,7 +145,7 @@ def export(
     workshop.mkdir(parents=True)
     try:
         description = describe(generator, name, classes) | about
-        artefacts = make(generator, formats, workshop, description, report)
+        artefacts = make(generator, formats, workshop, description, report, samples)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
         description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
         (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
@@ -123,10 +157,15 @@ def export(
 
 
 def make(
-    generator, formats: Iterable[str], folder: Path, description: dict, report: Callable[[Artefact], None]
+    generator,
+    formats: Iterable[str],
+    folder: Path,
+    description: dict,
+    report: Callable[[Artefact], None],
+    samples: int,
 ) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
-    from export import graph
+    from export import graph, metadata, quality
 
     latent_dim, classes = description["latent_dim"], len(description["classes"])
     inputs, calibration = (
@@ -141,17 +180,24 @@ def make(
     for is_for_cpu in {variant.for_cpu for variant in variants if variant.file.endswith(".tflite")}:
         suited = graph.for_cpu(generator) if is_for_cpu else graph.folded(generator)
         write_saved_model(suited, source[is_for_cpu], batch=1)
+    keras_images = None
+    if samples and any(variant.weights != "float32" for variant in variants):
+        keras_images = quality.KerasImages(generator, inputs_of(range(samples), latent_dim, classes))
     artefacts = []
     for variant in variants:
-        path = folder / variant.file
+        path, runtime, cost = folder / variant.file, None, None
         if path.suffix == ".tflite":
             rows = calibration if variant.activations == "int8" else None
-            path.write_bytes(to_tflite(source[variant.for_cpu], variant.weights, rows))
-            add_metadata(path, description)
+            content = to_tflite(source[variant.for_cpu], variant.weights, rows)
+            path.write_bytes(metadata.described(content, description))
+            metadata.append(path, description)
+            runtime = graph.least_runtime(content)
         else:
             write_saved_model(generator, path, batch=None)
         result = parity.check(path, inputs, reference, variant.least_psnr, variant.tolerance)
-        artefacts.append(Artefact(variant, *size_and_sha256(path), result))
+        if keras_images and variant.weights != "float32" and not result.faults:
+            cost = keras_images.cost_of(path)
+        artefacts.append(Artefact(variant, *size_and_sha256(path), result, runtime, cost))
         report(artefacts[-1])
     return artefacts
 
@@ -221,10 +267,13 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # One scale for all of a dense layer: with one for each channel no runtime before 2.17 reads the file, nor
+    # do TensorFlow Lite Micro and many NPUs. Half a decibel; a flag that TensorFlow may rename, which a test sees.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if calibration is None:
-        return graph.for_gpu(converter.convert())
+        return graph.unfused(converter.convert())
     rows = [
         {name: values[row : row + 1] for name, values in calibration.items()}
         for row in range(len(calibration["z"]))
@@ -233,16 +282,7 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     converter.representative_dataset = lambda: (
         (signature, row) for signature in parity.SIGNATURES for row in rows
     )
-    return converter.convert()  # not taken apart: NPUs like their ReLU fused, and a GPU has the other files
-
-
-def add_metadata(file: Path, description: dict):
-    """A zip with metadata.json at the end of the file, where LiteRT does not look: a file alone tells what
-    model.json tells."""
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(
-            zipfile.ZipInfo(METADATA), json.dumps(description)
-        )  # ZipInfo's date is fixed: the same bytes every time
+    return graph.unfused(converter.convert())
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
@@ -308,6 +348,8 @@ def entry(artefact: Artefact) -> dict:
         "psnr": round(artefact.parity.psnr, 2),
         "least_psnr": artefact.variant.least_psnr,
         "max_error": float(f"{artefact.parity.max_error:.3g}"),
+        **({"min_runtime": artefact.min_runtime} if artefact.min_runtime else {}),
+        **({"quality": artefact.quality} if artefact.quality else {}),
     }
 
 

@@ -1,13 +1,13 @@
-"""Draws pictures with an exported generator where there is no TensorFlow: copy this one file and a .tflite to
+"""Draws images with an exported generator where there is no TensorFlow: copy this one file and a .tflite to
 the device.
 
-    pip install numpy pillow ai-edge-litert
+    pip install numpy pillow ai-edge-litert        # or tflite-runtime, from 2.7 on
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
-    python edge_sample.py --model runs/imgs/export --seeds 0-15 --out pictures     # pictures/seed-0000.png, seed-0001.png, ...
+    python edge_sample.py --model runs/imgs/export --seeds 0-15 --out images     # images/seed-0000.png, seed-0001.png, ...
     python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
-Of a folder that `python -m export` has written, the most exact file is taken: a seed's picture is then Keras'
+Of a folder that `python -m export` has written, the most exact file is taken: a seed's image is then Keras'
 own.
 """
 
@@ -21,6 +21,7 @@ import sys
 import time
 import timeit
 import zipfile
+import zlib
 from pathlib import Path
 
 IS_INTERRUPTIBLE = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -28,11 +29,23 @@ if IS_INTERRUPTIBLE:  # Ctrl-C is one line also while the next ones import
     signal.signal(signal.SIGINT, lambda *_: (os.write(2, b"interrupted\n"), os._exit(130)))
 
 import numpy as np  # noqa: E402
-from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 from PIL import Image  # noqa: E402
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError as absent:
+    try:
+        from tflite_runtime.interpreter import Interpreter  # its older name, which many boards still have
+    except ImportError:
+        raise absent from None
 
 FILES = [f"generator_{name}.tflite" for name in ("fp32", "fp16", "int8", "int8_full")]  # the most exact first
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
+TOLD = ("licence", "author", "data_note")  # of the metadata: what a person is to be told
+# What a damaged zip raises, or JSON of another shape than was expected.
+DAMAGED = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, EOFError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
+MOST_THREADS = 256  # LiteRT starts as many as it is asked for, and dies of too many
 
 
 def latents(seeds, latent_dim: int) -> np.ndarray:
@@ -64,20 +77,37 @@ def choose(model: Path) -> Path:
 
 
 def read_description(file: Path) -> dict:
-    """The metadata within the file, {} where some tool has dropped it. ValueError where a seed would be
-    another picture here."""
+    """The metadata within the file, {} where some tool has dropped it. ValueError where they are damaged or of
+    another shape, or a seed would be another image here."""
     try:
-        about = json.loads(zipfile.ZipFile(file).read("metadata.json"))
+        archive = zipfile.ZipFile(file)
+        archive.getinfo("metadata.json")
     except (zipfile.BadZipFile, KeyError):  # no zip, or another tool's
-        about = {}
-    for golden in about.get("seed", {}).get("golden", []):
-        z = latents([golden["seed"]], len(golden["z"]))[0]
-        if not np.allclose(
-            z, golden["z"], rtol=0, atol=1e-5
-        ):  # the last digits of log and cos are the C library's own
-            raise ValueError(
-                f"{file}: expected seed {golden['seed']} to be z = {golden['z']}, received {z.tolist()}"
+        return {}
+    try:
+        about = json.loads(archive.read("metadata.json"))
+        known = [
+            (
+                golden["seed"],
+                np.array(golden["z"], np.float32),
+                latents([golden["seed"]], len(golden["z"]))[0],
             )
+            for golden in about.get("seed", {}).get("golden", [])
+        ]
+        classes = about.get("classes", [])
+        texts = [*classes, *(about.get(key, "") for key in TOLD)]
+        if not isinstance(classes, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("a name or a note that is no text")
+        # the last digits of log and cos are the C library's own
+        others = [row for row in known if not np.allclose(row[1], row[2], rtol=0, atol=1e-5)]
+    except DAMAGED as error:
+        raise ValueError(
+            f"--model: expected metadata as python -m export writes them, received {file} with others ({error})"
+        ) from error
+    for seed, theirs, ours in others:
+        raise ValueError(
+            f"--model: expected seed {seed} to be z = {theirs.tolist()}, as {file} says, received {ours.tolist()}"
+        )
     return about
 
 
@@ -90,7 +120,7 @@ def load(file: Path, threads: int = 1, signature: str = "sample_rgb"):
         runner = interpreter.get_signature_runner(signature)
         inputs = runner.get_input_details()
         return runner, int(inputs["z"]["shape"][1]), "label" in inputs
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, LookupError, RuntimeError) as error:
         raise ValueError(
             f"--model: expected a generator exported by keras_dcgan, received {file} ({error})"
         ) from error
@@ -131,13 +161,30 @@ def compiled(file: Path, device: str, signature: str = "sample_rgb"):
     return run
 
 
-def load_array(file: Path) -> np.ndarray:
+def load_latents(file: Path, latent_dim: int, scale: float = 1.0) -> np.ndarray:
+    """Latents as keras_dcgan.edit writes them, (latent_dim,) or (N, latent_dim) -> float32 (N, latent_dim)."""
     try:
-        return np.load(file)
+        values = np.load(file)
     except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
         raise ValueError(
             f"--latent: expected latents as keras_dcgan.edit writes them, received {file} ({error})"
         ) from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
+        kind = f"dtype {values.dtype}" if isinstance(values, np.ndarray) else "several arrays"
+        raise ValueError(f"--latent: expected an array of real numbers, received {file} with {kind}")
+    values = np.atleast_2d(values)
+    if values.shape[1:] != (latent_dim,):
+        raise ValueError(
+            f"--latent: expected latents of length {latent_dim}, received {file} of shape {values.shape}"
+        )
+    with np.errstate(over="ignore"):
+        z = values.astype(np.float32) * np.float32(scale)
+    if not len(z) or not np.isfinite(z).all():  # after the cast: 1e39 is a float64, and infinite here
+        raise ValueError(
+            f"--latent: expected numbers that are finite as float32, received {file} with "
+            f"{'others' if len(z) else 'none'}"
+        )
+    return z
 
 
 def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
@@ -146,8 +193,9 @@ def labels(seeds, wanted: str | None, classes: list[str]) -> np.ndarray:
     such class."""
     if wanted is None and classes:
         return np.array([seed % len(classes) for seed in seeds], np.int32)
-    label = classes.index(wanted) if wanted in classes else int(wanted) if (wanted or "").isdecimal() else -1
-    if not 0 <= label < len(classes):
+    names = [*classes, *(str(number) for number in range(len(classes)))]  # a name goes before a number
+    label = names.index(wanted) % len(classes) if wanted in names else -1
+    if label < 0:
         known = (
             f"one of {', '.join(classes)}, or a number below {len(classes)}"
             if classes
@@ -173,7 +221,7 @@ def watched(images, total: int):
         yield image
         if time.monotonic() >= due:
             due = time.monotonic() + 30
-            print(f"{done:,} of {total:,} pictures", file=sys.stderr)
+            print(f"{done:,} of {total:,} images", file=sys.stderr)
 
 
 def milliseconds(runner, inputs: dict[str, np.ndarray], runs: int = 200) -> np.ndarray:
@@ -237,6 +285,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def thread_count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to {MOST_THREADS}, received {text!r}"
+        )
+    return int(text)
+
+
 def truncation(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 2:
@@ -276,7 +332,7 @@ def main(argv: list[str] | None = None):
         help="scales z; below 1: typical, less varied [%(default)s]",
     )
     parser.add_argument("--cols", type=count, help="columns of the grid [as square as the seeds allow]")
-    parser.add_argument("--threads", type=count, default=1, help="[%(default)s]")
+    parser.add_argument("--threads", type=thread_count, default=1, help="[%(default)s]")
     parser.add_argument(
         "--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph"
     )
@@ -289,19 +345,12 @@ def main(argv: list[str] | None = None):
         file = choose(flags.model)
         about = read_description(file)
         runner, latent_dim, takes_label = load(file, flags.threads)
-        z = np.atleast_2d(load_array(flags.latent)) if flags.latent else latents(flags.seeds, latent_dim)
-        if z.shape[1:] != (latent_dim,):
-            raise ValueError(
-                f"--latent: expected latents of length {latent_dim}, received {flags.latent} of "
-                f"shape {z.shape}"
-            )
-        if not len(z) or not np.isfinite(z).all():
-            raise ValueError(
-                f"--latent: expected finite numbers, received {flags.latent} with "
-                f"{'others' if len(z) else 'none'}"
-            )
+        if flags.latent:
+            z = load_latents(flags.latent, latent_dim, flags.truncation)
+        else:
+            z = latents(flags.seeds, latent_dim) * np.float32(flags.truncation)
         numbers, kind = (range(len(z)), "latent") if flags.latent else (flags.seeds, "seed")
-        inputs = {"z": z.astype(np.float32) * np.float32(flags.truncation)}
+        inputs = {"z": z}
         if takes_label and flags.latent and flags.wanted_class is None:
             raise ValueError(
                 "--class: expected the class of these latents, as keras_dcgan.edit printed it, received none"
@@ -320,7 +369,10 @@ def main(argv: list[str] | None = None):
                 save(image, out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"{file}: {len(numbers)} picture{'s' * (len(numbers) != 1)} in {out}" if out else file)
+    print(f"{file}: {len(numbers)} image{'s' * (len(numbers) != 1)} in {out}" if out else file)
+    for key in TOLD:
+        if about.get(key):
+            print(f"{key.replace('_', ' ')}: {' '.join(about[key].split())}")
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
         device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"

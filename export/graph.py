@@ -1,13 +1,15 @@
 """The graph as devices like it.
 
     generator = folded(generator)          # before the conversion: batch norm where the converter would leave it
-    generator = for_cpu(generator)         # or, of the file for CPUs: convolutions in place of transposed ones
-    content = for_gpu(content)             # after it: nothing that a phone's GPU does not take
+    generator = for_cpu(generator)         # or, of the files for CPUs: convolutions in place of transposed ones
+    content = unfused(content)             # after it: nothing that a phone's GPU or an older runtime does not take
+    content = with_metadata(content, ...)  # what Android Studio, Netron and MediaPipe show
     operations(content)                    # [("FULLY_CONNECTED", 1), ("RESHAPE", 1), ("TRANSPOSE_CONV", 3), ("RELU", 1), ...]
+    least_runtime(content)                 # "2.3.0": the oldest TensorFlow Lite that knows all of them
 
 The converter fuses ReLU into TRANSPOSE_CONV, which makes that operation version 4. The GPU delegates know it
-up to version 3 and leave the rest to the CPU, without a word (TensorFlow 2.21). Taken apart again the graph
-draws the same bits on a CPU, and runs wholly on a GPU.
+up to version 3 and leave the rest to the CPU, without a word (TensorFlow 2.21); runtimes before 2.12 refuse
+the file. Taken apart again the graph draws the same bits on a CPU, and runs wholly on a GPU.
 """
 
 import keras
@@ -17,6 +19,31 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 LATEST_FOR_GPU = 3  # of TRANSPOSE_CONV: with a bias, without an activation
+LOWEST_INT8 = -128
+RUNTIME = b"min_runtime_version"  # the converter's own key
+# The TensorFlow Lite that brought each version of an operation, from version 1 on. TensorFlow keeps this table in
+# lite/tools/versioning/runtime_version.cc, where Python does not reach it; of what generators are made of.
+SINCE = {
+    "ADD": ("1.5.0", "1.14.0"),
+    "CAST": ("1.5.0",),
+    "CONCATENATION": ("1.5.0", "1.14.0"),
+    "CONV_2D": ("1.5.0", "1.14.0", "1.14.0", "2.3.0", "2.4.0"),
+    "DEPTH_TO_SPACE": ("2.1.0", "2.5.0"),
+    "DEQUANTIZE": ("1.13.1", "1.14.0", "1.15.0"),
+    "FULLY_CONNECTED": ("1.5.0", "1.10.0", "1.14.0", "1.14.0", "2.0.0", "2.1.0", "2.3.0", "2.3.0", "2.3.0"),
+    "GATHER": ("1.6.0", "1.14.0"),
+    "LESS": ("1.14.0",),
+    "MUL": ("1.5.0", "1.14.0"),
+    "PAD": ("1.5.0", "1.14.0"),
+    "QUANTIZE": ("1.14.0",),
+    "RELU": ("1.5.0", "2.1.0"),
+    "RESHAPE": ("1.5.0",),
+    "SELECT": ("1.14.0",),
+    "STRIDED_SLICE": ("1.6.0", "1.14.0"),
+    "TANH": ("1.14.0", "1.14.0"),
+    "TILE": ("1.10.1", "2.2.0", "2.8.0"),
+    "TRANSPOSE_CONV": ("1.9.0", "2.2.0", "2.3.0", "2.13.0"),
+}
 
 
 def folded(generator: keras.Model, kinds: tuple = (keras.layers.Dense,)) -> keras.Model:
@@ -63,7 +90,7 @@ def _with_norm(layer, norm) -> list[np.ndarray]:
 
 
 def for_cpu(generator: keras.Model) -> keras.Model:
-    """The same pictures by ordinary convolutions, 2.2 times as fast in float32 (`tools.bench edge`, one
+    """The same images by ordinary convolutions, 2.2 times as fast in float32 (`tools.bench edge`, one
     thread of an AMD EPYC): it seems that XNNPACK reads all weights of a transposed one again for each row of
     the output."""
     generator = folded(generator, (keras.layers.Dense, keras.layers.Conv2DTranspose, keras.layers.Conv2D))
@@ -95,22 +122,29 @@ class Subpixel(keras.layers.Conv2DTranspose):
         return tf.nn.depth_to_space(cells, 2)[:, 1:-1, 1:-1]
 
 
-def for_gpu(content: bytes) -> bytes:
-    """Every TRANSPOSE_CONV with a fused ReLU becomes one without, and a RELU. Other graphs come back as they
-    were."""
+def unfused(content: bytes) -> bytes:
+    """Every TRANSPOSE_CONV with a fused ReLU becomes one without, and a RELU; in int8 one without alone, since
+    there the smallest number stands for 0 and the rounding cuts off what is below. Other graphs come back as
+    they were."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     transposed = [
         code for code in model.operatorCodes if _builtin(code) == schema.BuiltinOperator.TRANSPOSE_CONV
     ]
-    taken_apart = [_take_apart(model, subgraph, transposed) for subgraph in model.subgraphs]
-    if not any(taken_apart):
+    if all(code.version <= LATEST_FOR_GPU for code in transposed):
         return content
+    for subgraph in model.subgraphs:
+        _take_apart(model, subgraph, transposed)
     for code in transposed:
         code.version = min(code.version, LATEST_FOR_GPU)
+    versions = [_since(*operation) for operation in _operations(model)]
+    if all(versions):
+        _buffer(model, RUNTIME).data = np.frombuffer(
+            max(versions, key=_numbers).encode().ljust(16, b"\0"), np.uint8
+        )
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _take_apart(model, subgraph, transposed: list) -> bool:
+def _take_apart(model, subgraph, transposed: list):
     operators = []
     for operator in subgraph.operators:
         operators.append(operator)
@@ -118,14 +152,17 @@ def _take_apart(model, subgraph, transposed: list) -> bool:
             options, activations = operator.builtinOptions, schema.ActivationFunctionType
             if options.fusedActivationFunction == activations.RELU:
                 options.fusedActivationFunction = activations.NONE
-                operators.append(_relu(model, subgraph, operator))
+                if not _is_cut_at_zero(subgraph.tensors[operator.outputs[0]]):
+                    operators.append(_relu(model, subgraph, operator))
             elif options.fusedActivationFunction != activations.NONE:
                 raise ValueError(
                     f"expected TRANSPOSE_CONV with ReLU or none, received {options.fusedActivationFunction}"
                 )
-    is_changed = len(operators) > len(subgraph.operators)
     subgraph.operators = operators
-    return is_changed
+
+
+def _is_cut_at_zero(tensor) -> bool:
+    return tensor.type == schema.TensorType.INT8 and list(tensor.quantization.zeroPoint) == [LOWEST_INT8]
 
 
 def _relu(model, subgraph, operator):
@@ -167,7 +204,10 @@ def _builtin(code) -> int:
 
 def operations(content: bytes) -> list[tuple[str, int]]:
     """The operations of all signatures, in their order: (name, version), such as ("TRANSPOSE_CONV", 3)."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    return _operations(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
+
+
+def _operations(model) -> list[tuple[str, int]]:
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     used = [
         model.operatorCodes[operator.opcodeIndex]
@@ -175,3 +215,23 @@ def operations(content: bytes) -> list[tuple[str, int]]:
         for operator in subgraph.operators
     ]
     return [(names[_builtin(code)], code.version) for code in used]
+
+
+def least_runtime(content: bytes) -> str:
+    """The oldest TensorFlow Lite that knows every operation of a file, as the file itself says."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    return bytes(_buffer(model, RUNTIME).data).rstrip(b"\0").decode()
+
+
+def _buffer(model, name: bytes):
+    (number,) = [entry.buffer for entry in model.metadata if entry.name == name]
+    return model.buffers[number]
+
+
+def _since(name: str, version: int) -> str:
+    """The empty string where SINCE does not know."""
+    return "".join(SINCE.get(name, ())[version - 1 : version])
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]

@@ -105,9 +105,14 @@ IMPORTS = {
     ),
     "training.ticks": "config errors model.gan progress training.watchdog",
     "training.watchdog": "errors measure.metrics pictures.draw",
-    "export.__main__": ("cli devices export.convert export.parity process runs.checkpoints runs.directory"),
-    "export.convert": "errors export.graph export.parity files pictures.latents",
+    "export.__main__": (
+        "cli devices errors export.convert export.parity process runs.checkpoints runs.directory"
+    ),
+    "export.convert": (
+        "errors export.graph export.metadata export.parity export.quality files pictures.latents"
+    ),
     "export.parity": "export.edge_sample pictures.images",
+    "export.quality": "export.edge_sample measure.embeddings measure.metrics pictures.images",
     "export.web.__main__": "cli errors process",
 }
 

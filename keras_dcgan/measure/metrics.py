@@ -270,6 +270,7 @@ class Moments:
 
     def add(self, features: np.ndarray):
         """(n, dim), added to what came before."""
+        self.__dict__.pop("root", None)
         features = np.asarray(features, np.float64)
         self.count += len(features)
         self.sum = self.sum + features.sum(axis=0)
@@ -284,6 +285,13 @@ class Moments:
         """(dim, dim), unbiased."""
         return (self.products - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
 
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        """The symmetric square root of the covariance: the costly half of a Frechet distance, once where many
+        sets are compared with one."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return vectors * np.sqrt(values.clip(0)) @ vectors.T
+
 
 def frechet_distance(real: Moments, fake: Moments) -> float:
     """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)): FID, if the features are Inception's (Heusel et al.,
@@ -292,11 +300,9 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
     Biased upwards for few images: below about 10,000 of each compare only figures of the same counts, or take
     `kernel_distance`.
     """
-    values, vectors = np.linalg.eigh(real.covariance)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     # (C C')^(1/2) has the eigenvalues of the symmetric (C^(1/2) C' C^(1/2))^(1/2), which need no square root
     # of a matrix.
-    crossed = np.sqrt(np.linalg.eigvalsh(root @ fake.covariance @ root).clip(0)).sum()
+    crossed = np.sqrt(np.linalg.eigvalsh(real.root @ fake.covariance @ real.root).clip(0)).sum()
     spreads = np.trace(real.covariance) + np.trace(fake.covariance) - 2 * crossed
     return float(np.sum((real.mean - fake.mean) ** 2) + spreads)
 

@@ -65,3 +65,12 @@ def test_what_to_copy_is_what_the_app_opens(kotlin):
     assert sorted(copied.split(",")) == sorted(
         re.findall(r'open\("(.*?)"\)', kotlin) + re.findall(r'FILE = "(.*)"', kotlin)
     )
+
+
+def test_a_missing_library_a_rotation_and_the_keyboard_are_seen_to():
+    """Each was a fault on a phone; a text is all that can be looked at here."""
+    activity = (SOURCES / "main" / "kotlin" / "MainActivity.kt").read_text()
+    assert "catch (error: LinkageError)" in activity
+    assert "putString(SEED" in activity and "getString(SEED)" in activity
+    assert "hideSoftInputFromWindow" in activity
+    assert "abiFilters" in (ANDROID / "app" / "build.gradle.kts").read_text()

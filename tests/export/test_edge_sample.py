@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import convert, edge_sample
+from export import convert, edge_sample, metadata
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.latents import labels, latents
 
@@ -45,7 +45,7 @@ def model():
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     out = tmp_path_factory.mktemp("export")
-    convert.export(model, ["fp32", "int8"], out, name="tiny")
+    convert.export(model, ["fp32", "int8"], out, name="tiny", licence="CC0-1.0", data_note="drawn\nby us")
     return out
 
 
@@ -270,7 +270,7 @@ def test_other_golden_latents_are_refused(folder, tmp_path, capsys):
     model.write_bytes(content[: content.rindex(b"PK\3\4")])
     about = json.loads((folder / "model.json").read_text())
     about["seed"]["golden"][1]["z"][0] += 0.001
-    convert.add_metadata(model, about)
+    metadata.append(model, about)
     assert "expected seed 1 to be" in refusal(capsys, "--model", model, "--out", tmp_path / "grid.png")
     assert not (tmp_path / "grid.png").exists()
 
@@ -286,9 +286,13 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
         assert "--out: expected what can be written, received" in refusal(
             capsys, "--model", folder, "--out", tmp_path / out
         )
-    for flag in ("--threads", "--cols"):
-        line = refusal(capsys, "--model", folder, "--out", "grid.png", flag, "0")
-        assert line == f"edge_sample: {flag}: expected a whole number from 1 on, received '0'"
+    for flag, number, expected in (
+        ("--cols", "0", "1 on"),
+        ("--threads", "0", "1 to 256"),
+        ("--threads", "3000000000", "1 to 256"),
+    ):
+        line = refusal(capsys, "--model", folder, "--out", "grid.png", flag, number)
+        assert line == f"edge_sample: {flag}: expected a whole number from {expected}, received '{number}'"
     for seeds in ("5-3", "one", "4294967296", "1-2-3", ""):
         assert "--seeds: expected seeds from 0" in refusal(
             capsys, "--model", folder, "--out", "grid.png", "--seeds", seeds
@@ -319,13 +323,84 @@ def test_another_tools_zip_at_the_end_and_damaged_latents_end_in_no_traceback(
         capsys, "--model", model, "--latent", tmp_path / "z.npy", "--out", "grid.png"
     )
     np.save(tmp_path / "z.npy", np.zeros((1, LATENT_DIM), np.float32))
-    for z, received in ((np.zeros((0, LATENT_DIM)), "none"), (np.full((1, LATENT_DIM), np.nan), "others")):
-        np.save(tmp_path / "odd.npy", z)
-        line = refusal(
-            capsys, "--model", model, "--latent", tmp_path / "odd.npy", "--out", tmp_path / "pictures"
-        )
-        assert line.endswith(
-            f"--latent: expected finite numbers, received {tmp_path / 'odd.npy'} with {received}"
-        )
     line = refusal(capsys, "--model", conditional_folder, "--latent", tmp_path / "z.npy", "--out", "grid.png")
     assert "--class: expected the class of these latents" in line
+
+
+@pytest.mark.parametrize(
+    "values, received",
+    [
+        (np.zeros((0, LATENT_DIM)), "none"),
+        (np.full((1, LATENT_DIM), np.nan), "others"),
+        (np.full((1, LATENT_DIM), 1e39), "others"),  # finite as it lies there
+        (np.full((1, LATENT_DIM), 3e38), "others"),  # and this one but for the truncation
+        (np.zeros((1, LATENT_DIM), complex), "dtype complex128"),
+        (np.zeros((1, LATENT_DIM), bool), "dtype bool"),
+        (np.array(["1"] * LATENT_DIM), "dtype <U1"),
+        (np.zeros(LATENT_DIM, [("x", "f4")]), "dtype [('x', '<f4')]"),
+    ],
+)
+def test_latents_that_are_no_finite_real_numbers_are_refused(values, received, folder, tmp_path, capsys):
+    file = tmp_path / "odd.npy"
+    np.save(file, values)
+    typed = ["--model", folder, "--latent", file, "--truncation", "2", "--out", tmp_path / "images"]
+    line = refusal(capsys, *typed)
+    assert line.startswith("edge_sample: --latent: expected ") and line.endswith(f"{file} with {received}")
+    assert not (tmp_path / "images").exists()
+
+
+def test_whole_numbers_and_several_arrays_as_latents(folder, tmp_path, capsys):
+    np.save(tmp_path / "ones.npy", np.ones((1, LATENT_DIM), np.int64))
+    assert len(shown_for(folder, tmp_path / "ones.npy", tmp_path / "images")) == 1
+    np.savez(tmp_path / "two.npz", a=np.ones(LATENT_DIM), b=np.ones(LATENT_DIM))
+    line = refusal(capsys, "--model", folder, "--latent", tmp_path / "two.npz", "--out", "a.png")
+    assert line.endswith("two.npz with several arrays")
+
+
+def shown_for(folder, latent, out):
+    return pictures_of("--model", folder, "--latent", latent, "--out", out)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "{",
+        "[]",
+        '{"seed": 3}',
+        '{"seed": {"golden": [{"seed": -1, "z": [1]}]}}',
+        '{"seed": {"golden": [{"seed": 1, "z": ["one"]}]}}',
+        '{"classes": "abc"}',
+        '{"classes": [1, 2]}',
+        '{"licence": 3}',
+    ],
+)
+def test_metadata_of_another_shape_are_refused(told, folder, tmp_path, capsys):
+    model, content = tmp_path / "mine.tflite", (folder / "generator_int8.tflite").read_bytes()
+    model.write_bytes(content[: content.rindex(b"PK\3\4")])
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("metadata.json", told)
+    line = refusal(capsys, "--model", model, "--out", tmp_path / "grid.png")
+    assert f"--model: expected metadata as python -m export writes them, received {model} with others" in line
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_licence_and_origin_of_the_images_are_shown(folder, tmp_path, capsys):
+    edge_sample.main(["--model", str(folder), "--out", str(tmp_path / "grid.png")])
+    assert capsys.readouterr().out.splitlines()[1:] == ["licence: CC0-1.0", "data note: drawn by us"]
+
+
+def test_where_litert_is_absent_its_older_name_is_taken(tmp_path):
+    """tflite_runtime, or else the message that names ai_edge_litert."""
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "interpreter.py").write_text("Interpreter = 'old'")
+    command = f"import sys; sys.modules['ai_edge_litert'] = None; sys.path[:0] = {[str(SCRIPT.parent)]}\n"
+    command += "import edge_sample; print(edge_sample.Interpreter)"
+    for path, printed in ((tmp_path, "old\n"), (tmp_path / "nowhere", "")):
+        done = subprocess.run(
+            [sys.executable, "-c", command],
+            env={**os.environ, "PYTHONPATH": str(path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == printed
+        assert printed or "ai_edge_litert" in done.stderr and "tflite_runtime" not in done.stderr

@@ -18,9 +18,12 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
+from flatbuffers.number_types import Float32Flags
+from flatbuffers.table import Table
 
-from export import convert, edge_sample, graph, parity
+from export import convert, edge_sample, graph, parity, quality
 from export.__main__ import main
+from keras_dcgan.measure import embeddings
 from keras_dcgan.pictures.latents import directions, latents
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,6 +31,8 @@ LATENT_DIM = 12
 CLASSES = ("blue", "green", "red")
 FOR_GPU = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
 TFLITE = (*FOR_GPU, "generator_int8_full.tflite")
+WITHOUT_QUALITY = ("--samples", "0")  # of 2,000 images it takes longer than all else
+FOR_CPU = ("generator_fp32.tflite", "generator_int8.tflite")  # without transposed convolutions
 
 
 lively_generator = functools.partial(conftest.lively_generator, latent_dim=LATENT_DIM)
@@ -57,7 +62,8 @@ def run(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def command(run):
     """The user's own command, once."""
-    typed = ["--run", run, "--formats", "saved_model,fp32,fp16,int8,int8_full"]  # the page is test_web's
+    # the page is test_web's
+    typed = [*WITHOUT_QUALITY, "--run", run, "--formats", "saved_model,fp32,fp16,int8,int8_full"]
     return subprocess.run(
         [sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True
     )
@@ -83,7 +89,8 @@ def conditional_out(conditional_model, tmp_path_factory):
 
 def test_the_command_says_what_it_made_and_what_to_type_next_and_nothing_else(command, out):
     assert command.stderr == ""
-    header, columns, *rows, following = command.stdout.splitlines()
+    header, notes, columns, *rows, following = command.stdout.splitlines()
+    assert columns.split() == ["MB", "dB", "ms", "TFLite", "swd", "fid"]
     assert [row.split()[0] for row in rows] == ["saved_model", *TFLITE]
     assert following == f"Next: python export/edge_sample.py --model {out} --seeds 0-15 --out grid.png"
     assert sorted(path.name for path in out.iterdir()) == sorted(["saved_model", *TFLITE, "model.json"])
@@ -126,7 +133,7 @@ def operations_of(file):
 @pytest.mark.parametrize("name", TFLITE)
 def test_a_file_needs_builtin_operations_only(out, name):
     operations = operations_of(out / name)
-    assert ("CONV_2D" if "fp32" in name else "TRANSPOSE_CONV") in operations and "CUSTOM" not in operations
+    assert ("CONV_2D" if name in FOR_CPU else "TRANSPOSE_CONV") in operations and "CUSTOM" not in operations
 
 
 @pytest.mark.parametrize("name", FOR_GPU)
@@ -134,12 +141,13 @@ def test_a_phones_gpu_takes_the_whole_graph(out, name):
     found = [
         operation for operation in graph.operations((out / name).read_bytes()) if operation[0] != "DEQUANTIZE"
     ]  # of fp16
+    int8 = "int8" in name
     dense = [
-        ("FULLY_CONNECTED", 12 if "int8" in name else 1),
+        ("FULLY_CONNECTED", 9 if int8 else 1),
         ("RESHAPE", 1),
     ]  # with its ReLU, which every GPU knows there
-    as_convolution = [("PAD", 1), ("CONV_2D", 1), ("DEPTH_TO_SPACE", 1), ("STRIDED_SLICE", 1)]
-    doubling = as_convolution if "fp32" in name else [("TRANSPOSE_CONV", 3)]
+    as_convolution = [("PAD", 1), ("CONV_2D", 5 if int8 else 1), ("DEPTH_TO_SPACE", 1), ("STRIDED_SLICE", 1)]
+    doubling = as_convolution if name in FOR_CPU else [("TRANSPOSE_CONV", 3)]
     layers = sorted(dense + doubling + [("RELU", 1)] + doubling + [("TANH", 1)])
     pixels = [("MUL", 1), ("ADD", 1), ("CAST", 1)]
     assert sorted(found) == sorted(3 * layers + 2 * pixels + [("CONCATENATION", 1)])
@@ -150,7 +158,7 @@ def test_a_phones_gpu_takes_the_whole_graph(out, name):
         for option in options
         if isinstance(option, schema.TransposeConvOptionsT)
     }
-    assert fused == (set() if "fp32" in name else {schema.ActivationFunctionType.NONE})
+    assert fused == (set() if name in FOR_CPU else {schema.ActivationFunctionType.NONE})
 
 
 def test_between_its_float_ends_int8_full_is_int8_alone(out):
@@ -170,20 +178,27 @@ def test_between_its_float_ends_int8_full_is_int8_alone(out):
                 assert {subgraph.tensors[tensor].type for tensor in operator.outputs} == {
                     schema.TensorType.INT8
                 }
+            if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) == "FULLY_CONNECTED":
+                kernel = subgraph.tensors[operator.inputs[1]]
+                assert len(kernel.quantization.scale) == 1  # TensorFlow Lite Micro and NPUs take no more
 
 
 def test_sample_rgba_of_int8_full_is_opaque(out):
     assert (drawn(out / TFLITE[3], "sample_rgba", z=latents(range(8), LATENT_DIM))[..., 3] == 255).all()
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_taken_apart_for_the_gpu_a_graph_draws_the_same_bits(model, tmp_path, monkeypatch, weights):
-    convert.write_saved_model(model, tmp_path / "saved", batch=1)
-    (tmp_path / "gpu.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", weights))
-    monkeypatch.setattr(graph, "for_gpu", lambda content: content)
-    fused = convert.to_tflite(tmp_path / "saved", weights)
+@pytest.mark.parametrize("weights, activations", [("float32", 0), ("int8", 0), ("int8", 8)])
+def test_without_fused_relus_a_graph_draws_the_same_bits(model, tmp_path, monkeypatch, weights, activations):
+    rows = convert.inputs_of(range(activations), LATENT_DIM, 0) if activations else None
+    convert.write_saved_model(graph.folded(model), tmp_path / "saved", batch=1)
+    (tmp_path / "gpu.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", weights, rows))
+    monkeypatch.setattr(graph, "unfused", lambda content: content)
+    fused = convert.to_tflite(tmp_path / "saved", weights, rows)
     (tmp_path / "fused.tflite").write_bytes(fused)
-    assert ("TRANSPOSE_CONV", 4) in graph.operations(fused)
+    assert ("TRANSPOSE_CONV", 4) in graph.operations(fused) and graph.least_runtime(fused) == "2.13.0"
+    unfused = (tmp_path / "gpu.tflite").read_bytes()
+    assert ("TRANSPOSE_CONV", 3) in graph.operations(unfused)
+    assert graph.least_runtime(unfused) == "2.3.0"
     z = latents(range(8), LATENT_DIM)
     ours, theirs = (drawn(tmp_path / name, "sample_rgb", z=z) for name in ("gpu.tflite", "fused.tflite"))
     np.testing.assert_array_equal(ours, theirs)
@@ -215,15 +230,27 @@ def test_a_transposed_convolution_as_an_ordinary_one_draws_the_same():
     assert isinstance(ordinary.layers[1], graph.Subpixel)
 
 
+@pytest.mark.parametrize("options", [{}, {"upsample": "nearest", "classes": 2}])
+def test_our_table_of_runtimes_is_the_converters(options, tmp_path):
+    """Held against what it writes into files that we leave as they are: without transposed convolutions."""
+    model = lively_generator(**options)
+    convert.write_saved_model(graph.for_cpu(model), tmp_path / "saved", batch=1)
+    rows = convert.inputs_of(range(8), LATENT_DIM, options.get("classes", 0))
+    for weights, calibration in (("float32", None), ("float16", None), ("int8", None), ("int8", rows)):
+        content = convert.to_tflite(tmp_path / "saved", weights, calibration)
+        versions = [graph.SINCE[name][version - 1] for name, version in graph.operations(content)]
+        newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
+        assert graph.least_runtime(content) == newest
+
+
 def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
-    fp32, fp16, int8, int8_full = (
-        sum(
-            len(buffer.data)
-            for buffer in flatbuffer_utils.read_model(out / name).buffers
-            if buffer.data is not None
-        )
-        for name in TFLITE
-    )
+    def bytes_of_tensors(name):
+        flatbuffer = flatbuffer_utils.read_model(out / name)
+        used = {tensor.buffer for graph in flatbuffer.subgraphs for tensor in graph.tensors}
+        data = [flatbuffer.buffers[number].data for number in used]
+        return sum(len(content) for content in data if content is not None)
+
+    fp32, fp16, int8, int8_full = map(bytes_of_tensors, TFLITE)
     weights = 4 * model.count_params()
     assert 0.95 * weights < fp32 < 1.1 * weights  # once, for both signatures
     assert fp16 < 0.6 * fp32 and int8 < 0.5 * fp32 and int8_full < 0.5 * fp32
@@ -259,7 +286,9 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
         lambda path, weights, _: sound(tmp_path / "other" if weights == "int8" else path, weights),
     )
     with pytest.raises(SystemExit) as stop:
-        main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"])
+        main(
+            [*WITHOUT_QUALITY, "--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
+        )
 
     assert stop.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -287,17 +316,8 @@ def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monke
 
 
 def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):
-    typed = [
-        sys.executable,
-        "-m",
-        "export",
-        "--run",
-        str(run),
-        "--out",
-        str(tmp_path / "export"),
-        "--formats",
-        "fp32,int8",
-    ]
+    flags = ["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
+    typed = [sys.executable, "-m", "export", *WITHOUT_QUALITY, *flags]
     with subprocess.Popen(
         typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -332,7 +352,7 @@ def test_each_file_is_reported_before_the_next_is_made(model, out, tmp_path, mon
 def test_an_export_leaves_nothing_of_an_earlier_one(run, out, tmp_path):
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "notes.txt").write_text("the user's own")
-    main(["--run", str(run), "--out", str(tmp_path), "--formats", "int8"])
+    main([*WITHOUT_QUALITY, "--run", str(run), "--out", str(tmp_path), "--formats", "int8"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "generator_int8.tflite",
         "model.json",
@@ -403,6 +423,9 @@ def test_model_json_holds_what_a_device_needs(model, out):
         content, entry = (out / name).read_bytes(), about["files"][name]
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert entry["psnr"] >= entry["least_psnr"]
+    runtimes = [about["files"][name]["min_runtime"] for name in TFLITE]
+    assert runtimes == ["2.1.0", "2.3.0", "2.4.0", "2.3.0"]
+    assert "min_runtime" not in about["files"]["saved_model"]
 
 
 def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
@@ -413,23 +436,98 @@ def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
             assert (
                 archive.namelist() == ["metadata.json"] and json.loads(archive.read("metadata.json")) == about
             )
-    main(
-        [
-            "--run",
-            str(run),
-            "--out",
-            str(tmp_path),
-            "--formats",
-            "int8",
-            "--licence",
-            "CC0-1.0",
-            "--data-note",
-            "drawn by us",
-        ]
-    )
+    typed = [*WITHOUT_QUALITY, "--run", str(run), "--out", str(tmp_path), "--formats", "int8"]
+    main([*typed, "--licence", "CC0-1.0", "--author", "A. Person", "--data-note", "drawn by us"])
     with zipfile.ZipFile(tmp_path / "generator_int8.tflite") as archive:
         told = json.loads(archive.read("metadata.json"))
-    assert (told["licence"], told["data_note"]) == ("CC0-1.0", "drawn by us")
+    assert [told[key] for key in ("licence", "author", "data_note")] == [
+        "CC0-1.0",
+        "A. Person",
+        "drawn by us",
+    ]
+    standard = standard_metadata(tmp_path / "generator_int8.tflite")
+    assert [text(standard, field) for field in (0, 4, 5)] == ["tiny", "A. Person", "CC0-1.0"]
+    assert "16x16" in text(standard, 1) and "drawn by us" in text(standard, 1)
+    graphs = tables(standard, 3)
+    assert [text(table, 0) for table in graphs] == list(parity.SIGNATURES)
+    ((z,), (images,)), (_, (pixels,)) = [[tables(table, side) for side in (2, 3)] for table in graphs[:2]]
+    assert [text(tensor, 0) for tensor in (z, images, pixels)] == ["z", "images", "pixels"]
+    for tensor, least, most in ((images, -1, 1), (pixels, 0, 255)):
+        (unit,) = tables(tensor, 4)
+        mean, std = (number(table(unit, 1), field) for field in (0, 1))
+        assert [(end - mean) / std for end in (least, most)] == pytest.approx([0, 255], rel=1e-6)
+
+
+def standard_metadata(file):
+    """The root of the table that TensorFlow Lite's own tools read, its file identifier checked."""
+    flatbuffer = flatbuffer_utils.read_model(file)
+    (entry,) = [entry for entry in flatbuffer.metadata if entry.name == b"TFLITE_METADATA"]
+    content = bytes(flatbuffer.buffers[entry.buffer].data)
+    assert content[4:8] == b"M001"
+    return Table(content, int.from_bytes(content[:4], "little"))
+
+
+def table(parent, field):
+    return Table(parent.Bytes, parent.Indirect(parent.Pos + parent.Offset(4 + 2 * field)))
+
+
+def text(parent, field):
+    return parent.String(parent.Pos + parent.Offset(4 + 2 * field)).decode()
+
+
+def tables(parent, field):
+    offset = parent.Offset(4 + 2 * field)
+    start = parent.Vector(offset)
+    return [
+        Table(parent.Bytes, parent.Indirect(start + 4 * index)) for index in range(parent.VectorLen(offset))
+    ]
+
+
+def number(parent, field):
+    return parent.Get(Float32Flags, parent.Vector(parent.Offset(4 + 2 * field)))
+
+
+def test_of_two_exports_at_once_into_one_folder_the_second_is_refused(run, out, tmp_path, capsys):
+    shutil.copytree(out, tmp_path / "export")
+    before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+    with convert.alone(tmp_path / "export"), pytest.raises(SystemExit) as stop:
+        main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32"])
+    assert stop.value.code == 2
+    place = tmp_path / "export"
+    assert capsys.readouterr().err == (
+        f"export: --out: expected a folder that no other export is writing to, received {place}\n"
+    )
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    with convert.alone(tmp_path / "new"):  # free again, and one that nobody has filled does not stay
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def small_features(monkeypatch):
+    network = embeddings.random_network(widths=(8, 8))
+    monkeypatch.setattr(embeddings, "load", lambda name: embeddings.Embedding(f"{name}-small", network))
+
+
+def test_what_rounding_costs_is_0_for_the_same_images_and_grows_with_it(model, out, small_features):
+    drawn = quality.KerasImages(model, convert.inputs_of(range(40), LATENT_DIM, 0))
+    exact, rounded = (drawn.cost_of(out / name) for name in (TFLITE[0], TFLITE[3]))
+    assert exact["swd"] < 1 and exact["fid"] == pytest.approx(0, abs=1e-5)
+    assert rounded["swd"] > 3 * exact["swd"] and rounded["fid"] > 10 * exact["fid"]
+
+
+def test_what_rounding_costs_stands_in_model_json_and_in_the_table(
+    conditional_model, tmp_path, small_features, capsys
+):
+    run = save_run(conditional_model, tmp_path / "conditional", CLASSES)
+    main(["--run", str(run), "--formats", "fp32,int8", "--samples", "40"])
+    files = json.loads((run / "export" / "model.json").read_text())["files"]
+    assert "quality" not in files[TFLITE[0]]
+    told = files[TFLITE[2]]["quality"]
+    assert (told["samples"], told["features"]) == (40, "random-small") and 0 < told["swd"] < 20
+    *_, columns, fp32, int8, _ = capsys.readouterr().out.splitlines()
+    assert fp32.split()[-3:] == ["2.1.0", "-", "-"]
+    assert int8.split()[-3:] == ["2.4.0", str(told["swd"]), str(told["fid"])]
 
 
 def test_a_conditional_file_takes_a_label_too(conditional_out):
@@ -537,6 +635,10 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, capsys):
         (["--run", tmp_path / "[old]"], "--run: expected a path without any of"),
         (["--run", run, "--out", tmp_path / "foreign"], "--out: expected a folder of an earlier export"),
         (["--run", run, "--out", tmp_path / "site"], "--out: expected a folder of an earlier export"),
+        (
+            ["--run", run, "--samples", "1"],
+            "--samples: expected 0, or a whole number from 2 on, received '1'",
+        ),
         ([], "--run"),
     ):
         with pytest.raises(SystemExit) as stop:

@@ -138,6 +138,15 @@ def test_frechet_distance_of_two_gaussians_is_the_closed_form():
     assert frechet_distance(Moments(a), Moments(a)) == pytest.approx(0, abs=1e-9)
 
 
+def test_moments_that_grow_after_a_distance_are_measured_anew():
+    a, b, more = (np.random.default_rng(seed).normal(size=(30, 3)) for seed in range(3))
+    grown = Moments(a)
+    frechet_distance(grown, Moments(b))
+    grown.add(more)
+    whole = Moments(np.concatenate([a, more]))
+    assert frechet_distance(grown, Moments(b)) == pytest.approx(frechet_distance(whole, Moments(b)), rel=1e-9)
+
+
 def test_frechet_distance_of_turned_axes_agrees_with_scipy():
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)) for _ in range(2))

@@ -96,7 +96,7 @@ def test_so_it_does_of_a_class_that_is_asked_for(tmp_path):
 
 
 def test_as_the_converter_leaves_it_the_graph_does_not_run_there(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "for_gpu", lambda content: content)
+    monkeypatch.setattr(graph, "unfused", lambda content: content)
     convert.write_saved_model(model, tmp_path / "saved", batch=1)
     (tmp_path / "stock.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", "float32"))
     done = on_gpu(tmp_path / "stock.tflite")

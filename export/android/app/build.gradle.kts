@@ -11,6 +11,7 @@ android {
         targetSdk = 36
         versionCode = 1
         versionName = "1"
+        ndk { abiFilters += listOf("arm64-v8a", "x86_64") } // 64-bit phones, the emulator: others are told at the installation, and not by a crash
     }
 }
 

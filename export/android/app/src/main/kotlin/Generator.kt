@@ -11,7 +11,10 @@ import org.json.JSONObject
 private const val FILE = "generator_fp16.tflite"
 private const val SIGNATURE = "sample_rgba" // R, G, B, A: how ARGB_8888 lies in memory, whatever its name says
 
-/** An exported generator in the app's assets. Throws IOException or LiteRtException where it is not there, or not whole. */
+/**
+ * An exported generator in the app's assets. Throws IOException or LiteRtException where it is not there, or not whole, and
+ * LinkageError where LiteRT has no library for the processor.
+ */
 class Generator(assets: AssetManager) : AutoCloseable {
     private val about = JSONObject(assets.open("model.json").reader().readText())
     val classes = about.getJSONArray("classes").length()
@@ -30,7 +33,7 @@ class Generator(assets: AssetManager) : AutoCloseable {
     private val label = if (classes > 0) model.createInputBuffer("label", SIGNATURE) else null
     private val pixels = model.createOutputBuffer("pixels", SIGNATURE)
 
-    /** The picture of a seed from 0 to 2**32 - 1; classes, where there are any, come in turn. Not from two threads at once. */
+    /** The image of a seed from 0 to 2**32 - 1; classes, where there are any, come in turn. Not from two threads at once. */
     fun draw(seed: Long): Bitmap {
         z.writeFloat(latent(seed, about.getInt("latent_dim")))
         label?.writeInt(intArrayOf((seed % classes).toInt()))

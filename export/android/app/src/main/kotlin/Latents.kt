@@ -1,4 +1,4 @@
-// Which z a seed stands for: Threefry-2x32-20 and Box-Muller, the same numbers as keras_dcgan/latents.py. An Int of Kotlin wraps
+// Which z a seed stands for: Threefry-2x32-20 and Box-Muller, the same numbers as keras_dcgan/pictures/latents.py. An Int of Kotlin wraps
 // around at 32 bits, as the generator wants it.
 package keras_dcgan.android
 
