@@ -1,4 +1,4 @@
-// Which z a seed stands for: Threefry-2x32-20 and Box-Muller, the same numbers as keras_dcgan/pictures/latents.py.
+// Which z a seed stands for: Threefry-2x32-20 and Box-Muller, the same numbers as pictures/latents.py.
 
 const ROTATIONS = [[13, 15, 26, 6], [17, 29, 16, 24]];
 
