@@ -15,9 +15,10 @@ from pathlib import Path
 from export import web
 from export.convert import FORMATS, VARIANTS, Artefact, alone, check_place, export
 from export.parity import TIMED_RUNS
+from keras_dcgan import process
 from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
 from keras_dcgan.errors import Unavailable
-from keras_dcgan.process import at_end, importing, nobody_reads, quiet, run, tidy
+from keras_dcgan.process import at_end, importing, nobody_reads, quiet, tidy
 from keras_dcgan.runs.directory import Run
 
 VERB = "export"
@@ -170,4 +171,4 @@ def refuse(artefacts: list[Artefact]):
 
 if __name__ == "__main__":
     atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)  # LiteRT's C++ takes its leave on stderr
-    raise SystemExit(run(main))
+    raise SystemExit(process.run(main))

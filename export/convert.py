@@ -287,12 +287,12 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """Of a file; of a folder, those of its files one after the other, in the order of their names."""
-    files = (
+    found = (
         [path]
         if path.is_file()
         else sorted((file for file in path.rglob("*") if file.is_file()), key=Path.as_posix)
     )
-    content = b"".join(file.read_bytes() for file in files)
+    content = b"".join(file.read_bytes() for file in found)
     return len(content), hashlib.sha256(content).hexdigest()
 
 

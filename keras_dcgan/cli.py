@@ -77,11 +77,11 @@ class Parser(argparse.ArgumentParser):
     def _nearest(self, typed: str) -> str:
         known = [name for name in self._option_string_actions if name.startswith("--")]
         name = f"--{typed.strip('-').lower().replace('_', '-')}"
-        for flag, others in ELSEWHERE.items():
-            if flag in known and name not in known and name in others.split():
-                return f"there is {flag}"
+        for ours, others in ELSEWHERE.items():
+            if ours in known and name not in known and name in others.split():
+                return f"there is {ours}"
         close = difflib.get_close_matches(name, known, 1, 0.7) or [
-            flag for flag in known if flag.startswith(f"{name}-")
+            other for other in known if other.startswith(f"{name}-")
         ]
         return f"did you mean {close[0]}?" if close else "expected one of the flags that --help lists"
 
@@ -127,7 +127,7 @@ def user_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[N
 
 
 @contextlib.contextmanager
-def writing(argument: str, place) -> Iterator[None]:
+def writing(argument: str, what) -> Iterator[None]:
     """Errors of the system in the enclosed steps name the argument and what was to be written, not the hidden
     file that it is first."""
     try:
@@ -136,7 +136,7 @@ def writing(argument: str, place) -> Iterator[None]:
         raise
     except OSError as error:
         raise Unavailable(
-            argument, f"expected to write {place}, received: {error.strerror or error}"
+            argument, f"expected to write {what}, received: {error.strerror or error}"
         ) from error
 
 

@@ -2,7 +2,7 @@
 flags into settings.
 
     devices.start(threads=0, deterministic=False)      # before anything else touches TensorFlow
-    with devices.strategy("auto").scope(): ...
+    with devices.find_strategy("auto").scope(): ...
     devices.precision("auto")                          # "mixed_bfloat16" on a CPU with AVX512-BF16 or AMX, or a recent GPU
 """
 
@@ -96,7 +96,7 @@ def start(threads: int = 0, deterministic: bool = False) -> str | None:
     return warning
 
 
-def strategy(name: str) -> tf.distribute.Strategy:
+def find_strategy(name: str) -> tf.distribute.Strategy:
     """auto: all GPUs if there are several, else one device. Raises ValueError where there is nothing to
     mirror on.
 

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"warning: {cli.with_flags(warning)}", file=sys.stderr)
     with contextlib.ExitStack() as stack:
         with cli.user_errors(VERB):
-            strategy = devices.strategy(config.strategy)
+            strategy = devices.find_strategy(config.strategy)
             devices.check_batch(config.batch, strategy)
             devices.check_workers(images.most_workers, strategy)
             checkpoints.check_source(config, images.manifest)

@@ -51,7 +51,7 @@ def pack(images: ImageSet, out: Path, encoding: str = "raw", shards: int | None 
     key = hashlib.sha256(json.dumps([images.manifest.fingerprint, encoding, shards]).encode()).hexdigest()[
         :12
     ]
-    names = [f"{key}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
+    names = [f"{key}-{place:05d}-of-{shards:05d}.tfrecord" for place in range(shards)]
     out.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in out.glob("*.tfrecord")} - set(names)):
         expected = "a folder without the shards of something else"

@@ -160,7 +160,7 @@ def ordered(flags: argparse.Namespace, latent_dim: int, classes: list[str]) -> O
     if flags.per_class:
         seeds = range(flags.per_class * len(chosen or classes))
     labels = latents.labels(seeds, chosen, classes)
-    names = [f"{'seed' if given is None else 'latent'}-{number:04d}.png" for number in seeds]
+    names = [f"{'seed' if given is None else 'latent'}-{seed:04d}.png" for seed in seeds]
     if flags.per_class and labels is not None:
         names = [f"{classes[label]}/{file}" for label, file in zip(labels, names)]
     return Order(seeds, given, latent_dim, flags.truncation, labels, names)

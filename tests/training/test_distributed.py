@@ -40,7 +40,7 @@ def train(name: str, out: str, environment: dict):
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas)
             )
-        strategy = devices.strategy(name)
+        strategy = devices.find_strategy(name)
     worker, workers = devices.worker(strategy)
     assert strategy.num_replicas_in_sync == int(replicas or workers)
     with strategy.scope():
@@ -201,7 +201,7 @@ def overflow(out: str):
 
     cpu, split = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(cpu, [split, split])
-    strategy = devices.strategy("mirrored")
+    strategy = devices.find_strategy("mirrored")
     with strategy.scope():
         options = {"latent_dim": 6, "filters": 4}
         networks = generator((16, 16), 3, **options), discriminator((16, 16), 3, filters=4, norm="none")

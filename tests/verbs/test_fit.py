@@ -355,7 +355,7 @@ def test_in_python_settings_are_called_by_their_names(folder, tmp_path, monkeypa
     monkeypatch.setattr(loop, "train_from", fail)
     settings = {"data": str(folder), "run": str(tmp_path / "run"), "size": (16, 16), "filters": 4, "batch": 8}
     config, images = resolve(settings, 40), prepare(str(folder), 16)
-    with loop.opened(config, images, devices.strategy("single")) as (training, step):
+    with loop.opened(config, images, devices.find_strategy("single")) as (training, step):
         end = loop.train(training, step)
     assert end == loop.End(0, 0, "OOM", "Try a smaller batch or filters in another run")
     chosen = json.loads((tmp_path / "run" / "config.json").read_text())["chosen"]
@@ -382,7 +382,7 @@ def test_a_cluster_that_is_none_is_told(text, monkeypatch):
     with pytest.raises(
         ValueError, match="^strategy: expected TF_CONFIG with a cluster in the environment, received "
     ):
-        devices.strategy("multiworker")
+        devices.find_strategy("multiworker")
 
 
 def test_a_port_that_is_taken_is_told(monkeypatch):
@@ -394,7 +394,7 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
     with pytest.raises(
         ValueError, match="^strategy: expected TF_CONFIG of a cluster that can be joined: Could not start"
     ):
-        devices.strategy("multiworker")
+        devices.find_strategy("multiworker")
 
 
 def test_a_run_that_cannot_be_written_is_refused(folder, tmp_path, command):
@@ -571,7 +571,7 @@ def test_a_cluster_cannot_be_joined_any_more_where_tensorflow_has_begun(monkeypa
         ValueError,
         match="^strategy: expected TF_CONFIG of a cluster that can be joined: Collective ops must",
     ):
-        devices.strategy("multiworker")
+        devices.find_strategy("multiworker")
 
 
 def test_a_signal_that_the_parent_has_switched_off_stays_off():

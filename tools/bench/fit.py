@@ -57,7 +57,7 @@ def everything(args, scratch: str) -> dict:
         from keras_dcgan import devices
         from keras_dcgan.training import build, loop
 
-        strategy = devices.strategy("single")
+        strategy = devices.find_strategy("single")
     bare = build.build(config, 3)
     stream = iter(tf.data.Dataset.from_tensors(images[: config.batch]).repeat())
     at_once = bare.steps_per_execution
