@@ -409,14 +409,15 @@ def resolve(
     typed: Mapping[str, Any], images: int | None = None, begun: Mapping[str, Any] | None = None
 ) -> TrainConfig:
     """What is typed, the settings that config.json has of a run that has `begun`, and the number of images,
-    once it is known -> all settings. What is typed wins over the row of PRESETS; of what neither says, an
-    adaptive preset keeps what the run began with, or chooses. Raises Refused."""
-    begun = begun or {}
-    data = typed["data"]
-    preset = as_begun(typed.get("preset", "demo" if is_demo(data) else "auto"), begun)
+    once it is known -> all settings. What is typed wins over what the run began with, and that over what an
+    adaptive preset chooses and the row of PRESETS. A typed preset that the run did not begin with leaves
+    nothing of its beginning. Raises Refused."""
+    begun, data = begun or {}, typed["data"]
+    preset = as_begun(typed.get("preset", begun.get("preset", "demo" if is_demo(data) else "auto")), begun)
     if preset not in PRESETS:
         raise Refused("preset", f"one of {', '.join(PRESETS)}", repr(preset))
-    settings = PRESETS[preset] | dict(typed)
+    is_resumed = preset == as_begun(begun.get("preset", ""), begun)
+    settings = PRESETS[preset] | (dict(begun) if is_resumed else {}) | dict(typed)
     settings |= {"data": portraits(begun) if data == "demo" else data, "preset": preset}
     config = TrainConfig(**settings)
     chosen: dict[str, Any] = {}
@@ -424,10 +425,6 @@ def resolve(
         chosen["r1"] = chosen["r2"] = penalty(config.size)
     if preset in ADAPTIVE and images:
         chosen["augment"], _ = augmentation(images, config.kimg, preset)
-    # What was chosen at the beginning stays, also when a longer training would choose otherwise.
-    if begun.get("preset") in ADAPTIVE:
-        names = {"auto": ("augment", "r1", "r2"), "classic": ("augment",)}.get(preset, ())
-        chosen |= {name: begun[name] for name in names if name in begun}
     return dataclasses.replace(
         config, **{name: value for name, value in chosen.items() if name not in settings}
     )

@@ -108,10 +108,12 @@ class Run:
 
     @property
     def settings(self) -> dict:
-        """What config.json says, of whatever version; {} where there is no run yet, or not one of ours, as
-        beginning it will say."""
-        found = _json(self.path / CONFIG, "settings")
-        return found if isinstance(found, dict) else {}
+        """What config.json says, as it stands there; {} where there is no run yet, or none that this version
+        can read, as beginning it will say."""
+        try:
+            return _json(self.path / CONFIG, "settings") if self.config else {}
+        except (Refused, Unavailable):
+            return {}
 
     def _written_with(self) -> dict[str, str]:
         """{package: version} of what a run was last trained with and is read with; {} where it does not
