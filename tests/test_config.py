@@ -322,6 +322,7 @@ def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_
     assert [settings.r1 for settings in (paper, *found)] == [0, 2.4, 2.4, 7.0, 0.5]
     assert {settings.g_lr for settings in found} == {PRESETS["auto"]["g_lr"]} != {TrainConfig.g_lr}
     assert resolve({**typed, "g_lr": 0.01}, images=500, begun={**began, "g_lr": 0.02}).g_lr == 0.01
+    assert resolve(typed, begun={**began, "batch": 8}).batch == 8 != PRESETS["auto"]["batch"]
 
 
 def test_what_stands_twice_agrees():
