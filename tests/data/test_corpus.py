@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from imagery import encoded, noise
 from PIL import Image
-from test_data import encoded, noise
 
 from tools.experiments import corpus
 

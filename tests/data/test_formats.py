@@ -10,8 +10,8 @@ import zlib
 
 import numpy as np
 import pytest
+from imagery import BLUE, RED, encoded, noise, prepare, reasons, two_halves
 from PIL import Image, ImageCms
-from test_data import BLUE, RED, encoded, noise, prepare, reasons, two_halves
 
 from keras_dcgan.data import decode
 from keras_dcgan.data.decode import DAMAGED, NOT_AN_IMAGE, TOO_LARGE, TRUNCATED

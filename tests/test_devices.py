@@ -1,0 +1,95 @@
+"""What this machine offers: devices by name, and what cannot be done on them."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+from conftest import from_flags
+
+from keras_dcgan import devices
+from keras_dcgan.training.build import build
+
+
+def settings(path, *typed):
+    return from_flags(
+        ["--data", "x", "--run", str(path), "--size", "16", "--filters", "4", "--batch", "8", *typed]
+    )
+
+
+def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(
+        ValueError, match="^r2: expected 0, or d_norm spectral or none, on several devices, received 0.5"
+    ):
+        build(settings(tmp_path, "--d-norm", "batch", "--r1", "0", "--r2", "0.5"), 3)
+    with pytest.raises(ValueError, match="^jit: expected auto or off on several devices, received on with 2"):
+        devices.compiles("on")
+    assert not devices.compiles("auto")
+
+
+@pytest.fixture
+def nvidia(tmp_path, monkeypatch):
+    """nvidia(program, file): a machine with this nvidia-smi, or none, and this file in /dev."""
+
+    def machine(program, file):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        monkeypatch.setattr(devices, "DEVICE_FILES", str(tmp_path))
+        (tmp_path / file).touch()
+        if program:
+            (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+            (tmp_path / "nvidia-smi").chmod(0o755)
+
+    return machine
+
+
+@pytest.mark.parametrize(
+    "program, file, found",
+    [
+        (
+            "echo NVIDIA H200; echo NVIDIA T4",
+            "null",
+            "this machine has NVIDIA H200, NVIDIA T4, which TensorFlow ",
+        ),
+        ("echo version mismatch; exit 18", "nvidia0", "this machine has an NVIDIA GPU, which TensorFlow "),
+        ("", "nvidia12", "this machine has an NVIDIA GPU, which TensorFlow "),
+        ("exit 9", "nvidiactl", None),
+        ("", "null", None),
+    ],
+)
+def test_a_gpu_that_tensorflow_cannot_use_is_told(program, file, found, nvidia, monkeypatch):
+    nvidia(program, file)
+    why = devices.unused_gpu()
+    assert why is None if found is None else why.startswith(found) and "cuda" in why.lower()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # the user's own wish
+    assert devices.unused_gpu() is None
+
+
+def test_devices_are_called_by_their_names(monkeypatch):
+    strategy = tf.distribute.get_strategy()
+    assert re.fullmatch(r"\d+ cores? of \S.*", devices.names(strategy))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a", "b", "c"])
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"device_name": "T4" if gpu == "c" else "H200"},
+    )
+    assert devices.names(strategy) == "H200"
+    several = SimpleNamespace(num_replicas_in_sync=3, cluster_resolver=None)
+    assert devices.names(several) == "2 x H200, 1 x T4"
+
+
+def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
+    tried = []
+
+    def too_late(gpu, growth):
+        tried.append(growth)
+        raise RuntimeError(
+            "Physical devices cannot be modified after being initialized"
+        )  # as TensorFlow 2.21 on an H100
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
+    devices.start()
+    assert tried == [True]
