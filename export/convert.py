@@ -360,6 +360,6 @@ def put_in_place(workshop: Path, out: Path, passed: list[str]):
     earlier.mkdir()
     for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values())):
         if (out / name).exists():
-            os.rename(out / name, earlier / name)
+            files.rename(out / name, earlier / name)
     for name in (*passed, MODEL_JSON):
-        os.rename(workshop / name, out / name)
+        files.rename(workshop / name, out / name)

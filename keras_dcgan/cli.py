@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dcgan import files, process
-from keras_dcgan.data.addresses import is_bucket, is_demo
+from keras_dcgan.addresses import is_bucket, is_demo
 from keras_dcgan.errors import Refused, Unavailable, spelled
 
 # What other trainers call it: the first of these flags that a verb has.

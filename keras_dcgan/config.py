@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_dcgan.addresses import is_demo
 from keras_dcgan.cli import channels, number, one_of, path, setting, side_lengths, source
-from keras_dcgan.data.addresses import is_demo
 from keras_dcgan.errors import Refused, argument, counted
 
 GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")

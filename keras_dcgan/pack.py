@@ -17,9 +17,9 @@ from typing import cast
 import numpy as np
 
 from keras_dcgan import cli, files, process
+from keras_dcgan.addresses import is_shards
 from keras_dcgan.cli import number
 from keras_dcgan.config import TrainConfig, default_text
-from keras_dcgan.data.addresses import is_shards
 from keras_dcgan.data.prepare import prepare, report
 from keras_dcgan.data.sets import ImageSet
 from keras_dcgan.data.shards import INDEX

@@ -47,9 +47,9 @@ IMPORTS = {
         "pictures.images process runs.checkpoints runs.directory"
     ),
     "demo": "cli data.portraits errors files process progress",
-    "pack": "cli config data.addresses data.prepare data.sets data.shards errors files process",
-    "cli": "data.addresses errors files process",
-    "config": "cli data.addresses errors",
+    "pack": "addresses cli config data.prepare data.sets data.shards errors files process",
+    "cli": "addresses errors files process",
+    "config": "addresses cli errors",
     "devices": "errors process",
     "files": "errors",
     "progress": "process",
@@ -59,20 +59,20 @@ IMPORTS = {
         "data.formats.colour data.formats.heic data.formats.jpeg data.formats.kinds "
         "data.formats.netpbm data.formats.png data.formats.tiff"
     ),
-    "data.feed": "data.rows errors",
+    "data.feed": "data.manifest data.rows errors",
     "data.formats.heic": "data.formats.kinds",
     "data.formats.jpeg": "data.formats.kinds",
     "data.formats.netpbm": "data.formats.kinds",
     "data.formats.png": "data.formats.kinds",
     "data.formats.tiff": "data.formats.kinds",
     "data.prepare": (
-        "data.addresses data.cache data.decode data.manifest data.sets data.shards data.sources "
-        "errors progress threads"
+        "addresses data.cache data.decode data.manifest data.sets data.shards data.sources errors "
+        "progress threads"
     ),
     "data.rows": "errors",
     "data.sets": "data.feed data.manifest data.rows",
-    "data.shards": "data.addresses data.feed data.manifest errors",
-    "data.sources": "data.addresses data.cache data.decode data.portraits errors layout",
+    "data.shards": "addresses data.feed data.manifest errors",
+    "data.sources": "addresses data.cache data.decode data.portraits errors layout",
     "measure.embeddings": "errors versions",
     "measure.evaluation": (
         "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "
@@ -89,7 +89,7 @@ IMPORTS = {
     "runs.checkpoints": (
         "config data.manifest devices errors files model.gan model.networks runs.directory versions"
     ),
-    "runs.directory": "config data.addresses data.manifest errors files layout versions",
+    "runs.directory": "addresses config data.manifest errors files layout versions",
     "training.build": (
         "config devices errors model.augment model.cpu_layers model.gan model.losses model.networks "
         "model.optimizers"

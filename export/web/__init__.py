@@ -16,6 +16,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from keras_dcgan import files
+
 VERSION = "2.5.3"  # of @litertjs/core
 CDN = f"https://cdn.jsdelivr.net/npm/@litertjs/core@{VERSION}"
 PAGE = ("index.html", "style.css", "boot.js", "app.js", "draw.js", "files.js", "latents.js", "runtime.js")
@@ -47,7 +49,7 @@ def install(out: Path) -> bool:
         has_runtime = fetch_runtime(beside / "litert")
         point_at_runtime(beside / "runtime.js", has_runtime)
         shutil.rmtree(place, ignore_errors=True)
-        beside.rename(place)
+        files.rename(beside, place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return has_runtime
@@ -56,7 +58,7 @@ def install(out: Path) -> bool:
 def fetch_runtime(folder: Path) -> bool:
     """-> False, and nothing in the folder, where npm is not there or cannot reach its registry."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        for package, files in PACKAGES.items():
+        for package, wanted in PACKAGES.items():
             # Into the folder where it is called; without asking the network for what has been fetched before.
             command = ["npm", "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
             try:
@@ -65,7 +67,7 @@ def fetch_runtime(folder: Path) -> bool:
                 with tarfile.open(archive) as members:
                     found = {
                         name or Path(file).name: members.extractfile(f"package/{file}").read()
-                        for file, name in files.items()
+                        for file, name in wanted.items()
                     }
             except (
                 OSError,

@@ -6,20 +6,15 @@ at once.
 The order is a pure function of (seed, position), so nothing about it needs saving.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.data.rows import row_reader
 from keras_dcgan.errors import Refused
-
-if TYPE_CHECKING:  # they import this
-    from keras_dcgan.data.sets import ImageSet
-    from keras_dcgan.data.shards import ShardSet
 
 # These keep these random numbers apart from all others that are drawn from the same seed.
 ORDER, FLIP = 0x6F7264, 0x666C70
@@ -27,8 +22,16 @@ WINDOW = 4  # shards that are shuffled together, and held in memory
 MOST_OPEN = 64  # shards at a time, to look at some images of each
 
 
+class Images(Protocol):
+    """What an ImageSet and a ShardSet are to the feed."""
+
+    manifest: Manifest
+
+    def stream(self, batch: int, seed: int, start_step: int, index: int, count: int) -> tf.data.Dataset: ...
+
+
 def batches(
-    data: ImageSet | ShardSet,
+    data: Images,
     batch: int,
     seed: int,
     start_step: int = 0,
@@ -51,7 +54,7 @@ def batches(
         raise Refused("batch", "a multiple of the number of workers", received)
     rows = slice(index * (batch // count), (index + 1) * (batch // count))
     shape = (batch // count, *data.manifest.shape)
-    has_labels = bool(data.classes)
+    has_labels = bool(data.manifest.classes)
 
     def finish(step, images, labels):
         images = tf.ensure_shape(images, shape)

@@ -23,8 +23,8 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image, ImageColor
 
+from keras_dcgan.addresses import is_shards
 from keras_dcgan.data import cache as entries
-from keras_dcgan.data.addresses import is_shards
 from keras_dcgan.data.decode import (
     EXTENSIONS,
     MAX_PIXELS,

@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from keras_dcgan.data.addresses import is_bucket
+from keras_dcgan.addresses import is_bucket
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, argument
 

@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from keras_dcgan.addresses import demo_count, is_demo
 from keras_dcgan.data import cache, portraits
-from keras_dcgan.data.addresses import demo_count, is_demo
 from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, Rejected
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.layout import is_run

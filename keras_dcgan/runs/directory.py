@@ -22,8 +22,8 @@ from typing import TypeVar
 
 import keras_dcgan
 from keras_dcgan import files, versions
+from keras_dcgan.addresses import is_shards
 from keras_dcgan.config import TrainConfig, as_text
-from keras_dcgan.data.addresses import is_shards
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, Unavailable, argument, counted
 from keras_dcgan.layout import (

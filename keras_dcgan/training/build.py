@@ -3,7 +3,7 @@
 gan = build(config, channels=3, classes=0)
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -32,17 +32,16 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         expected = f"0, or {argument('d_norm')} spectral or none, on several devices"
         raise Refused(name, expected, f"{getattr(config, name):g}")
     keras.utils.set_random_seed(config.seed)
-    images: dict[str, Any] = {"size": config.size, "channels": channels, "classes": classes}
     layer_types = keras.layers if devices.has_gpu() else cpu_layers
-    training: dict[str, Any] = {
-        "precision": precision,
-        "synchronized": synchronized,
-        "layer_types": layer_types,
-    }
+
+    def build_network(network: Callable[..., keras.Model], options: dict, **training) -> keras.Model:
+        return network(size=config.size, channels=channels, classes=classes, **options, **training)
+
+    training = {"precision": precision, "synchronized": synchronized, "layer_types": layer_types}
     gan = DCGAN(
-        generator(**images, **config.generator_options, **training),
-        discriminator(**images, **config.discriminator_options, **training),
-        generator(**images, **config.generator_options),
+        build_network(generator, config.generator_options, **training),
+        build_network(discriminator, config.discriminator_options, **training),
+        build_network(generator, config.generator_options),
         seed=config.seed,
     )
     gan.compile(
