@@ -329,12 +329,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
     "demo": {
         **AUTO,
+        "batch": 16,
+        "minibatch_std": 0,
         "g_lr": 8e-4,
         "d_lr": 8e-4,
         "r1": 6.0,
         "r2": 6.0,
         "filters": 32,
-        "kimg": 50.0,
+        "kimg": 60.0,
         "tick_kimg": 4.0,
     },
     # auto and demo as they were up to 0.1: batch norm in the discriminator too, cross-entropy, no penalties.
