@@ -379,7 +379,7 @@ def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, s
     return seldom
 
 
-FEWEST = 100  # distinct images: with 500 the generator still draws new ones (README)
+FEWEST = 100  # distinct images: with 500 the generator still draws new ones (docs/evaluation.md)
 FEWEST_STEPS = 1_000
 
 

@@ -31,6 +31,8 @@ SCALARS = {
     "sharpness": "samples/sharpness against real",
 }
 
+BAD_IMAGES = "docs/bad-images.md"  # has a row for every alarm
+
 
 class SampleGrids:
     """samples/: every `every` ticks what the averaged generator draws of the same `inputs`, beside the real
@@ -86,7 +88,9 @@ class Alarm:
     def __call__(self, tick: Tick):
         found = watchdog.alarms(tick.rows)
         for name in found.keys() - self.ringing.keys():
-            tick.messages.append(f"warning: {name} at {tick.row['kimg']:g} kimg: {found[name]}")
+            tick.messages.append(
+                f"warning: {name} at {tick.row['kimg']:g} kimg: {found[name]} (what to do: {BAD_IMAGES})"
+            )
         self.ringing = found
         tick.stop |= bool(found) and self.stops
 

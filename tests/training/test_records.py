@@ -212,6 +212,7 @@ def test_an_alarm_is_told_once_until_it_is_over():
     ticks, screen = ticks_of(qualities, [Alarm([], False), board])
     assert noted == [4, 9]
     assert screen.count("warning: collapse at 4 kimg: the samples are 0.01 times as varied") == 1
+    assert screen.count("(what to do: docs/bad-images.md)") == 2
     assert not ticks.model.stop_training
     noted.clear()
     resumed, screen = ticks_of([bad], [Alarm(ticks.rows, False), board], ticks.rows)

@@ -1,4 +1,4 @@
-"""Every speed figure in the README: each a ratio against something else that ran on the same machine in the
+"""Every speed figure in docs/: each a ratio against something else that ran on the same machine in the
 same minutes.
 
     python -m tools.bench data|train|fit|memory|startup|edge|edit|quality [--json F]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import readme
+from tools.bench import page
 
 ROOT = Path(__file__).parent.parent.parent
 STEP = {
@@ -27,14 +27,14 @@ RACED = STEP | {
 }
 
 
-def test_readme_says_what_the_records_say():
+def test_the_page_says_what_the_records_say():
     records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "bench").glob("*.json"))]
-    text = (ROOT / "README.md").read_text()
-    assert text.partition(readme.BEGIN)[2].partition(readme.END)[0] == readme.section(records)
+    text = page.PAGE.read_text()
+    assert text.partition(page.BEGIN)[2].partition(page.END)[0] == page.section(records)
 
 
 def test_a_race_is_a_row_and_so_is_a_step_alone():
-    text = readme.section([RACED, STEP])
+    text = page.section([RACED, STEP])
     assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** | **1.12x** (compiled) | 25, 2.00x | 91% |" in text
     assert "| 64x64 | 32 | 16 | 2.3 | 50.0 | 20 s |" in text
     assert text.count("*`python -m tools.bench train` on 2 cores of X.*") == 2
@@ -45,7 +45,7 @@ def test_each_machine_has_a_table_of_its_own():
         "machine": "NVIDIA Y, 16 cores of X, load 1.0",
         "ours_float32_times_best_of_torch (torch_compiled)": 0.5,
     }
-    text = readme.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
+    text = page.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
     assert text.count("| one step |") == 2
     places = [
         "| **0.50x** ",
@@ -58,7 +58,7 @@ def test_each_machine_has_a_table_of_its_own():
 
 
 def test_small_rates_have_a_decimal():
-    assert "| 19.5 images/s, float32 | 14,321, **1.25x** |" in readme.section(
+    assert "| 19.5 images/s, float32 | 14,321, **1.25x** |" in page.section(
         [RACED | {"ours_float32_img_per_s": 19.5, "torch_img_per_s": 14321.0}]
     )
 
@@ -69,12 +69,10 @@ def test_auto_stands_where_it_is_bfloat16_and_not_where_it_is_float32_once_more(
         for name, value in RACED.items()
     }
     auto |= RACED | {"ours_auto_img_per_s": 80.0, "ours_auto_times_torch": 1.6}
-    assert "| 64x64 | 80 images/s, bfloat16 | 40, **1.60x** |" in readme.section(
+    assert "| 64x64 | 80 images/s, bfloat16 | 40, **1.60x** |" in page.section(
         [auto | {"auto_is": "mixed_bfloat16"}]
     )
-    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in readme.section(
-        [auto | {"auto_is": "float32"}]
-    )
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** |" in page.section([auto | {"auto_is": "float32"}])
 
 
 def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_hold():
@@ -85,7 +83,7 @@ def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_
         "2000_images_growth_mb_per_hour": 7.2,
         "sample_a_walk_peak_mb": 700.0,
     }
-    assert readme.section([hour, short]).splitlines()[3:6] == [
+    assert page.section([hour, short]).splitlines()[3:6] == [
         "| `fit`, 2,000 images, 5 minutes | 1.23 GB |  |",
         "| `fit`, 50,000 images, 60 minutes | 1.50 GB | -2 MB an hour |",
         "| `sample`, a walk through 16 | 0.70 GB |  |",
@@ -95,35 +93,33 @@ def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_
 def test_a_whole_training_is_told_by_its_bare_step():
     record = {"bench": "fit", "machine": "2 cores of X, load 0.3", "command": "C"}
     record |= {"fit_img_per_s": 43.21, "bare_step_img_per_s": 44.5, "swd_share_of_a_tick": 0.0123}
-    assert "| 43 images/s | 97% of 44 | 1.2% |" in readme.section([record])
+    assert "| 43 images/s | 97% of 44 | 1.2% |" in page.section([record])
 
 
 def test_what_was_not_measured_has_no_table():
-    assert readme.section([]) == "\n"
-    assert "from the command to" not in readme.section([RACED])
+    assert page.section([]) == "\n"
+    assert "from the command to" not in page.section([RACED])
 
 
 def test_without_records_the_tables_stay(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
-    readme.README.write_text(f"{readme.BEGIN}old{readme.END}")
-    monkeypatch.setattr(sys, "argv", ["readme"])
+    monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
+    page.PAGE.write_text(f"{page.BEGIN}old{page.END}")
+    monkeypatch.setattr(sys, "argv", ["page"])
     with pytest.raises(SystemExit, match="2"):
-        readme.main()
-    assert "old" in readme.README.read_text() and capsys.readouterr().err.startswith(
-        "readme: expected records"
-    )
+        page.main()
+    assert "old" in page.PAGE.read_text() and capsys.readouterr().err.startswith("page: expected records")
 
 
 def test_what_stands_around_it_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
-    readme.README.write_text(f"before\n{readme.BEGIN}old{readme.END}after\n")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
+    page.PAGE.write_text(f"before\n{page.BEGIN}old{page.END}after\n")
     (tmp_path / "a.json").write_text(json.dumps(RACED))
-    assert readme.main([str(tmp_path / "a.json")]) == 0
-    written = readme.README.read_text()
+    assert page.main([str(tmp_path / "a.json")]) == 0
+    written = page.PAGE.read_text()
     assert (
-        written.startswith("before\n" + readme.BEGIN)
-        and written.endswith(readme.END + "after\n")
+        written.startswith("before\n" + page.BEGIN)
+        and written.endswith(page.END + "after\n")
         and "old" not in written
     )
-    readme.main([str(tmp_path / "a.json")])
-    assert readme.README.read_text() == written
+    page.main([str(tmp_path / "a.json")])
+    assert page.PAGE.read_text() == written

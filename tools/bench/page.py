@@ -1,4 +1,4 @@
-"""`python -m tools.bench.readme docs/bench/*.json`: writes what the benches found into the README, between
+"""`python -m tools.bench.page docs/bench/*.json`: writes what the benches found into docs/benchmarks.md, between
 its two marks.
 
 Each file is what `python -m tools.bench VERB --json F` left. What was not measured is not in the tables.
@@ -10,18 +10,18 @@ import sys
 
 from keras_dcgan import cli
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- written by tools.bench.readme -->\n", "<!-- until here -->\n"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- written by tools.bench.page -->\n", "<!-- until here -->\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
     names = arguments or sys.argv[1:]
     if not names:
-        cli.fail("readme", "expected records such as docs/bench/*.json, received none")
+        cli.fail("page", "expected records such as docs/bench/*.json, received none")
     records = [json.loads(pathlib.Path(name).read_text(encoding="utf-8")) for name in names]
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    README.write_text(before + BEGIN + section(records) + END + after, encoding="utf-8")
+    PAGE.write_text(before + BEGIN + section(records) + END + after, encoding="utf-8")
     return 0
 
 
