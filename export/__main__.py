@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 from export import web
-from export.convert import FORMATS, VARIANTS, Artefact, alone, check_place, export
+from export.convert import FORMATS, Artefact, alone, check_place, chosen_formats, export
 from export.parity import TIMED_RUNS
 from keras_dcgan import process
 from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
-from keras_dcgan.errors import Unavailable
+from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.process import at_end, importing, nobody_reads, quiet, tidy
 from keras_dcgan.runs.directory import Run
 
@@ -86,15 +86,10 @@ def read_flags(argv):
 
 
 def formats(text: str) -> tuple[str, ...]:
-    chosen = {name.strip() for name in text.split(",")}
-    if not chosen <= set(FORMATS):
-        raise Expected(f"expected some of {','.join(FORMATS)}, received {text!r}")
-    drawing = [name for name, variant in VARIANTS.items() if variant.file.endswith(".tflite")]
-    if "web" in chosen and not chosen & set(drawing):
-        raise Expected(
-            f"expected one of {','.join(drawing)} beside web, which draws with it, received {text!r}"
-        )
-    return tuple(name for name in FORMATS if name in chosen)
+    try:
+        return chosen_formats(name.strip() for name in text.split(","))
+    except Refused as error:
+        raise Expected(error.problem) from error
 
 
 def number_of_samples(text: str) -> int:

@@ -13,6 +13,7 @@ takes any batch, and has `sample` once more as `serving_default`, which TensorFl
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +25,9 @@ import numpy as np
 import keras_dcgan
 from export import parity
 from keras_dcgan import files
-from keras_dcgan.errors import Unavailable
+from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.pictures.latents import directions, latents
+from keras_dcgan.process import quiet
 
 try:
     import fcntl
@@ -120,6 +122,70 @@ def is_ours(description: Path) -> bool:
         return json.loads(description.read_text(encoding="utf-8"))["made_by"].startswith("keras_dcgan ")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def export_generator(
+    generator,
+    out: str | Path,
+    formats: Iterable[str] = FORMATS,
+    *,
+    name: str = "generator",
+    classes: Sequence[str] = (),
+    samples: int = 0,
+    **about: str,
+) -> list[Artefact]:
+    """A float32 generator, such as gan.ema_generator, -> files for devices in the folder `out`, each held against
+    Keras, and model.json. -> what was written.
+
+    `formats`: some of saved_model, fp32, fp16, int8, int8_full, web. `classes`: the names of a conditional one,
+    in the order of their labels. `samples`: so many images of each quantised file are held against Keras' own as a
+    set. `about`: licence, author, data_note. Raises ValueError for formats that there are not, and where a file
+    does not draw what Keras draws; Unavailable where `out` is no place to write to."""
+    chosen = chosen_formats((formats,) if isinstance(formats, str) else formats)
+    folder = Path(out)
+    check_place(folder)
+    is_tf32, log = tf_32(False), logging.getLogger("tensorflow")
+    level = log.level
+    log.setLevel(logging.ERROR)  # a notebook shows what the converter says, whatever `quiet` does
+    try:
+        with alone(folder):
+            with quiet():  # the converter is talkative
+                artefacts = export(generator, chosen, folder, name, classes, samples=samples, **about)
+            if faults := [
+                f"{artefact.variant.file}: {'; '.join(artefact.parity.faults)}"
+                for artefact in artefacts
+                if artefact.parity.faults
+            ]:
+                raise ValueError(f"expected files that draw what Keras draws, received {', '.join(faults)}")
+            if "web" in chosen:
+                from export import web
+
+                web.install(folder)
+    finally:
+        tf_32(is_tf32)
+        log.setLevel(level)
+    return artefacts
+
+
+def chosen_formats(wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those of FORMATS, in its order. Raises Refused."""
+    chosen = set(wanted)
+    received = repr(", ".join(sorted(map(str, chosen))))
+    if not chosen or not chosen <= set(FORMATS):
+        raise Refused("formats", f"some of {','.join(FORMATS)}", received)
+    drawing = [name for name, variant in VARIANTS.items() if variant.file.endswith(".tflite")]
+    if "web" in chosen and not chosen & set(drawing):
+        raise Refused("formats", f"one of {','.join(drawing)} beside web, which draws with it", received)
+    return tuple(name for name in FORMATS if name in chosen)
+
+
+def tf_32(is_wanted: bool) -> bool:
+    """A GPU's own rounding, which would count against files that are exact -> whether it was on."""
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(is_wanted)
+    return before
 
 
 def export(

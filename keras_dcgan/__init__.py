@@ -2,9 +2,18 @@
 
     python -m keras_dcgan.fit --data ./imgs
 
-This file imports nothing heavy, so that `--help` answers at once. It only settles, before anybody imports
-TensorFlow, the environment variables that TensorFlow and Keras read at import; but for the backend, what the
-user has set wins.
+or, in Python:
+
+    import keras_dcgan as kd
+    pets = kd.prepare("./pets", size=64)
+    gan = kd.DCGAN.of(pets, filters=32)
+    gan.compile(ema_kimg=10)
+    gan.fit(kd.batches(pets, 32), steps_per_epoch=250, epochs=4)
+    kd.show(gan.draw(seeds=range(64)))
+
+`__all__` is what is public. Each name is imported when it is first asked for: this file imports nothing heavy, so
+that `--help` answers at once. It only settles, before anybody imports TensorFlow, the environment variables that
+TensorFlow and Keras read at import; but for the backend, what the user has set wins.
 """
 
 import os
@@ -36,3 +45,57 @@ if platform.machine() in ("x86_64", "AMD64"):
     # On by default only where there is AVX512-VNNI or AMX; without them it halves the time of a step as well
     # (TensorFlow 2.21).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# What is public, and the module that has it.
+_HOME = {
+    "prepare": "keras_dcgan.data.prepare",
+    "ImageSet": "keras_dcgan.data.sets",
+    "batches": "keras_dcgan.data.feed",
+    "DCGAN": "keras_dcgan.library",
+    "Loss": "keras_dcgan.model.losses",
+    "generator": "keras_dcgan.model.networks",
+    "discriminator": "keras_dcgan.model.networks",
+    "latents": "keras_dcgan.pictures.latents",
+    "show": "keras_dcgan.pictures.images",
+    "measure": "keras_dcgan.measure",  # the folder itself, which can be called
+    "export_generator": "export.convert",
+    "Run": "keras_dcgan.library",
+    "Refused": "keras_dcgan.errors",
+    "Unavailable": "keras_dcgan.errors",
+}
+__all__ = list(_HOME)
+
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:  # what a type checker or an editor is told of them
+    from export.convert import export_generator as export_generator
+    from keras_dcgan.data.feed import batches as batches
+    from keras_dcgan.data.prepare import prepare as prepare
+    from keras_dcgan.data.sets import ImageSet as ImageSet
+    from keras_dcgan.errors import Refused as Refused
+    from keras_dcgan.errors import Unavailable as Unavailable
+    from keras_dcgan.library import DCGAN as DCGAN
+    from keras_dcgan.library import Run as Run
+    from keras_dcgan.measure import measure as measure
+    from keras_dcgan.model.losses import Loss as Loss
+    from keras_dcgan.model.networks import discriminator as discriminator
+    from keras_dcgan.model.networks import generator as generator
+    from keras_dcgan.pictures.images import show as show
+    from keras_dcgan.pictures.latents import latents as latents
+
+
+def __getattr__(name: str):
+    import importlib
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'keras_dcgan' has no attribute {name!r}")
+    from keras_dcgan import process
+
+    with process.importing():  # TensorFlow, most of the time
+        home = importlib.import_module(_HOME[name])
+    found = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

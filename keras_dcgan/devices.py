@@ -56,14 +56,18 @@ def _set_keras_defaults(undo: contextlib.ExitStack):
 
 
 def reset_keras_settings():
-    """keras_defaults, and a seed of its own, for as long as the verb takes (process.tidy). Raises ValueError
-    where Keras has been imported with another backend."""
-    if keras.config.backend() != "tensorflow":
-        received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
-        raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
+    """keras_defaults, and a seed of its own, for as long as the verb takes (process.tidy)."""
+    check_backend()
     _set_keras_defaults(process.at_end)
     process.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
     process.at_end.callback(np.random.set_state, np.random.get_state())
+
+
+def check_backend():
+    """Raises ValueError where Keras has been imported with another backend."""
+    if keras.config.backend() != "tensorflow":
+        received = f"{keras.config.backend()}, with which Keras was imported before keras_dcgan"
+        raise ValueError(f"KERAS_BACKEND: expected tensorflow, received {received}")
 
 
 def start(threads: int = 0, deterministic: bool = False) -> str | None:
@@ -79,9 +83,20 @@ def start(threads: int = 0, deterministic: bool = False) -> str | None:
                 tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
             )
             warning = f"{argument('threads')}: TensorFlow has begun before, and keeps to {there}"
+    settle()
+    # On a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21).
+    if deterministic and has_gpu():
+        tf.config.experimental.enable_op_determinism()
+    return warning
+
+
+def settle():
+    """What a library may settle of TensorFlow's devices, as far as they have not begun. Raises ValueError where
+    Keras has another backend."""
+    check_backend()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # as above
+        with contextlib.suppress(RuntimeError):  # a notebook has used it before
             tf.config.experimental.set_memory_growth(
                 gpu, True
             )  # or TensorFlow takes all of the memory from everybody else
@@ -89,11 +104,6 @@ def start(threads: int = 0, deterministic: bool = False) -> str | None:
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and
         # changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})
-    if (
-        deterministic and gpus
-    ):  # on a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21)
-        tf.config.experimental.enable_op_determinism()
-    return warning
 
 
 def find_strategy(name: str) -> tf.distribute.Strategy:

@@ -52,6 +52,10 @@ IMPORTS = {
     "config": "addresses cli errors",
     "devices": "errors process",
     "files": "errors",
+    "library": (
+        "config devices errors model.augment model.gan model.losses model.optimizers pictures.draw "
+        "pictures.latents process runs.checkpoints runs.directory training.build"
+    ),
     "progress": "process",
     "data.__main__": "cli data.cache process",
     "data.cache": "errors files",
@@ -109,7 +113,7 @@ IMPORTS = {
         "cli devices errors export.convert export.parity process runs.checkpoints runs.directory"
     ),
     "export.convert": (
-        "errors export.graph export.metadata export.parity export.quality files pictures.latents"
+        "errors export.graph export.metadata export.parity export.quality files pictures.latents process"
     ),
     "export.parity": "export.edge_sample pictures.images",
     "export.quality": "export.edge_sample measure.embeddings measure.metrics pictures.images",

@@ -33,7 +33,7 @@ class Images(Protocol):
 def batches(
     data: Images,
     batch: int,
-    seed: int,
+    seed: int = 0,
     start_step: int = 0,
     *,
     flip: bool = False,

@@ -37,7 +37,15 @@ from keras_dcgan.data.decode import (
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.data.sets import ImageSet
 from keras_dcgan.data.shards import ShardSet, open_shards
-from keras_dcgan.data.sources import UNREADABLE, VANISHED, Source, digest, find_images, with_classes
+from keras_dcgan.data.sources import (
+    UNREADABLE,
+    VANISHED,
+    Source,
+    digest,
+    find_images,
+    from_memory,
+    with_classes,
+)
 from keras_dcgan.errors import Refused, Unavailable, counted
 from keras_dcgan.progress import Progress
 from keras_dcgan.threads import Threads
@@ -49,7 +57,7 @@ AT_ONCE = 8  # images a task: threads that hand over every single one wait for e
 
 
 def prepare(
-    source: str,
+    source: str | os.PathLike | np.ndarray,
     size: int | tuple[int, int] = (64, 64),
     channels: str | int = "auto",
     *,
@@ -63,7 +71,8 @@ def prepare(
     """-> the images of `source`, uint8 (N, height, width, channels) in the order of their names, from the
     cache if they are there.
 
-    size: (height, width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is
+    source: a folder, a .zip, .npy or .npz file, "shards/*.tfrecord", "demo", or uint8 images (N, height, width,
+    1, 3 or 4). size: (height, width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is
     transparent somewhere, else 1 if all are grey, else 3. crop: "center", or "none" to squash. background:
     shows through where an image is transparent and the result may not be. max_pixels: larger images are left
     out. conditional: the first level of folders is the class. cache: where prepared images are kept
@@ -85,9 +94,13 @@ def prepare(
         "max_pixels": max_pixels,
         "conditional": conditional,
     }
-    if is_shards(source):
-        return _shards(source, settings)
-    found = find_images(source, settings["size"])
+    if isinstance(source, np.ndarray):
+        found, source = from_memory(source), f"an array of {len(source):,}"
+    else:
+        source = os.fspath(source)
+        if is_shards(source):
+            return _shards(source, settings)
+        found = find_images(source, settings["size"])
     if not found.names and not found.left_out:
         raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
     if conditional:

@@ -17,6 +17,8 @@ from keras_dcgan.data.rows import OnDisk, even_rows
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
+    """What `prepare` returns. `manifest` says what was left out, and why: manifest.left_out, .duplicates, .small."""
+
     images: np.ndarray  # uint8 (N, height, width, channels), a read-only memory map
     labels: np.ndarray  # int32 (N,); zeros where there are no classes
     manifest: Manifest

@@ -231,9 +231,7 @@ def _array(path: pathlib.Path) -> Source:
         raise Refused("source", f"expected uint8 images in {path}: {error}") from error
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or not images.size:
-        shape = "uint8 images of (N, height, width, 1, 3 or 4)"
-        raise Refused("source", f"{shape} in {path}", f"{images.dtype} of {images.shape}")
+    _check_images(images, f" in {path}")
     if classes is not None and len(classes) != len(images):
         raise Refused("source", f"a label for each of {len(images)} images in {path}", len(classes))
     status = path.stat()
@@ -246,6 +244,21 @@ def _array(path: pathlib.Path) -> Source:
         classes=classes,
         array=images,
     )
+
+
+def from_memory(images: np.ndarray) -> Source:
+    """uint8 (N, height, width, 1, 3 or 4), or grey ones without the last axis."""
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    _check_images(images, "")
+    names = [f"#{i}" for i in range(len(images))]
+    state = digest([images.shape, *(image.tobytes() for image in images)])
+    return Source("array", names, images.__getitem__, state)
+
+
+def _check_images(images: np.ndarray, place: str):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or not images.size:
+        shape = "uint8 images of (N, height, width, 1, 3 or 4)"
+        raise Refused("source", f"{shape}{place}", f"{images.dtype} of {images.shape}")
 
 
 def _demo(count: int, side: int) -> Source:

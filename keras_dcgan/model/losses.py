@@ -15,6 +15,8 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Loss:
+    """What the two networks minimise: functions of real and fake logits, each float32 (N, 1), to a scalar."""
+
     discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     is_relative: bool = False  # only the difference between real and fake logits counts, and not where 0 lies

@@ -50,6 +50,15 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return sheet.reshape(rows * height, columns * width, channels)
 
 
+def show(images: np.ndarray, columns: int | None = None) -> Image.Image:
+    """A grid of images (N, height, width, channels), uint8 or float in [-1, 1], as a Pillow image, which a
+    notebook shows; as square as N allows if `columns` is None."""
+    found = np.asarray(images)
+    if found.ndim != 4 or not len(found) or found.shape[-1] not in (1, 3, 4):
+        raise Refused("images", "(N, height, width, 1, 3 or 4)", found.shape)
+    return to_pillow(grid(found if found.dtype == np.uint8 else to_uint8(found), columns))
+
+
 def to_pillow(image: np.ndarray) -> Image.Image:
     """uint8 (H, W, C) -> a Pillow image: L, RGB or RGBA by the channels."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -31,19 +31,7 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         name = "r1" if config.r1 else "r2"
         expected = f"0, or {argument('d_norm')} spectral or none, on several devices"
         raise Refused(name, expected, f"{getattr(config, name):g}")
-    keras.utils.set_random_seed(config.seed)
-    layer_types = keras.layers if devices.has_gpu() else cpu_layers
-
-    def build_network(network: Callable[..., keras.Model], options: dict, **training) -> keras.Model:
-        return network(size=config.size, channels=channels, classes=classes, **options, **training)
-
-    training = {"precision": precision, "synchronized": synchronized, "layer_types": layer_types}
-    gan = DCGAN(
-        build_network(generator, config.generator_options, **training),
-        build_network(discriminator, config.discriminator_options, **training),
-        build_network(generator, config.generator_options),
-        seed=config.seed,
-    )
+    gan = DCGAN(*networks(config, channels, classes), seed=config.seed)
     gan.compile(
         optimizer(config, config.g_lr, precision),
         optimizer(config, config.d_lr, precision),
@@ -57,6 +45,29 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         steps_per_execution=devices.steps_at_once(),
     )
     return gan
+
+
+@devices.keras_defaults()
+def networks(
+    config: TrainConfig, channels: int, classes: int = 0
+) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """-> generator, discriminator and averaged generator, of the layers that are fast on this machine; in the
+    scope of the strategy that trains."""
+    keras.utils.set_random_seed(config.seed)
+
+    def build_network(network: Callable[..., keras.Model], options: dict, **training) -> keras.Model:
+        return network(size=config.size, channels=channels, classes=classes, **options, **training)
+
+    training = {
+        "precision": devices.precision(config.precision),
+        "synchronized": tf.distribute.get_strategy().num_replicas_in_sync > 1,
+        "layer_types": keras.layers if devices.has_gpu() else cpu_layers,
+    }
+    return (
+        build_network(generator, config.generator_options, **training),
+        build_network(discriminator, config.discriminator_options, **training),
+        build_network(generator, config.generator_options),
+    )
 
 
 def optimizer(config: TrainConfig, rate: float, precision: str) -> keras.Optimizer:

@@ -1,0 +1,286 @@
+"""The DCGAN of a notebook: the training step of model/gan.py with defaults, names in place of objects, and what
+Keras' own methods should do. `keras_dcgan.DCGAN` is this one.
+
+    gan = DCGAN.of(prepare("./imgs"), filters=32)
+    gan.compile(ema_kimg=10)                           # the rest as the preset auto has it
+    gan.fit(batches(images, 32), steps_per_epoch=250, epochs=4)
+    gan.draw(seeds=range(64))                          # uint8 (64, height, width, channels)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_dcgan import devices, process
+from keras_dcgan.config import PRESETS, TrainConfig, penalty
+from keras_dcgan.errors import Refused
+from keras_dcgan.model import augment as augmentation
+from keras_dcgan.model import gan
+from keras_dcgan.model.losses import LOSSES, Loss
+from keras_dcgan.model.optimizers import Adam
+from keras_dcgan.pictures.draw import draw
+from keras_dcgan.pictures.latents import latents
+from keras_dcgan.runs import checkpoints, directory
+from keras_dcgan.training.build import networks
+
+if TYPE_CHECKING:
+    from keras_dcgan.data.sets import ImageSet
+    from keras_dcgan.data.shards import ShardSet
+
+AUTO = PRESETS["auto"]
+ENDLESS = 2**40  # batches: more than anybody counts
+NO_VALIDATION = "the loss of a GAN on other images says nothing of what it draws"
+SAVED_APART = (
+    "expected gan.ema_generator.save('x.keras'), which is what draws, or "
+    "gan.save_weights('x.weights.h5'), from which training can go on"
+)
+ONE_OF_TWO = "a schedule of keras.optimizers.schedules in compile: there are two optimizers, and it knows one"
+
+
+def _named(argument: str, wanted, table: dict, kind: type):
+    """The row of that name, or an object of the kind as it is."""
+    if isinstance(wanted, kind):
+        return wanted
+    if not isinstance(wanted, str) or wanted not in table:
+        raise Refused(argument, f"one of {', '.join(table)}, or a {kind.__name__}", repr(wanted))
+    return table[wanted]
+
+
+def _check_callback(callback: keras.callbacks.Callback):
+    """Raises Refused for one of Keras' own that would fail after an epoch, or do half of what it says."""
+    if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only:
+        raise Refused("callbacks", "ModelCheckpoint(..., save_weights_only=True)", "one that saves a model")
+    two = keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau
+    if isinstance(callback, two):
+        raise Refused("callbacks", ONE_OF_TWO, type(callback).__name__)
+
+
+class Epochs(keras.callbacks.Callback):
+    """Makes an epoch's means its own, and settles the averaged generator when it ends."""
+
+    model: DCGAN
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.sums_before.assign(self.model.sums)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.settle()
+
+
+class DCGAN(gan.DCGAN):
+    """Trains a generator (z -> images in [-1, 1]) against a discriminator (images -> logits). Conditional ones
+    take a label too.
+
+    `ema_generator` holds the exponential moving average of the generator's weights. It is what draws, and what
+    is saved and exported. Its batch-norm statistics are recomputed at the end of each epoch, and by `draw`; who
+    calls it or saves it in the middle of an epoch calls `recompute_statistics` first.
+    """
+
+    def __init__(
+        self, generator: keras.Model, discriminator: keras.Model, ema_generator: keras.Model, seed: int = 0
+    ):
+        super().__init__(generator, discriminator, ema_generator, seed)
+        # What `sums` were when the epoch began: an epoch's means, and a tick's, come of the same sums.
+        self.sums_before = self.add_weight(
+            self.sums.shape,
+            "zeros",
+            "float32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="sums_before",
+        )
+        self.ema_kimg = AUTO["ema_kimg"]  # until compile says otherwise
+        self.statistics_step: int | None = None  # the step whose weights they were computed for
+
+    @classmethod
+    def of(
+        cls,
+        images: ImageSet | ShardSet,
+        filters: int = 64,
+        *,
+        latent_dim: int = 100,
+        upsample: str = "transpose",
+        d_norm: str = AUTO["d_norm"],
+        d_stem: int = AUTO["d_stem"],
+        minibatch_std: int = AUTO["minibatch_std"],
+        precision: str = "auto",
+        seed: int = 0,
+    ) -> DCGAN:
+        """Three networks for prepared images, of the layers and in the arithmetic that are fast on this
+        machine. The arguments are the settings of `fit` of the same names, and its preset auto has their
+        defaults. `seed`: of weights and latents. Raises Refused."""
+        if not hasattr(images, "manifest"):
+            raise Refused("images", "what prepare returns", type(images).__name__)
+        height, width, channels = images.manifest.shape
+        config = TrainConfig(
+            data=images.manifest.source,
+            size=(height, width),
+            filters=filters,
+            latent_dim=latent_dim,
+            upsample=upsample,
+            d_norm=d_norm,
+            d_stem=d_stem,
+            minibatch_std=minibatch_std,
+            precision=precision,
+            seed=seed,
+        )
+        with process.quiet():  # TensorFlow's first look at the devices
+            devices.settle()
+        return cls(*networks(config, channels, len(images.classes)), seed=config.seed)
+
+    def compile(
+        self,
+        g_optimizer: str | keras.Optimizer | None = None,
+        d_optimizer: str | keras.Optimizer | None = None,
+        loss: str | Loss = AUTO["loss"],
+        ema_kimg: float = AUTO["ema_kimg"],
+        r1: float | None = None,
+        r2: float | None = None,
+        penalty_every: int = AUTO["penalty_every"],
+        augment: str | tuple[Callable, ...] = (),
+        jit_compile: bool | None = None,
+        steps_per_execution: int = 1,
+    ):
+        """The defaults are those of the preset auto of `fit`, except for what depends on the length of the
+        training: the learning rates do not fall, and nothing is augmented.
+
+        `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; in
+        float16 a name gets a scale of the loss, an object is taken as it is. By default Adam of auto's rate.
+        A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name of LOSSES, or a
+        Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
+        generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, by
+        default by the images' size; it is taken on every `penalty_every`-th step, and is that many times as
+        strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
+        augment.POLICIES, or a row of it; "all" for fewer than 5,000 images that are shown often.
+        `jit_compile`: by default on a GPU. Raises Refused."""
+        of_g = self._optimizer("g_optimizer", g_optimizer, AUTO["g_lr"])
+        of_d = self._optimizer("d_optimizer", d_optimizer, AUTO["d_lr"])
+        if of_d is of_g:
+            raise Refused("d_optimizer", "an optimizer of its own", "the generator's")
+        objective = _named("loss", loss, LOSSES, Loss)
+        changes = _named("augment", augment, augmentation.POLICIES, tuple)
+        of_size = penalty(self.generator.output_shape[1:3])
+        super().compile(
+            of_g,
+            of_d,
+            objective,
+            ema_kimg,
+            r1=of_size if r1 is None else r1,
+            r2=of_size if r2 is None else r2,
+            penalty_every=penalty_every,
+            augment=changes,
+            jit_compile=devices.compiles("auto") if jit_compile is None else jit_compile,
+            steps_per_execution=steps_per_execution,
+        )
+
+    def _optimizer(self, argument: str, wanted: str | keras.Optimizer | None, rate: float) -> keras.Optimizer:
+        if isinstance(wanted, keras.Optimizer):
+            return wanted
+        try:
+            found = Adam(rate, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)
+        except ValueError as error:
+            raise Refused(argument, "a name or an object of keras.optimizers", repr(wanted)) from error
+        is_float16 = any(layer.compute_dtype == "float16" for layer in self.generator.layers)
+        return keras.optimizers.LossScaleOptimizer(found) if is_float16 else found
+
+    def reset_means(self):
+        """Those of `current_means`. `fit` does not do it: they run over a tick, which may begin in one
+        process and end in another. Those that `fit` returns run over an epoch all the same."""
+        self.sums_before.assign(self.sums_before - self.sums)
+        super().reset_means()
+
+    def recompute_statistics(self, batches: int = gan.STATISTICS_BATCHES):
+        super().recompute_statistics(batches)
+        self.statistics_step = self.steps_taken if batches >= gan.STATISTICS_BATCHES else None
+
+    def settle(self):
+        """`recompute_statistics`, unless it has been done at this step."""
+        if self.statistics_step != self.steps_taken:
+            self.recompute_statistics()
+
+    def draw(self, seeds: Sequence[int] = range(64), labels: Sequence[int] | None = None) -> np.ndarray:
+        """What the averaged generator draws of these seeds, each from 0 to 2**32 - 1: uint8 (len(seeds),
+        height, width, channels). The verb `sample` draws the same of the same weights. `labels`: the classes
+        of a conditional one, by default by the seeds in turn. Raises Refused."""
+        chosen = np.atleast_1d(np.asarray(seeds))
+        if chosen.ndim > 1 or chosen.dtype.kind not in "iu" or not len(chosen):
+            raise Refused("seeds", "whole numbers", repr(chosen.tolist()))
+        if chosen.min() < 0 or chosen.max() >= 2**32:
+            raise Refused("seeds", f"numbers from 0 to {2**32 - 1}", f"{chosen.min()} to {chosen.max()}")
+        of_class = None
+        if len(self.generator.inputs) > 1:
+            classes = self.generator.get_layer("meaning").input_dim
+            of_class = np.asarray(chosen % classes if labels is None else labels, np.int32)
+            if of_class.shape != chosen.shape or of_class.min() < 0 or of_class.max() >= classes:
+                raise Refused("labels", f"a number below {classes} for each seed", of_class.tolist())
+        elif labels is not None:
+            raise Refused("labels", "none: the images have no classes", repr(labels))
+        self.settle()
+        return np.stack(list(draw(self.ema_generator, latents(chosen, self.latent_dim), of_class)))
+
+    def call(self, inputs, training=False):
+        """z (N, latent_dim), or [z, labels] -> what the averaged generator draws, float32 in [-1, 1]; the
+        same while training."""
+        if tf.executing_eagerly():
+            self.settle()
+        return self.ema_generator(inputs, training=False)
+
+    def predict(self, x, *args, **kwargs) -> np.ndarray:
+        """keras.Model.predict of the averaged generator: latents -> images in [-1, 1]."""
+        self.settle()
+        return super().predict(x, *args, **kwargs)
+
+    def test_step(self, data):
+        """There is nothing for `evaluate` to compute: raises Refused."""
+        raise Refused("evaluate", f"expected measure(gan.ema_generator, images) instead: {NO_VALIDATION}")
+
+    def save(self, filepath, *args, **kwargs):
+        """Raises Refused: what draws is one model, what trains are three with two optimizers."""
+        raise Refused("save", SAVED_APART)
+
+    def fit(self, x=None, *args, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs):
+        """keras.Model.fit -> its History, whose figures are means over each epoch. A second call trains on
+        from where the first one has ended.
+
+        Raises Refused where there are no steps to count an epoch by, for validation data, and for callbacks
+        that would not do what they say; ValueError where images are floats in [-1, 1] or [0, 1], which would
+        be trained on as black."""
+        wanted = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or ())
+        for callback in wanted:
+            _check_callback(callback)
+        if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
+            raise Refused("validation_data", f"expected none: {NO_VALIDATION}; see measure")
+        if isinstance(x, tf.data.Dataset):
+            length = int(x.cardinality())
+            if kwargs.get("steps_per_epoch") is None and (
+                length == tf.data.INFINITE_CARDINALITY or length > ENDLESS
+            ):
+                raise Refused("steps_per_epoch", "a number, since these batches are endless", None)
+            kwargs.setdefault("shuffle", False)  # Keras 3.15 would, and warns that it cannot
+        try:
+            # First: the other callbacks may save and draw when an epoch ends.
+            return super().fit(x, *args, callbacks=[Epochs(), *wanted], **kwargs)
+        except KeyboardInterrupt:  # in a notebook, which then draws and saves
+            self.settle()
+            raise
+
+    def train_step(self, data):
+        """One step -> the means of the epoch so far."""
+        super().train_step(data)
+        *sums, steps = tf.unstack(tf.convert_to_tensor(self.sums) - tf.convert_to_tensor(self.sums_before))
+        return {name: total / steps for name, total in zip(gan.MEANS, sums)}
+
+
+class Run(directory.Run):
+    """One run directory, as `fit` leaves it: .config, .classes, .manifest, .metrics (the rows of metrics.jsonl),
+    .checkpoints."""
+
+    def load_generator(self, last: bool = False) -> keras.Model:
+        """The best generator so far, or the last one, float32: z (N, latent_dim), or [z, labels] -> images
+        (N, height, width, channels) in [-1, 1]. Raises Refused or Unavailable."""
+        return checkpoints.load_generator(self, last)

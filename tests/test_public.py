@@ -1,0 +1,227 @@
+"""What `import keras_dcgan` gives: the twelve lines of the README, and the traps of a notebook."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import discs
+
+import keras_dcgan as kd
+from keras_dcgan.pictures.draw import draw
+from keras_dcgan.pictures.images import to_uint8
+
+ROOT = Path(__file__).parent.parent
+STEPS = 3
+
+
+def test_the_import_is_light_and_names_what_is_public():
+    command = (
+        "import sys, keras_dcgan as kd\n"
+        "assert set(kd.__all__) <= set(dir(kd))\n"
+        "try: kd.nothing\n"
+        "except AttributeError: print(sorted({'numpy', 'tensorflow', 'keras', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_every_public_name_is_there_and_says_what_it_is():
+    for name in kd.__all__:
+        assert getattr(kd, name).__doc__, name
+
+
+def test_type_checkers_are_told_of_the_same_names():
+    tree = ast.parse((ROOT / "keras_dcgan" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and "TYPE" in ast.unparse(node.test)]
+    told = {line.names[0].name: line.module for line in block.body}
+    assert told == kd._HOME
+
+
+def test_measure_can_be_called_though_a_folder_has_its_name():
+    import keras_dcgan.measure.metrics  # noqa: F401 (which puts the folder in the place of the name)
+
+    assert callable(kd.measure)
+
+
+@pytest.fixture(scope="module")
+def pets(folder):
+    return kd.prepare(folder, size=16, show=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def gan(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    gan.compile(ema_kimg=10)
+    gan.seen = []  # the sums when each epoch has ended
+    noting = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: gan.seen.append(gan.sums.numpy()))
+    gan.told = gan.fit(
+        kd.batches(pets, 8), steps_per_epoch=STEPS, epochs=2, verbose=0, callbacks=noting
+    ).history
+    return gan
+
+
+def test_the_history_of_an_epoch_is_of_that_epoch(gan):
+    first, both = gan.seen
+    assert gan.told["d_loss"] == pytest.approx([first[0] / STEPS, (both - first)[0] / STEPS], rel=1e-5)
+    assert both[-1] == 2 * STEPS  # a tick's sums, which may have begun in another process, run on
+
+
+def test_a_tick_that_ends_within_an_epoch_takes_nothing_from_its_history(gan):
+    gan.sums.assign([10.0, 20.0, 3.0, 4.0, 5.0])
+    gan.sums_before.assign([1.0, 2.0, 0.0, 0.0, 2.0])
+    gan.reset_means()
+    np.testing.assert_allclose(gan.sums - gan.sums_before, [9, 18, 3, 4, 3])
+    assert gan.current_means()["d_loss"] == 0
+
+
+def test_fit_leaves_an_average_whose_statistics_are_its_own(gan):
+    before = gan.ema_generator.get_weights()
+    gan.recompute_statistics()
+    for a, b in zip(before, gan.ema_generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_draws_what_its_saved_generator_draws(gan, tmp_path):
+    gan.ema_generator.save(tmp_path / "generator.keras")
+    generator = kd.Run(tmp_path).load_generator()
+    z = kd.latents([3, 1, 4], 6)
+    drawn = gan.draw(seeds=[3, 1, 4])
+    np.testing.assert_array_equal(drawn, np.stack(list(draw(generator, z))))
+    for images in (gan(z), gan.predict(z, verbose=0)):
+        assert np.abs(to_uint8(images).astype(int) - drawn).max() <= 1
+    assert kd.show(drawn).size == (32, 32) and kd.show(gan(z), columns=3).size == (48, 16)
+
+
+def test_it_draws_with_statistics_of_its_own_before_and_amid_training(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    for act in (lambda: gan.draw([0]), lambda: gan.predict(np.zeros((1, 6), np.float32), verbose=0)):
+        gan.step.assign_add(1)  # as if a step had been taken since
+        gan.ema_generator.get_layer("project_norm").moving_variance.assign([7.0] * 8)
+        act()
+        assert (gan.ema_generator.get_layer("project_norm").moving_variance.numpy() != 7).all()
+
+
+def test_fit_again_with_callbacks_of_keras(gan, pets, tmp_path):
+    before = gan.steps_taken
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "gan.weights.h5", save_weights_only=True),
+        keras.callbacks.TensorBoard(tmp_path / "logs"),
+        keras.callbacks.EarlyStopping("g_loss", mode="min", patience=5),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+    ]
+    gan.fit(kd.batches(pets, 8), steps_per_epoch=1, verbose=0, callbacks=callbacks)
+    assert gan.steps_taken == before + 1 and list((tmp_path / "logs").rglob("*.tfevents.*"))
+    assert (tmp_path / "log.csv").read_text().startswith("epoch,d_loss,")
+    other = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    other.compile()
+    other.load_weights(tmp_path / "gan.weights.h5")
+    assert other.steps_taken == gan.steps_taken
+    np.testing.assert_array_equal(other.draw([5]), gan.draw([5]))
+    for a, b in zip(gan.d_optimizer.variables, other.d_optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def callback(name, *arguments, **options):
+    return {"callbacks": [getattr(keras.callbacks, name)(*arguments, **options)]}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps_per_epoch": None}, "^steps_per_epoch: expected a number, since these batches are endless"),
+        ({"validation_data": discs(8)}, "^validation_data: expected none: the loss of a GAN"),
+        (callback("ModelCheckpoint", "x.keras"), r"^callbacks: .*save_weights_only=True"),
+        (
+            callback("LearningRateScheduler", lambda epoch: 1e-3),
+            "^callbacks: expected a schedule .* in compile",
+        ),
+        (callback("ReduceLROnPlateau"), "^callbacks: expected a schedule .*, received ReduceLROnPlateau"),
+    ],
+)
+def test_fit_refuses_what_would_not_do_what_it_says_before_the_first_step(gan, pets, options, message):
+    before = gan.steps_taken
+    with pytest.raises(kd.Refused, match=message):
+        gan.fit(kd.batches(pets, 8), **{"steps_per_epoch": 1} | options)
+    assert gan.steps_taken == before
+
+
+def test_what_it_cannot_do_it_says(gan, pets):
+    for act, message in [
+        (lambda: gan.save("x.keras"), r"^save: expected gan.ema_generator.save"),
+        (lambda: gan.draw([-1]), "^seeds: expected numbers from 0 to 4294967295, received -1"),
+        (lambda: gan.draw([0.5]), "^seeds: expected whole numbers"),
+        (lambda: gan.draw([1], labels=[0]), "^labels: expected none"),
+        (lambda: kd.DCGAN.of(discs(4)), "^images: expected what prepare returns, received ndarray"),
+        (lambda: kd.DCGAN.of(pets, filters=0), "^filters: expected .*, received '?0"),
+        (lambda: gan.compile("adamm"), "^g_optimizer: expected a name or an object of keras.optimizers"),
+        (lambda: gan.compile(loss="mse"), "^loss: expected one of bce, hinge, .*, or a Loss, received 'mse'"),
+        (lambda: gan.compile(augment="flip"), "^augment: expected one of none, colour, "),
+        (
+            lambda: gan.compile(*[keras.optimizers.SGD()] * 2),
+            "^d_optimizer: expected an optimizer of its own",
+        ),
+        (lambda: kd.measure(gan.ema_generator, pets, metrics="kit"), "^metrics: expected some of swd, "),
+        (lambda: kd.export_generator(gan.ema_generator, "x", ["int4"]), "^formats: .*int8,.*received 'int4'"),
+        (lambda: kd.show(discs(1)[0]), "^images: expected .N, height, width"),
+        (lambda: kd.prepare(discs(4) / 255.0), "^source: expected uint8 images of .N, .*received float64"),
+    ]:
+        with pytest.raises(kd.Refused, match=message):
+            act()
+
+
+def test_optimizers_and_losses_by_name_or_object_and_the_defaults_of_auto(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 100)
+    gan.compile("sgd", keras.optimizers.Adam(rate), loss="hinge", r1=0, r2=0, augment="all")
+    assert isinstance(gan.g_optimizer, keras.optimizers.SGD) and gan.objective is not None
+    assert gan.critic is None and len(gan.augment) == 3
+    gan.compile()
+    assert [float(o.learning_rate) for o in (gan.g_optimizer, gan.d_optimizer)] == pytest.approx([4e-4] * 2)
+    assert gan.g_optimizer.beta_1 == 0 and gan.objective.is_relative
+    assert gan.r1 == gan.r2 == 0.15 and gan.critic and gan.ema_kimg == 10
+
+
+def test_images_in_memory_are_prepared_as_files_are(pets):
+    images = discs(20)
+    prepared = kd.prepare(images, size=16, show=lambda line: None)
+    np.testing.assert_array_equal(prepared.images, images)
+    assert prepared.manifest.source == "an array of 20"
+    assert len(kd.prepare(images[:7], size=16, show=lambda line: None)) == 7
+
+
+def test_a_generator_is_measured_and_exported(gan, pets, tmp_path):
+    figures = kd.measure(gan.ema_generator, pets, metrics=["kid", "prdc"], samples=32)
+    assert figures.keys() == {"kid", "kid_ci95", "precision", "recall", "density", "coverage"}
+    (artefact,) = kd.export_generator(gan.ema_generator, tmp_path / "out", formats=["fp32"])
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [artefact.variant.file, "model.json"]
+
+
+def test_the_page_of_the_api_is_generated_from_the_docstrings():
+    from tools import python_api
+
+    assert python_api.PAGE.read_text(encoding="utf-8") == python_api.page()
+
+
+def test_the_notebook_runs_as_it_stands(monkeypatch, tmp_path):
+    """With a small budget, and without Jupyter."""
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for whole, small in [
+        ("demo:600", "demo:24"),
+        ("size=64", "size=16"),
+        ("32, 250, 4", "4, 2, 1"),
+        ("pets, 32", "pets, 8"),
+        ("SAMPLES = 500", "SAMPLES = 16"),
+        ('"int8"', '"fp32"'),  # what has learned nothing need not survive int8
+    ]:
+        assert whole in code
+        code = code.replace(whole, small)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "notebook", "exec"), {})
+    assert {"pets.keras", "out"} <= {place.name for place in tmp_path.iterdir()}
+    assert not any(cell.get("outputs") for cell in cells)
