@@ -17,9 +17,10 @@ LIST = """keras_dcgan: a folder of images in, a generator that runs on a phone o
   python -m export --run runs/imgs                                       SavedModel and .tflite files
   python export/edge_sample.py --model runs/imgs/export --seeds 0-15 --out c.png    draw with no TensorFlow
   python -m keras_dcgan.demo ./imgs                                      the built-in images, as files
+  python -m keras_dcgan.pack --data ./imgs --out ./shards --size 64      shards of images, for clusters and buckets
 
 Each of them explains itself with --help. `python -m keras_dcgan fit ...` and `keras-dcgan fit ...` are the same."""
-VERBS = ("fit", "sample", "explore", "edit", "evaluate", "features", "demo", "data", "export")
+VERBS = ("fit", "sample", "explore", "edit", "evaluate", "features", "demo", "data", "pack", "export")
 ELSEWHERE = {
     "train": "fit",
     "generate": "sample",

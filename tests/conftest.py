@@ -17,6 +17,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same test on every machine
 os.environ |= {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
 
 
+RATE = 0.1  # of small_gan
 # A learning rate at which ten steps are enough to draw more than grey.
 SMALL = [
     "--size",
@@ -65,6 +66,25 @@ def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int
     kernel = model.get_layer("to_image").kernel
     kernel.assign(kernel * 10)
     return model
+
+
+def small_gan(ema_kimg=0.0, precision="float32", seed=3, classes=0):
+    import keras
+
+    from keras_dcgan.model.gan import DCGAN
+    from keras_dcgan.model.losses import LOSSES
+    from keras_dcgan.model.networks import discriminator, generator
+
+    keras.utils.set_random_seed(1)
+    options = {"filters": 4, "precision": precision, "classes": classes}
+    gan = DCGAN(
+        generator((16, 16), 3, latent_dim=6, **options),
+        discriminator((16, 16), 3, **options),
+        generator((16, 16), 3, latent_dim=6, filters=4, classes=classes),
+        seed=seed,
+    )
+    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], ema_kimg)
+    return gan
 
 
 @pytest.fixture(scope="session")

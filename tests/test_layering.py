@@ -172,6 +172,9 @@ def test_the_list_of_verbs_names_modules_that_exist():
     modules = set(re.findall(r"python -m ([\w.]+)", done.stdout))
     assert modules <= {"keras_dcgan", *(f"keras_dcgan.{verb}" for verb in __main__.VERBS), "export"}
     assert {"keras_dcgan.fit", "keras_dcgan.sample", "export"} <= modules
+    guard = 'if __name__ == "__main__":'
+    runnable = {path.stem for path in ROOT.glob("keras_dcgan/*.py") if guard in path.read_text("utf-8")}
+    assert runnable - {"__main__"} | {"data", "export"} == set(__main__.VERBS)
     for module in modules:
         parts = module.split(".")
         assert (ROOT / Path(*parts) / "__main__.py").is_file() or (ROOT / Path(*parts)).with_suffix(

@@ -17,8 +17,8 @@ COMMANDS = {
     "keras-dcgan features": "-m keras_dcgan.features",
     "keras-dcgan demo": "-m keras_dcgan.demo",
     "keras-dcgan data": "-m keras_dcgan.data",
+    "keras-dcgan pack": "-m keras_dcgan.pack",
     "keras-dcgan export": "-m export",
-    "python -m keras_dcgan.pack": "-m keras_dcgan.pack",
     "python -m export.web": "-m export.web",
     "python export/edge_sample.py": "export/edge_sample.py",
 }

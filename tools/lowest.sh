@@ -2,7 +2,12 @@
 # The lowest versions that setup.cfg allows, in an environment of their own: one tiny fit, sample, evaluate and export.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-place=${1:-$(mktemp -d)}
+if [ $# = 0 ]; then
+  place=$(mktemp -d)
+  trap 'rm -rf "$place"' EXIT
+else
+  place=$1
+fi
 # NumPy 1.26 has no wheels for Python 3.13.
 for python in python3 python3.12 python3.11; do
   "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && found=$python && break

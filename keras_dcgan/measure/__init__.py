@@ -32,12 +32,10 @@ def measure(
     memorisation. What is to be said of the figures comes as a warning. Raises Refused or Unavailable."""
     from keras_dcgan.errors import Refused
     from keras_dcgan.measure import embeddings, evaluation
-    from keras_dcgan.measure.metrics import FEWEST, METRICS, OF_FEATURES
+    from keras_dcgan.measure.metrics import FEWEST, OF_FEATURES
     from keras_dcgan.progress import Progress
 
     wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    if not wanted or set(wanted) - set(METRICS):
-        raise Refused("metrics", f"some of {', '.join(METRICS)}", ", ".join(wanted) or "none")
     if samples < FEWEST:
         raise Refused("samples", f"{FEWEST} or more", samples)
     drawn, real = tuple(generator.output_shape[1:]), tuple(images.manifest.shape)

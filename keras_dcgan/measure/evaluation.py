@@ -103,8 +103,8 @@ def measure(
 
 
 def check_metrics(metrics: Sequence[str], embed: Embedding | None):
-    if unknown := sorted(set(metrics) - set(METRICS)):
-        raise Refused("metrics", f"some of {','.join(METRICS)}", ", ".join(unknown))
+    if not metrics or set(metrics) - set(METRICS):
+        raise Refused("metrics", f"some of {', '.join(METRICS)}", ", ".join(metrics) or "none")
     if missing := sorted(OF_FEATURES & set(metrics)) if embed is None else []:
         raise Refused("embed", f"features for {', '.join(missing)}", None)
 

@@ -96,10 +96,13 @@ def save(run: Run, gan: DCGAN, best_step: int | None = None, seconds: float = 0.
     newest `keep` stay, and the best."""
     step = gan.steps_taken
     place = run.checkpoint(step)
-    if not run.checkpoints:  # first: a generator without any checkpoint is a run that has lost them
+    is_best = best_step in (None, step)
+    if run.checkpoints:
+        _save_generators(run, gan, is_best)
         _save_checkpoint(gan, place, seconds)
-    _save_generators(run, gan, is_best=best_step in (None, step))
-    _save_checkpoint(gan, place, seconds)
+    else:  # the other way round: a generator without any checkpoint is a run that has lost them
+        _save_checkpoint(gan, place, seconds)
+        _save_generators(run, gan, is_best)
     reached = [old for old in run.checkpoints if old.name <= place.name]  # beyond lie corrupt ones at most
     for old in reached[:-keep]:
         if best_step is None or old != run.checkpoint(best_step):

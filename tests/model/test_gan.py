@@ -4,26 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import discs
+from conftest import RATE, discs, small_gan
 
 from keras_dcgan.model.gan import DCGAN, check_range, statistics_latents
 from keras_dcgan.model.losses import LOSSES, gradient_penalty
 from keras_dcgan.model.networks import discriminator, generator
-
-RATE = 0.1
-
-
-def small_gan(ema_kimg=0.0, precision="float32", seed=3, classes=0) -> DCGAN:
-    keras.utils.set_random_seed(1)
-    options = {"filters": 4, "precision": precision, "classes": classes}
-    gan = DCGAN(
-        generator((16, 16), 3, latent_dim=6, **options),
-        discriminator((16, 16), 3, **options),
-        generator((16, 16), 3, latent_dim=6, filters=4, classes=classes),
-        seed=seed,
-    )
-    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), LOSSES["bce"], ema_kimg)
-    return gan
 
 
 def train(gan, images, steps, batch=8):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import discs
-from test_gan import small_gan
+from conftest import discs, small_gan
 
 from keras_dcgan.training.watchdog import Quality, alarms, best_step, not_finite, sample_count
 
