@@ -54,10 +54,13 @@ def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
 
 def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int = 0, **options):
     """Untrained, but with settled batch norm and strong last weights, so that its images fill [-1, 1] and
-    differ by class."""
+    differ by class. The same weights at every call."""
+    import keras
+
     from keras_dcgan.model.networks import generator
     from keras_dcgan.pictures.latents import latents
 
+    keras.utils.set_random_seed(1)
     model = generator(size, channels, latent_dim=latent_dim, filters=8, classes=classes, **options)
     for layer in model.layers:
         layer.momentum = 0.0  # of batch norm: one batch settles it

@@ -277,7 +277,7 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     shutil.copytree(out, tmp_path / "export")  # an earlier export
     other = lively_generator()
     for weight in other.get_layer("to_image").weights:
-        weight.assign(weight * {"other weights": 1, "NaN": np.nan, "constant": 0}[damage])
+        weight.assign(weight * {"other weights": -1, "NaN": np.nan, "constant": 0}[damage])
     convert.write_saved_model(other, tmp_path / "other", batch=1)
     sound = convert.to_tflite
     monkeypatch.setattr(

@@ -14,8 +14,9 @@ from export import convert
 from tools import arm
 
 OLD_PYTHON = Path(__file__).parents[2] / "build" / "tflite-2.14" / "bin" / "python"
-# Of images in [-1, 1]: other kernels, which round otherwise; in int8 a step of the activations.
-MOST_ERROR = {"fp32": 1e-4, "fp16": 1e-4, "int8": 0.1, "int8_full": 0.1}
+# The mean over images in [-1, 1]: kernels of two times and of any CPU round otherwise, and where steps of int8
+# activations meet in one pixel, that one may be a tenth off.
+MOST_ERROR = {"fp32": 1e-5, "fp16": 1e-5, "int8": 0.005, "int8_full": 0.005}
 pytestmark = pytest.mark.skipif(not OLD_PYTHON.is_file(), reason=f"no {OLD_PYTHON}: see .ci/run")
 
 
@@ -26,4 +27,4 @@ def test_every_file_loads_and_draws_as_in_litert(options, tmp_path):
     for name, most in MOST_ERROR.items():
         file = tmp_path / f"generator_{name}.tflite"
         (theirs, _), (ours, _) = arm.draw([str(OLD_PYTHON)], file), arm.draw([sys.executable], file)
-        assert np.ptp(ours) > 1 and np.abs(theirs - ours).max() <= most, name
+        assert np.ptp(ours) > 1 and np.abs(theirs - ours).mean() <= most, name
