@@ -1,4 +1,4 @@
-"""Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
+"""Turns a run into files for servers and devices: `python -m keras_dcgan.export --run runs/imgs`.
 
 Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and
 prints what each weighs, how near it is to the Keras generator, how fast it is and the oldest TensorFlow Lite
@@ -12,9 +12,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from export import web
-from export.convert import FORMATS, Artefact, alone, check_place, chosen_formats, export
-from export.parity import TIMED_RUNS
+from keras_dcgan.export import web
+from keras_dcgan.export.convert import FORMATS, Artefact, alone, check_place, chosen_formats, export
+from keras_dcgan.export.parity import TIMED_RUNS
+
 from keras_dcgan import process
 from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
 from keras_dcgan.errors import Refused, Unavailable
@@ -53,13 +54,15 @@ def main(argv: list[str] | None = None):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
-        print(f"{'web/':27}{'':24}    {where}; to see it: python -m export.web --run {shlex.quote(str(out))}")
+        print(
+            f"{'web/':27}{'':24}    {where}; to see it: python -m keras_dcgan.export.web --run {shlex.quote(str(out))}"
+        )
     print_next([artefact for artefact in artefacts if not artefact.parity.faults], out)
     refuse([artefact for artefact in artefacts if artefact.parity.faults])
 
 
 def read_flags(argv):
-    parser = Parser(VERB, __doc__)
+    parser = Parser("keras_dcgan.export", __doc__)
     add = parser.add_argument
     add(
         "--run",

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from keras_dcgan.export import parity
 
 import keras_dcgan
-from export import parity
 from keras_dcgan import files
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.pictures.latents import directions, latents
@@ -158,7 +158,7 @@ def export_generator(
             ]:
                 raise ValueError(f"expected files that draw what Keras draws, received {', '.join(faults)}")
             if "web" in chosen:
-                from export import web
+                from keras_dcgan.export import web
 
                 web.install(folder)
     finally:
@@ -231,7 +231,7 @@ def make(
     samples: int,
 ) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
-    from export import graph, metadata, quality
+    from keras_dcgan.export import graph, metadata, quality
 
     latent_dim, classes = description["latent_dim"], len(description["classes"])
     inputs, calibration = (
@@ -324,8 +324,7 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     answers NaN.
     """
     import tensorflow as tf
-
-    from export import graph
+    from keras_dcgan.export import graph
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=list(parity.SIGNATURES)

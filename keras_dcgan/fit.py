@@ -154,7 +154,7 @@ def farewell(run: Run) -> int:
     print(
         f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out {grid}\n"
         f"       tensorboard --logdir {path}\n"
-        f"       python -m export --run {path}"
+        f"       python -m keras_dcgan.export --run {path}"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m export`: what the files are, that each is the Keras generator, and that one which is not never
+"""`python -m keras_dcgan.export`: what the files are, that each is the Keras generator, and that one which is not never
 ships."""
 
 import functools
@@ -20,13 +20,13 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers.number_types import Float32Flags
 from flatbuffers.table import Table
+from keras_dcgan.export import convert, edge_sample, graph, parity, quality
+from keras_dcgan.export.__main__ import main
 
-from export import convert, edge_sample, graph, parity, quality
-from export.__main__ import main
 from keras_dcgan.measure import embeddings
 from keras_dcgan.pictures.latents import directions, latents
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 LATENT_DIM = 12
 CLASSES = ("blue", "green", "red")
 FOR_GPU = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
@@ -65,7 +65,7 @@ def command(run):
     # the page is test_web's
     typed = [*WITHOUT_QUALITY, "--run", run, "--formats", "saved_model,fp32,fp16,int8,int8_full"]
     return subprocess.run(
-        [sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "keras_dcgan.export", *typed], cwd=REPOSITORY, capture_output=True, text=True
     )
 
 
@@ -317,7 +317,7 @@ def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monke
 
 def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):
     flags = ["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
-    typed = [sys.executable, "-m", "export", *WITHOUT_QUALITY, *flags]
+    typed = [sys.executable, "-m", "keras_dcgan.export", *WITHOUT_QUALITY, *flags]
     with subprocess.Popen(
         typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
