@@ -55,6 +55,7 @@ _HOME = {
     "prepare": "keras_dcgan.data.prepare",
     "ImageSet": "keras_dcgan.data.sets",
     "batches": "keras_dcgan.data.feed",
+    "train": "keras_dcgan.training.train",
     "DCGAN": "keras_dcgan.library",
     "Loss": "keras_dcgan.model.losses",
     "generator": "keras_dcgan.model.networks",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:  # what a type checker or an editor is told of them
     from keras_dcgan.model.networks import generator as generator
     from keras_dcgan.pictures.images import show as show
     from keras_dcgan.pictures.latents import latents as latents
+    from keras_dcgan.training.train import train as train
 
 
 def __getattr__(name: str):

@@ -22,10 +22,7 @@ MODULES = {
 }
 # Who imports whom: module by module, verbs first. Nobody imports a verb, and every arrow goes down.
 IMPORTS = {
-    "fit": (
-        "cli config data.prepare devices errors process runs.checkpoints runs.directory "
-        "training.forecast training.loop"
-    ),
+    "fit": ("cli config data.prepare devices process runs.directory training.forecast training.loop"),
     "sample": (
         "cli devices errors files pictures.draw pictures.images pictures.latents process progress "
         "runs.checkpoints runs.directory"
@@ -108,6 +105,10 @@ IMPORTS = {
         "errors files pictures.draw pictures.images runs.directory training.ticks training.watchdog"
     ),
     "training.ticks": "config errors model.gan progress training.watchdog",
+    "training.train": (
+        "config data.manifest data.sets data.shards devices errors library process runs.directory "
+        "training.forecast training.loop"
+    ),
     "training.watchdog": "errors measure.metrics pictures.draw",
     "export.__main__": (
         "cli devices errors export.convert export.parity process runs.checkpoints runs.directory"

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras_dcgan as kd
 from keras_dcgan.config import PRESETS
 
-
 PAGE = Path(__file__).parents[1] / "docs" / "python-api.md"
 # Beside the class itself.
 METHODS = {

@@ -23,9 +23,9 @@ from typing import TypeVar
 import keras_dcgan
 from keras_dcgan import files, versions
 from keras_dcgan.addresses import is_shards
-from keras_dcgan.config import TrainConfig, as_text
+from keras_dcgan.config import TrainConfig, as_text, resolve
 from keras_dcgan.data.manifest import Manifest
-from keras_dcgan.errors import Refused, Unavailable, argument, counted
+from keras_dcgan.errors import Refused, Unavailable, argument, counted, renamed
 from keras_dcgan.layout import (
     BEST,
     CHECKPOINTS,
@@ -228,15 +228,26 @@ def default_path(data: str) -> str:
     return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, files.PATTERN), "_")) or "images"))
 
 
+def settings_of(typed: dict, images: int | None = None) -> TrainConfig:
+    """What was typed, what the run began with, and the number of images, once it is known -> all settings.
+    Raises Refused."""
+    path = typed.get("run", default_path(typed["data"]))
+    return resolve({**typed, "run": path}, images, Run(path, is_new=True).settings)
+
+
 def check_fits(config: TrainConfig):
-    """Raises Refused, naming each setting that differs and may not, where `config.run` is a run that has
-    begun with others; Unavailable where there is something else."""
+    """What can be told before anything is prepared. Raises Refused, naming each setting that differs and may
+    not, where `config.run` is a run that has begun with others; Unavailable where there is something else, or
+    nothing to begin from."""
     run = Run(config.run, is_new=True)
     files.check_place(run.path, "run")
     # A kill may have left a lock.
     names = [] if run.has_begun or not run.path.is_dir() else [entry.name for entry in run.path.iterdir()]
     if any(not name.startswith(".") for name in names):
         raise Unavailable("run", "a new or empty directory, or a run of this program", run.path)
+    if config.init_from and not run.checkpoints:
+        with renamed(run="init_from"):
+            Run(config.init_from).check_trained()
     if not run.has_begun:
         return
     before = run.config

@@ -546,7 +546,7 @@ def test_a_path_that_means_something_elsewhere_is_made_nowhere(
 def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     typed = ["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"]
-    config = fit.settings(fit.read(typed))
+    config = fit.settings_of(fit.read(typed))
     assert (config.data, config.run, config.init_from) == (
         f"{tmp_path}/imgs",
         f"{tmp_path}/runs/a",
