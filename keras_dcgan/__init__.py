@@ -55,7 +55,7 @@ _HOME = {
     "prepare": "keras_dcgan.data.prepare",
     "ImageSet": "keras_dcgan.data.sets",
     "batches": "keras_dcgan.data.feed",
-    "train": "keras_dcgan.training.train",
+    "train": "keras_dcgan.library",
     "DCGAN": "keras_dcgan.library",
     "Loss": "keras_dcgan.model.losses",
     "generator": "keras_dcgan.model.networks",
@@ -80,13 +80,13 @@ if TYPE_CHECKING:  # what a type checker or an editor is told of them
     from keras_dcgan.export.convert import export_generator as export_generator
     from keras_dcgan.library import DCGAN as DCGAN
     from keras_dcgan.library import Run as Run
+    from keras_dcgan.library import train as train
     from keras_dcgan.measure import measure as measure
     from keras_dcgan.model.losses import Loss as Loss
     from keras_dcgan.model.networks import discriminator as discriminator
     from keras_dcgan.model.networks import generator as generator
     from keras_dcgan.pictures.images import show as show
     from keras_dcgan.pictures.latents import latents as latents
-    from keras_dcgan.training.train import train as train
 
 
 def __getattr__(name: str):

@@ -51,7 +51,8 @@ IMPORTS = {
     "files": "errors",
     "library": (
         "config devices errors model.augment model.gan model.losses model.optimizers pictures.draw "
-        "pictures.latents process runs.checkpoints runs.directory training.build"
+        "pictures.latents process runs.checkpoints runs.directory training.build training.forecast "
+        "training.loop"
     ),
     "progress": "process",
     "data.__main__": "cli data.cache process",
@@ -105,10 +106,6 @@ IMPORTS = {
         "errors files pictures.draw pictures.images runs.directory training.ticks training.watchdog"
     ),
     "training.ticks": "config errors model.gan progress training.watchdog",
-    "training.train": (
-        "config data.manifest data.sets data.shards devices errors library process runs.directory "
-        "training.forecast training.loop"
-    ),
     "training.watchdog": "errors measure.metrics pictures.draw",
     "export.__main__": (
         "cli devices errors export.convert export.parity process runs.checkpoints runs.directory"

@@ -276,7 +276,7 @@ def test_a_training_that_cannot_begin_names_the_argument_and_one_that_fails_keep
     assert not (tmp_path / "no").exists()
     ends = [loop.End(3, 0, "after step 3 not a number: d_loss", "Try a lower g_lr"), loop.End(0, signal=2)]
     monkeypatch.setattr(loop, "train", lambda training, step: ends.pop(0))
-    with pytest.raises(RuntimeError, match="run: after step 3 not a number: d_loss. Try a lower g_lr."):
+    with pytest.raises(RuntimeError, match="run: after step 3 not a number: d_loss. Try a lower g_lr$"):
         kd.train(pets, tmp_path / "run", **RUN)
     with pytest.raises(KeyboardInterrupt, match="saved at step 0"):
         kd.train(pets, tmp_path / "run", **RUN)
