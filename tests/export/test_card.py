@@ -49,7 +49,8 @@ def metadata(page: str) -> dict:
             found.setdefault("tags", []).append(line[2:])
         elif line != "tags:":
             name, value = line.split(": ", 1)
-            found[name] = json.loads(value) if value[0] == '"' else value
+            # Unquoted, a licence of the name `no` would be false.
+            found[name] = json.loads(value) if name in ("license_name", "license_link") else value
     return found
 
 
