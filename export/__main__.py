@@ -166,9 +166,9 @@ def print_card(history: card.History, licence: str | None, foreign: list[str]):
         lacks += [] if licence else ["no licence (--licence)"]
         print(f"{card.CARD:27}{'':24}    the model card{': ' * bool(lacks)}{', '.join(lacks)}")
     for file in history.passed_over:
-        print(f"{file}: not in the card, since it does not say that it is of this generator: evaluate again")
+        print(f"{file}: not in the card: it does not say that it is of this generator; evaluate again")
     for name in foreign:
-        print(f"{name}: left as it is, since it is not, or no more, what an export wrote")
+        print(f"{name}: left as it is: no export wrote it, or it was changed since")
 
 
 def print_next(artefacts: list[Artefact], out: Path):
