@@ -108,10 +108,12 @@ IMPORTS = {
     "training.ticks": "config errors model.gan progress training.watchdog",
     "training.watchdog": "errors measure.metrics pictures.draw",
     "export.__main__": (
-        "cli devices errors export.convert export.parity process runs.checkpoints runs.directory"
+        "cli devices errors export.card export.convert export.parity process runs.checkpoints runs.directory"
     ),
+    "export.card": "config data.manifest errors pictures.images runs.directory",
     "export.convert": (
-        "errors export.graph export.metadata export.parity export.quality files pictures.latents process"
+        "errors export.card export.graph export.metadata export.parity export.quality files pictures.images "
+        "pictures.latents process"
     ),
     "export.parity": "export.edge_sample pictures.images",
     "export.quality": "export.edge_sample measure.embeddings measure.metrics pictures.images",

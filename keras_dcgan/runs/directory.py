@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -66,6 +67,10 @@ class Run:
     def generator(self, last: bool = False) -> Path:
         """The file of the best generator so far, or of the last one."""
         return self.path / (LAST if last else BEST)
+
+    def generator_sha256(self, last: bool = False) -> str:
+        """By which figures and exports say of which generator they are."""
+        return hashlib.sha256(self.generator(last).read_bytes()).hexdigest()
 
     @property
     def metrics_file(self) -> Path:

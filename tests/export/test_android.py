@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import lively_generator
-from keras_dcgan.export import convert
 
+from keras_dcgan.export import convert
 from keras_dcgan.pictures import latents
 
 ANDROID = Path(convert.__file__).parent / "android"

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 from conftest import lively_generator
-from keras_dcgan.export import convert
 
+from keras_dcgan.export import convert
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.latents import latents
 from tools import arm

@@ -13,9 +13,9 @@ from pathlib import Path
 import conftest
 import numpy as np
 import pytest
-from keras_dcgan.export import convert, edge_sample, metadata
 from PIL import Image
 
+from keras_dcgan.export import convert, edge_sample, metadata
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.latents import labels, latents
 

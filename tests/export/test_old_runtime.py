@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import lively_generator
-from keras_dcgan.export import convert
 
+from keras_dcgan.export import convert
 from tools import arm
 
 OLD_PYTHON = Path(__file__).parents[2] / "build" / "tflite-2.14" / "bin" / "python"

@@ -20,10 +20,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import lively_generator
-from keras_dcgan.export import convert, parity, web
-from keras_dcgan.export.web.__main__ import Handler, Server, main, server
 from PIL import Image
 
+from keras_dcgan.export import convert, parity, web
+from keras_dcgan.export.web.__main__ import Handler, Server, main, server
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import labels, latents, slerp

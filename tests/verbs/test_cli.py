@@ -454,7 +454,7 @@ def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_p
     path, _ = run
     done = python("export", "--run", path, "--formats", "fp32")
     assert done.returncode == 0, done.stderr
-    script = Path(__file__).parent.parent.parent / "export" / "edge_sample.py"
+    script = path / "export" / "edge_sample.py"
     arguments = ["--model", path / "export", "--seeds", "0-15", "--out", tmp_path / "edge.png"]
     done = subprocess.run(
         [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path

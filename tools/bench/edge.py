@@ -35,8 +35,8 @@ def arguments(parser):
 def measure(args) -> dict:
     with quiet():
         import tensorflow as tf
-        from keras_dcgan.export import convert
 
+        from keras_dcgan.export import convert
         from keras_dcgan.model import networks
 
     tf.config.set_visible_devices([], "GPU")  # whose rounding is another, and the files run on the CPU
