@@ -201,7 +201,7 @@ def _packed(root: pathlib.Path, found: Source) -> Source:
     """What lies in the folder's tables or tar archives, where it has these in place of images: as on Hugging Face."""
     if not any(_extension(name) in EXTENSIONS for name in found.names):
         for read in (_tables, _tars):
-            # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow
+            # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
             names = [name for name in found.names if SEVERAL.get(_extension(name)) is read]
             if inside := [root / name for name in names if not re.search(r"(^|/)cache-[^/]*\.arrow$", name)]:
                 return read(inside, found.left_out)

@@ -24,7 +24,6 @@ MISSING = "parquet and Arrow files need: pip install 'keras_dcgan[parquet]'"
 NO_IMAGES = "no column of images, or several"
 EMPTY = "no image in this row"
 PATH_ONLY = "a path in place of the image"
-EXTENSIONS = (".parquet", ".arrow")
 IMAGES = "image img picture photo jpg jpeg png webp".split()
 BATCH = 16  # rows decompressed at once
 # Bytes. Without it pyarrow 26 reads a whole row group: of a file of 400 MB in a single one, memory rose to 742 MB, and
@@ -107,10 +106,11 @@ class Images:
             return
         while self._held > WAITING:
             self._taken(next(iter(self._waiting)))
-        for content in batch:
-            self._waiting[self._next] = content
-            self._held += len(content or b"")
-            self._next += 1
+        for row, content in enumerate(batch, self._next):
+            if row not in self._waiting:
+                self._waiting[row] = content
+                self._held += len(content or b"")
+        self._next += len(batch)
 
     def _taken(self, row: int) -> bytes | str | None:
         content = self._waiting.pop(row)

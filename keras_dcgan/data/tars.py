@@ -55,6 +55,7 @@ def scan(path: str) -> Contents:
             raise
         except Exception as error:  # what is damaged raises whatever its parsers raise
             raise Rejected(NOT_A_TAR) from error
+        # Names are only ever names: nothing is extracted, so none can point outside.
         for member in _until_damaged(archive, length, found):
             parts = [part for part in member.name.split("/") if part not in ("", ".", "..")]
             if member.isdir() or not parts:
@@ -62,13 +63,10 @@ def scan(path: str) -> Contents:
             name = "/".join(parts)
             if parts[-1].partition(".")[2] in LABELS:
                 file.seek(member.offset_data)
-                found.labels[key(name)] = (
-                    file.read(min(member.size, LONGEST_LABEL)).decode(errors="replace").strip()
-                )
+                label = file.read(min(member.size, LONGEST_LABEL))
+                found.labels[key(name)] = label.decode(errors="replace").strip()
                 continue
-            if (
-                name in members
-            ):  # `tar --append` adds newer files so, and the last is what unpacking would leave
+            if name in members:  # as `tar --append` adds newer files; unpacked, the last would be there
                 found.left_out.append({"file": name, "reason": REPLACED})
             is_regular = member.isreg() and not member.issparse()
             members[name] = Member(name, member.offset_data, member.size, is_regular)
@@ -93,9 +91,7 @@ def _until_damaged(archive: tarfile.TarFile, length: int, found: Contents) -> It
             return
         if not member.offset_data <= archive.offset <= length:
             found.problem = CUT
-        if (
-            archive.offset < member.offset_data
-        ):  # a size below 0: Python before 3.11.14 would go round for ever
-            return
+        if archive.offset < member.offset_data:
+            return  # a size below 0, for which Python before 3.11.14 goes round for ever
         archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
         yield member

@@ -81,7 +81,7 @@ def test_a_row_that_cannot_be_used_is_left_out_with_its_reason(tmp_path):
 
 @needs_pyarrow
 @pytest.mark.parametrize("extension", ["parquet", "arrow"])
-@pytest.mark.parametrize("most", [0, tables.WAITING])
+@pytest.mark.parametrize("most", [0, 20, tables.WAITING])
 def test_rows_come_in_any_order(tmp_path, extension, most, monkeypatch):
     monkeypatch.setattr(tables, "WAITING", most)
     monkeypatch.setattr(tables, "BATCH", 3)
@@ -92,6 +92,7 @@ def test_rows_come_in_any_order(tmp_path, extension, most, monkeypatch):
     read = tables.Images([tables.scan(str(path)) for path in paths])
     for order in (range(40), range(39, -1, -1), random.Random(0).choices(range(40), k=200)):
         assert [read(row) for row in order] == [content[row] for row in order]
+        assert read._held == sum(map(len, read._waiting.values()))
 
 
 @needs_pyarrow
@@ -129,6 +130,20 @@ def test_a_file_of_several_that_cannot_be_read_is_left_out(tmp_path):
 
 
 @needs_pyarrow
+def test_a_table_among_images_is_none_of_them(tmp_path):
+    write(tmp_path / "a.parquet", table_of([PICTURE]))
+    (tmp_path / "b.png").write_bytes(PICTURE)
+    manifest = prepare(tmp_path).manifest
+    assert manifest.count == 1 and reasons(manifest) == {"a.parquet": decode.NOT_AN_IMAGE}
+
+
+@needs_pyarrow
+def test_more_rows_than_bytes_are_not_believed(tmp_path):
+    with pytest.raises(tables.Rejected, match="^damaged$"):
+        tables.scan(str(write(tmp_path / "a.parquet", table_of([None] * 5000), rows_a_group=5000)))
+
+
+@needs_pyarrow
 def test_damaged_offsets_do_not_end_the_process(tmp_path):
     path = write(tmp_path / "a.arrow", table_of([b"x" * 64, b"y" * 64]))
     content = path.read_bytes()
@@ -149,6 +164,11 @@ def test_damaged_offsets_do_not_end_the_process(tmp_path):
         ({"gender": [1]}, {"gender": {"_type": "ClassLabel", "names": ["f", "m"]}}, ("image", ["m"])),
         ({"age": [30], "text": ["x"]}, None, ("image", None)),
         ({"mask": [b"x"]}, None, ("image", None)),
+        (
+            {"label": [3], "kind": [0]},
+            {"kind": {"_type": "ClassLabel", "names": ["pug"]}},
+            ("image", ["pug"]),
+        ),
         ({"label": [[1, 2]]}, {"label": 3}, ("image", None)),
     ],
 )
