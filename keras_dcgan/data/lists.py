@@ -24,7 +24,7 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    files: list[str] | None  # as they are written there; "" where a row has none
+    files: list[str] | None  # as they are written there, Windows' \ as /; "" where a row has none
     labels: list[str] | None
     columns: list[str]
 
@@ -53,7 +53,7 @@ def read(path: str) -> Listing:
         raise Unavailable("source", f"{path}: {error.strerror}") from error
     file, label = chosen(columns, FILES), chosen(columns, LABELS)
     return Listing(
-        None if file is None else [str(row.get(file) or "").strip() for row in rows],
+        None if file is None else [str(row.get(file) or "").strip().replace("\\", "/") for row in rows],
         None if label is None else [as_label(row.get(label)) for row in rows],
         columns,
     )

@@ -37,8 +37,8 @@ def test_a_csv_names_the_images_and_their_classes(pets, header, separator, encod
 
 def test_a_csv_counts_from_its_own_folder_and_may_name_any_other(pets, tmp_path):
     absolute = folder_of(tmp_path / "more", x=noise()) / "x.png"
-    (pets / "all.csv").write_text(f'image\n./a.png\n../more/x.png\n"{absolute}"\n')
-    assert len(prepare(pets / "all.csv")) == 3
+    (pets / "all.csv").write_text(f'image\n./a.png\n../more/x.png\n"{absolute}"\n..\\pets\\b.png\n')
+    assert len(prepare(pets / "all.csv")) == 4
 
 
 def test_each_row_that_cannot_be_used_is_left_out_with_its_reason(pets, tmp_path):
