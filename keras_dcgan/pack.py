@@ -95,7 +95,10 @@ def _record(images: ImageSet, row: int, encoding: str) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("keras_dcgan.pack", "Packs images into TFRecord shards.")
     parser.add_argument(
-        "--data", type=cli.source, required=True, help="a folder, a .zip, .npy or .npz, or demo"
+        "--data",
+        type=cli.source,
+        required=True,
+        help="a folder, a .zip, .tar, .npy, .npz, .parquet or .csv, or demo",
     )
     parser.add_argument("--out", type=cli.path, required=True, help="folder for the shards")
     for name in PREPARATION:

@@ -67,6 +67,7 @@ IMPORTS = {
     "data.formats.netpbm": "data.formats.kinds",
     "data.formats.png": "data.formats.kinds",
     "data.formats.tiff": "data.formats.kinds",
+    "data.lists": "errors",
     "data.prepare": (
         "addresses data.cache data.decode data.manifest data.sets data.shards data.sources errors "
         "progress threads"
@@ -74,7 +75,12 @@ IMPORTS = {
     "data.rows": "errors",
     "data.sets": "data.feed data.manifest data.rows",
     "data.shards": "addresses data.feed data.manifest errors",
-    "data.sources": "addresses data.cache data.decode data.portraits errors layout",
+    "data.sources": (
+        "addresses data.cache data.decode data.formats.kinds data.lists data.portraits data.tables "
+        "data.tars errors layout"
+    ),
+    "data.tables": "data.formats.kinds data.lists errors",
+    "data.tars": "data.formats.kinds",
     "measure.embeddings": "errors versions",
     "measure.evaluation": (
         "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import keras_dcgan
 from keras_dcgan import files, versions
-from keras_dcgan.addresses import is_shards
+from keras_dcgan.addresses import is_pattern, is_shards, without_pattern
 from keras_dcgan.config import TrainConfig, as_text, resolve
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, Unavailable, argument, counted, renamed
@@ -224,7 +224,9 @@ def _no_run(path: Path) -> Unavailable:
 
 def default_path(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' ->
-    'runs/shards'."""
+    'runs/shards', 'imgs-{000..009}.tar' -> 'runs/imgs'."""
+    if is_pattern(data) and not os.path.exists(data):
+        data = without_pattern(data)
     # Not pathlib's: those raise where a folder may not be entered, a name is too long or a link leads to
     # itself.
     path = Path(os.path.realpath(data.rpartition("/")[0] if is_shards(data) else data))
