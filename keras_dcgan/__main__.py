@@ -20,7 +20,7 @@ LIST = """keras_dcgan: a folder of images in, a generator that runs on a phone o
   python -m keras_dcgan.pack --data ./imgs --out ./shards --size 64      shards of images, for clusters and buckets
 
 Each of them explains itself with --help. `python -m keras_dcgan fit ...` and `keras-dcgan fit ...` are the same."""
-VERBS = ("fit", "sample", "explore", "edit", "evaluate", "features", "demo", "data", "pack", "export")
+VERBS = tuple("fit sample explore edit evaluate features demo data pack export export.web".split())
 ELSEWHERE = {
     "train": "fit",
     "generate": "sample",

@@ -39,7 +39,7 @@ class TrainConfig:
         "Main",
         "paper",
         one_of("paper", "auto", "demo", "classic", "classic-demo"),
-        "the row of settings to start from: auto, demo and paper, or what auto and demo were up to 0.1: classic, classic-demo",
+        "the row of settings to start from; classic and classic-demo are what auto and demo were in 0.1",
         resume=True,
     )
     size: tuple = setting(
@@ -64,7 +64,10 @@ class TrainConfig:
         resume=True,
     )
     conditional: bool = setting(
-        "Main", False, None, "the first level of folders are classes, to be asked for by name"
+        "Main",
+        False,
+        None,
+        "learn classes, to be asked for by name: the labels of the images, else the first level of folders",
     )
     cache: str = setting(
         "Main",
@@ -85,7 +88,7 @@ class TrainConfig:
         "Main",
         "",
         path,
-        "start from another run's networks, of the same sizes and classes, in place of random ones",
+        "start from another run's networks in place of random ones; it has the same size, channels, classes and model settings",
         placeholder="DIR",
     )
     seed: int = setting(
@@ -95,7 +98,11 @@ class TrainConfig:
         "Main", False, None, "the same bits every time, also on a GPU; slower there"
     )
     dry_run: bool = setting(
-        "Main", False, None, "prepare, build, take one step, print the plan; write nothing", resume=True
+        "Main",
+        False,
+        None,
+        "prepare, build, take one step, print the plan; write only the cache of prepared images",
+        resume=True,
     )
 
     latent_dim: int = setting("Model", 100, number(1, 4096, kind=int), "length of the latent vector z")
@@ -144,7 +151,7 @@ class TrainConfig:
         "Optimisation",
         0.0,
         number(0),
-        "weight of the penalty on D's gradient at real images; the preset auto goes by the size",
+        "weight of the penalty on D's gradient at real images",
     )
     r2: float = setting("Optimisation", 0.0, number(0), "the same at generated images")
     penalty_every: int = setting(
@@ -171,8 +178,7 @@ class TrainConfig:
         "Optimisation",
         "none",
         one_of("none", "colour", "translation", "cutout", "all"),
-        "random changes of all that the discriminator sees, so that it does not overfit them; "
-        f"the preset auto goes by their number and {argument('kimg')}",
+        "random changes of all that the discriminator sees, so that it does not overfit them",
     )
     ema_kimg: float = setting(
         "Optimisation",
@@ -233,7 +239,7 @@ class TrainConfig:
         "Logging",
         "warn",
         one_of("warn", "stop"),
-        "when the samples fall apart or stop improving",
+        "at one of the warnings that docs/bad-images.md explains, such as collapse or quality lost",
         resume=True,
     )
     keep: int = setting(
@@ -349,6 +355,7 @@ BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
 
 
+BY_THE_IMAGES = {"r1": "by the size", "r2": "by the size", "augment": "by the number of images"}  # in auto
 FEW = 5_000  # images
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15
@@ -464,12 +471,13 @@ def as_text(value) -> str:
 
 
 def default_text(row: dataclasses.Field) -> str:
-    """The default of a setting, and the presets that say otherwise: 'paper: 64; demo: 32'."""
+    """What auto has of a setting, and where paper and demo say otherwise: '32; paper: 64; demo: 16'."""
     if row.name == "preset":
-        return "auto"
+        return "auto, for the built-in images demo"
     if row.default in (dataclasses.MISSING, "") or isinstance(row.default, bool):
         return ""
-    others = [
-        f"{name}: {as_text(preset[row.name])}" for name, preset in PRESETS.items() if row.name in preset
-    ]
-    return "; ".join([f"{'paper: ' if others else ''}{as_text(row.default)}", *others])
+    usual, *others = (as_text(PRESETS[name].get(row.name, row.default)) for name in ("auto", "paper", "demo"))
+    usual = BY_THE_IMAGES.get(row.name, usual)
+    return "; ".join(
+        [usual, *(f"{name}: {text}" for name, text in zip(("paper", "demo"), others) if text != usual)]
+    )

@@ -108,7 +108,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
     help = capsys.readouterr().out
     for row in dataclasses.fields(TrainConfig):
         assert cli.flag(row.name) in help
-    assert "[paper: 64; demo: " in help  # --filters
+    assert "[64; demo: 32]" in help and "[32; paper: 64; demo: 16]" in help  # --filters, --batch
     assert "bce|hinge|least_squares" in help
 
 

@@ -19,8 +19,8 @@ COMMANDS = {
     "keras-dcgan data": "-m keras_dcgan.data",
     "keras-dcgan pack": "-m keras_dcgan.pack",
     "keras-dcgan export": "-m keras_dcgan.export",
-    "python -m keras_dcgan.export.web": "-m keras_dcgan.export.web",
-    "python export/edge_sample.py": "export/edge_sample.py",
+    "keras-dcgan export.web": "-m keras_dcgan.export.web",
+    "python edge_sample.py": "export/edge_sample.py",
 }
 HEAD = """# Commands
 

@@ -578,7 +578,7 @@ def test_words_and_buckets_of_shards_are_taken_as_they_are():
         ("export --run x --format web", "export: --format: there is --formats"),
         ("edit --run x --steps -3", "edit: --steps: expected a whole number from 1 to 1000000, received '-3'"),
         ("fitt --data x", "keras_dcgan: expected one of fit, sample, explore, edit, evaluate, features, demo, data, pack, "
-         "export first, received 'fitt': did you mean fit?"),
+         "export, export.web first, received 'fitt': did you mean fit?"),
         ("train", "received 'train': did you mean fit?"),
         ("--data x", "received '--data'"),
     ],
