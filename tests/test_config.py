@@ -108,7 +108,8 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
     help = capsys.readouterr().out
     for row in dataclasses.fields(TrainConfig):
         assert cli.flag(row.name) in help
-    assert "[64; demo: 32]" in help and "[32; paper: 64; demo: 16]" in help  # --filters, --batch
+    unwrapped = " ".join(help.split())
+    assert "[64; demo: 32]" in unwrapped and "[32; paper: 64; demo: 16]" in unwrapped  # --filters, --batch
     assert "bce|hinge|least_squares" in help
 
 
