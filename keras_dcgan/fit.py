@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         if step >= config.total_steps:
             kimg = step * config.batch / 1000
             print(f"{config.run} has been trained for {kimg:g} kimg already; a larger --kimg goes on.")
+            if training.is_chief:
+                training.report.write()
             return farewell(training.run)
         tell_plan(training)
         return tell_end(training, loop.train(training, step))
