@@ -74,7 +74,7 @@ class Report:
             write(self.run, rows, problem, self.spell)
         except OSError as error:
             if not self.is_told:
-                self.warn(f"warning: {self.run.report} cannot be written: {error}")
+                self.warn(f"warning: {self.run.report} cannot be written: {error.strerror or error}")
             self.is_told = True
         now = time.perf_counter()
         self.due = now + (now - began) / SHARE
