@@ -1,8 +1,8 @@
 """Trains a DCGAN on a folder of images: `python -m keras_dcgan.fit --data ./imgs`. The same command again
 resumes.
 
-What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for
-TensorBoard, checkpoints.
+What it leaves in runs/imgs/: the generator (generator.keras), a page to look at (report.html), grids of
+samples, metrics.jsonl, logs for TensorBoard, checkpoints.
 """
 
 from __future__ import annotations

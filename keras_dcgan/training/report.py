@@ -46,11 +46,11 @@ REASONS, NAMES, CLASSES, ALARMS, COLUMNS = 10, 5, 20, 8, 40
 
 # title, columns and what they are called, values that the y axis includes
 CHARTS: list[tuple[str, dict[str, str], tuple[float, ...]]] = [
-    ("Distance to real images: lower is better", {"swd": "swd"}, (0,)),
-    ("Against real images: 1 is the same", {"spread": "spread", "sharpness": "sharpness"}, (1,)),
+    ("Distance (lower is better)", {"swd": "swd"}, (0,)),
+    ("Against real images (1: the same)", {"spread": "spread", "sharpness": "sharpness"}, (1,)),
     ("Losses", {"d_loss": "discriminator", "g_loss": "generator"}, ()),
     ("The discriminator's accuracy", {"real_acc": "on real", "fake_acc": "on generated"}, (0, 1)),
-    ("Images per second", {"img_per_s": "img_per_s"}, (0,)),
+    ("Images per second", {"img_per_s": "images/s"}, (0,)),
 ]
 COUNTERS = ("tick", "step", "kimg", "seconds", "rollbacks")  # columns that are no curves
 
@@ -91,7 +91,7 @@ def write(
     cannot be written."""
     text = page(run, run.metrics if rows is None else rows, problem, spell)
     with files.replacing(run.report, is_synced=False) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def page(run: Run, rows: list[dict], problem: str, spell: Callable[[str], str]) -> str:
@@ -196,8 +196,10 @@ def grids(folder: Path, reached: float | None, room: int) -> str:
         chosen = found[::every] + (found[-1:] if len(found) % every != 1 and every > 1 else [])
         if len(chosen) <= MOST_GRIDS:
             shown = [figure(file, f"Samples after {kimg:g} kimg", f"{kimg:g}") for kimg, file in chosen]
-            if len(chosen) <= 2 or sum(map(len, shown)) <= room:
+            if sum(map(len, shown)) <= room:
                 return "".join(shown) or "<p>None yet.</p>"
+            if every >= len(found):  # nothing but noise
+                return shown[-1]
         every *= 2
 
 
@@ -282,14 +284,13 @@ def settings(config: TrainConfig, images: int, spell: Callable[[str], str]) -> s
     usual = resolve({"data": config.data, "preset": config.preset, "size": config.size}, images)
     found = ""
     for group in GROUPS:
-        rows = [row.name for row in dataclasses.fields(TrainConfig) if row.metadata["group"] == group]
         found += f"<table><caption>{group}</caption>"
-        for name in rows:
-            value = getattr(config, name)
-            is_usual = name in ("data", "run") or value == getattr(usual, name)
-            found += (
-                f"<tr{'' if is_usual else ' class=changed'}><th>{spell(argument(name))}"
-                f"<td>{escaped(as_text(value))}"
-            )
+        for row in dataclasses.fields(TrainConfig):
+            if row.metadata["group"] != group or row.name == "dry_run":  # which leaves no run
+                continue
+            value = getattr(config, row.name)
+            is_usual = row.name in ("data", "run") or value == getattr(usual, row.name)
+            found += f"<tr{'' if is_usual else ' class=changed'}><th>{spell(argument(row.name))}"
+            found += f"<td>{escaped(as_text(value))}"
         found += "</table>"
     return found
