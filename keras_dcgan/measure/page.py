@@ -14,7 +14,7 @@ from keras_dcgan.pictures.charts import chart
 
 SHOWN = 64  # images of each kind
 STYLE = (
-    "body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em;color-scheme:light dark}"
+    ":root{color-scheme:light dark}body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em}"
     "img{image-rendering:pixelated;max-width:100%}figure{margin:1em 0}"
 ) + CHART_STYLE
 

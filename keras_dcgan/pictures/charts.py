@@ -17,7 +17,7 @@ MOST_POINTS = 400  # of a line: no screen shows more
 COLOURS = ("#d9730d", "#3d7fd9", "#2e9d5b", "#a15bd6", "#c2407a", "#7d8a00")
 # --now: where a page's script may draw a line across all charts.
 STYLE = """
-.chart { margin: 0; min-width: 0 }
+.chart { min-width: 0 }
 .chart figcaption { margin-bottom: .5rem }
 .chart figcaption b { display: block; font-weight: 600 }
 .chart figcaption span { margin-right: .9em; white-space: nowrap; font-variant-numeric: tabular-nums }
