@@ -10,6 +10,7 @@ import base64
 import collections
 import dataclasses
 import datetime
+import errno
 import functools
 import html
 import io
@@ -34,6 +35,7 @@ from keras_dcgan.training.records import BAD_IMAGES, GRID_SIDE
 from keras_dcgan.training.ticks import Tick
 
 TEMPLATE = string.Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHARE = 0.01  # of a training's time that its report may take
 GRID = re.compile(r"(\d{6,}(?:\.\d+)?)kimg\.png")
 MOST_GRIDS = 24
@@ -73,9 +75,11 @@ class Report:
         try:
             write(self.run, rows, problem, self.spell)
         except OSError as error:
-            if not self.is_told:
+            # The checkpoint, which comes next, ends the training on a full disk, and says so.
+            is_said = problem or (rows is not None and error.errno in FULL)
+            if not (self.is_told or is_said):
+                self.is_told = True
                 self.warn(f"warning: {self.run.report} cannot be written: {error.strerror or error}")
-            self.is_told = True
         now = time.perf_counter()
         self.due = now + (now - began) / SHARE
 
