@@ -1,8 +1,8 @@
 """Trains a DCGAN on a folder of images: `python -m keras_dcgan.fit --data ./imgs`. The same command again
 resumes.
 
-What it leaves in runs/imgs/: the generator (generator.keras), grids of samples, metrics.jsonl, logs for
-TensorBoard, checkpoints.
+What it leaves in runs/imgs/: the generator (generator.keras), a page to look at (report.html), grids of
+samples, metrics.jsonl, logs for TensorBoard, checkpoints.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         if step >= config.total_steps:
             kimg = step * config.batch / 1000
             print(f"{config.run} has been trained for {kimg:g} kimg already; a larger --kimg goes on.")
+            if training.is_chief:
+                training.report.write()
             return farewell(training.run)
         tell_plan(training)
         return tell_end(training, loop.train(training, step))

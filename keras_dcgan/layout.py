@@ -3,7 +3,7 @@
 CONFIG, MANIFEST, METRICS = "config.json", "data.json", "metrics.jsonl"
 BEST, LAST = "generator.keras", "generator_last.keras"
 CHECKPOINTS, SAMPLES, LOGS, LOCK = "checkpoints", "samples", "logs", ".lock"
-EXPORT, EVALUATION = "export", "evaluation"
+EXPORT, EVALUATION, REPORT = "export", "evaluation", "report.html"
 
 
 def is_run(names: set[str]) -> bool:

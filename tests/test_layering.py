@@ -86,7 +86,7 @@ IMPORTS = {
         "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "
         "pictures.draw pictures.latents progress"
     ),
-    "measure.page": "data.rows measure.evaluation pictures.images",
+    "measure.page": "data.rows measure.evaluation pictures.charts pictures.images",
     "model.extractor": "files pictures.images progress",
     "model.gan": "model.augment model.losses model.penalties",
     "model.penalties": "model.losses model.networks",
@@ -106,10 +106,14 @@ IMPORTS = {
     "training.loop": (
         "config data.feed data.sets data.shards devices errors model.gan pictures.images "
         "pictures.latents progress runs.checkpoints runs.directory training.build training.forecast "
-        "training.records training.ticks training.watchdog"
+        "training.records training.report training.ticks training.watchdog"
     ),
     "training.records": (
         "errors files pictures.draw pictures.images runs.directory training.ticks training.watchdog"
+    ),
+    "training.report": (
+        "config data.manifest data.prepare errors files pictures.charts progress runs.directory "
+        "training.records training.ticks training.watchdog"
     ),
     "training.ticks": "config errors model.gan progress training.watchdog",
     "training.watchdog": "errors measure.metrics pictures.draw",

@@ -9,12 +9,14 @@ import numpy as np
 from keras_dcgan.data.rows import even_rows
 from keras_dcgan.measure.evaluation import Measured
 from keras_dcgan.pictures import images
+from keras_dcgan.pictures.charts import STYLE as CHART_STYLE
+from keras_dcgan.pictures.charts import chart
 
 SHOWN = 64  # images of each kind
 STYLE = (
-    "body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em;color-scheme:light dark}"
+    ":root{color-scheme:light dark}body{font:16px system-ui;max-width:960px;margin:2em auto;padding:0 1em}"
     "img{image-rendering:pixelated;max-width:100%}figure{margin:1em 0}"
-)
+) + CHART_STYLE
 
 
 def page(title: str, table: str, measured: Measured, rows: Sequence[dict]) -> str:
@@ -29,7 +31,8 @@ def page(title: str, table: str, measured: Measured, rows: Sequence[dict]) -> st
         )
         name = "The generated images nearest to a training image (above), and that image (below)"
         parts.append(figure(name, images.grid(both.reshape(-1, *both.shape[2:]), len(measured.pairs))))
-    parts += [curve(rows, name) for name in ("swd", "d_loss", "g_loss")]
+    parts.append(chart("Distance (lower is better)", rows, {"swd": "swd"}, (0,)))
+    parts.append(chart("Losses", rows, {"d_loss": "discriminator", "g_loss": "generator"}))
     head = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     )
@@ -40,17 +43,3 @@ def figure(title: str, image: np.ndarray) -> str:
     source = base64.b64encode(images.png_bytes(image)).decode()
     img = f'<img alt="{title}" src="data:image/png;base64,{source}">'
     return f"<figure><figcaption>{title}</figcaption>{img}</figure>"
-
-
-def curve(rows: Sequence[dict], name: str) -> str:
-    """A column of metrics.jsonl over kimg, as SVG; nothing where it is not there."""
-    points = [(row["kimg"], row[name]) for row in rows if name in row]
-    if len(points) < 2:
-        return ""
-    x, y = np.array(points).T
-    low, high = float(y.min()), float(y.max())
-    across, down = 600 * x / x.max(), 120 - 110 * (y - low) / max(high - low, 1e-9)
-    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down))
-    drawn = f'<polyline fill="none" stroke="#e8710a" stroke-width="2" points="{line}"/>'
-    caption = f"<figcaption>{name}: {low:.3g} to {high:.3g} over {x.max():g} kimg</figcaption>"
-    return f'<figure>{caption}<svg viewBox="0 0 600 125" width="100%">{drawn}</svg></figure>'

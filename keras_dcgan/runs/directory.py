@@ -38,6 +38,7 @@ from keras_dcgan.layout import (
     LOGS,
     MANIFEST,
     METRICS,
+    REPORT,
     SAMPLES,
 )
 
@@ -92,6 +93,15 @@ class Run:
     def evaluation(self) -> Path:
         return self.path / EVALUATION
 
+    @property
+    def report(self) -> Path:
+        return self.path / REPORT
+
+    def about(self, name: str):
+        """What config.json says beside the settings: its "versions", or what a preset has "chosen"; None where
+        it does not tell."""
+        return _json(self.path / CONFIG, name)
+
     @functools.cached_property
     def config(self) -> TrainConfig:
         """Raises Refused where config.json belongs to another version, or is none."""
@@ -123,7 +133,7 @@ class Run:
     def _written_with(self) -> dict[str, str]:
         """{package: version} of what a run was last trained with and is read with; {} where it does not
         tell."""
-        there = _json(self.path / CONFIG, "versions")
+        there = self.about("versions")
         names = ("keras_dcgan", "tensorflow", "keras")
         return {name: there[name] for name in names if name in there} if isinstance(there, dict) else {}
 

@@ -34,7 +34,7 @@ def plan(config: TrainConfig, gan: DCGAN, strategy: tf.distribute.Strategy) -> s
         f"discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {devices.names(strategy)}\n"
         f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
-        f"Watch: {config.run}/samples, or tensorboard --logdir {shlex.quote(config.run)}"
+        f"Watch: {config.run}/report.html, or tensorboard --logdir {shlex.quote(config.run)}"
     )
 
 

@@ -9,6 +9,7 @@ Every process of several runs this; one of them, the chief, writes.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -30,10 +31,10 @@ from keras_dcgan.runs.directory import Run
 from keras_dcgan.training import watchdog
 from keras_dcgan.training.build import build
 from keras_dcgan.training.forecast import Pace, outlook
-from keras_dcgan.training.records import Alarm, Board, MetricsFile, SampleGrids
+from keras_dcgan.training.records import GRID_SIDE, Alarm, Board, MetricsFile, SampleGrids
+from keras_dcgan.training.report import Report
 from keras_dcgan.training.ticks import Ticks, file_errors
 
-GRID_SIDE = 8  # images across a sample grid
 GRID = GRID_SIDE**2
 ROLLBACKS = 3
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
@@ -54,6 +55,10 @@ class Training:
     def is_chief(self) -> bool:
         return devices.worker(self.strategy)[0] == 0
 
+    @functools.cached_property
+    def report(self) -> Report:
+        return Report(self.run, self.warn, self.spell)
+
     def tell(self, text: str):
         print(self.spell(text), flush=True)
 
@@ -69,6 +74,12 @@ class End:
     signal: int = 0
     failure: str = ""
     advice: str = ""
+
+    @property
+    def problem(self) -> str:
+        """In a sentence or two; "" where there is none."""
+        text = ". ".join(part for part in (self.failure, self.advice) if part)
+        return " ".join(text.split())
 
 
 def strategy_for(config: TrainConfig, data: ImageSet | ShardSet) -> tf.distribute.Strategy:
@@ -153,7 +164,10 @@ def train(training: Training, step: int) -> End:
         with contextlib.suppress(OSError):
             training.run.sweep()
     spell = training.spell
-    return dataclasses.replace(end, failure=spell(end.failure), advice=spell(end.advice))
+    end = dataclasses.replace(end, failure=spell(end.failure), advice=spell(end.advice))
+    if training.is_chief:
+        training.report.write(problem=end.problem)
+    return end
 
 
 def train_with_rollbacks(training: Training, step: int) -> End:
@@ -260,6 +274,7 @@ def chief_ticks(training: Training, step: int) -> Ticks:
             gan.recompute_statistics() if config.init_from else gan.recompute_statistics(batches=1)
             grids.draw(0)
             checkpoints.save(run, gan)
+    training.report.write(metrics.rows)
     measure: Callable[[], dict[str, float]] = dict
     if config.metrics == "swd":
         count = watchdog.sample_count(1000 * config.tick_kimg)
@@ -273,7 +288,7 @@ def chief_ticks(training: Training, step: int) -> Ticks:
         config,
         Progress("", config.total_steps * config.batch, "kimg", sys.stdout),
         measure,
-        (grids, metrics, Alarm(metrics.rows, config.on_collapse == "stop"), board),
+        (grids, metrics, Alarm(metrics.rows, config.on_collapse == "stop"), board, training.report),
         save,
         metrics.rows,
         run.seconds(step) or (metrics.rows[-1]["seconds"] if metrics.rows else 0.0),

@@ -31,6 +31,7 @@ SCALARS = {
     "sharpness": "samples/sharpness against real",
 }
 
+GRID_SIDE = 8  # images across a sample grid
 BAD_IMAGES = "docs/bad-images.md"  # has a row for every alarm
 
 

@@ -123,6 +123,7 @@ class Ticks(keras.callbacks.Callback):
     def measured(self) -> dict[str, float]:
         """The tick's row."""
         now, batch = time.perf_counter(), self.config.batch
+        rollbacks = int(self.model.stream.numpy())
         row = {
             "tick": self.config.ticks(self.step),
             "step": self.step,
@@ -131,6 +132,7 @@ class Ticks(keras.callbacks.Callback):
             "img_per_s": round((self.step - self.tick_start) * batch / (now - self.tick_began), 2),
             **self.model.current_means(),
             **self.measure(),
+            **({"rollbacks": rollbacks} if rollbacks else {}),
         }
         self.tick_began, self.tick_start = now, self.step
         return row

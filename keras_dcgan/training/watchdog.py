@@ -68,7 +68,30 @@ def alarms(rows: list[dict]) -> dict[str, str]:
     before, recent = rows[:-PATIENCE], rows[-PATIENCE:]
     if not before:
         return {}
-    best = min((row["swd"] for row in before if "swd" in row), default=None)
+    return _alarms(min((row["swd"] for row in before if "swd" in row), default=None), recent)
+
+
+def began(rows: list[dict]) -> list[tuple[float, str]]:
+    """(kimg, what) of all that went wrong in a run, each at the tick at which it began: alarms, as they were
+    told then, and rollbacks."""
+    found, ringing, rollbacks, best = [], {}, 0, None
+    for end, row in enumerate(rows, 1):
+        if row.get("rollbacks", 0) > rollbacks:
+            rollbacks = row["rollbacks"]
+            found.append((row["kimg"], f"rollback {rollbacks}: a loss or a weight was not a number"))
+        if end <= PATIENCE:
+            continue
+        before = rows[end - PATIENCE - 1]
+        if "swd" in before:
+            best = before["swd"] if best is None else min(best, before["swd"])
+        now = _alarms(best, rows[end - PATIENCE : end])
+        found += [(row["kimg"], f"{name}: {now[name]}") for name in now if name not in ringing]
+        ringing = now
+    return found
+
+
+def _alarms(best: float | None, recent: list[dict]) -> dict[str, str]:
+    """`best`: the lowest swd before the recent rows; None where nothing was measured."""
     if best is not None and any(row["swd"] < IMPROVED * best for row in recent):
         return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
     found = {}

@@ -172,7 +172,7 @@ def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_
 class StillModel:
     """What Ticks asks of a DCGAN, without any step being taken."""
 
-    stop_training, steps_per_execution = False, 1
+    stop_training, steps_per_execution, stream = False, 1, tf.constant(0)
     generator = discriminator = ema_generator = keras.Sequential()
 
     def __init__(self, steps_taken):

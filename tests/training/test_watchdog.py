@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from conftest import discs, small_gan
 
-from keras_dcgan.training.watchdog import Quality, alarms, best_step, not_finite, sample_count
+from keras_dcgan.training.watchdog import Quality, alarms, began, best_step, not_finite, sample_count
 
 
 def rows(**columns):
@@ -52,6 +52,21 @@ def rows(**columns):
 )
 def test_alarms_have_names_and_patience(history, expected):
     assert set(alarms(history)) == expected
+
+
+def test_the_past_has_what_was_told_at_each_tick():
+    dice, told, ringing = np.random.default_rng(0), [], {}
+    history = rows(
+        swd=dice.choice([10, 30, 90], 300), spread=dice.choice([0.1, 0.2, 0.9], 300, p=[0.4, 0.4, 0.2])
+    )
+    for row in history:
+        row |= {"kimg": 8.0 * row["step"]} | ({"rollbacks": 1} if row["step"] > 150 else {})
+    for end in range(1, 301):
+        now = alarms(history[:end])
+        told += [(history[end - 1]["kimg"], f"{name}: {now[name]}") for name in now if name not in ringing]
+        ringing = now
+    rollback = (1208.0, "rollback 1: a loss or a weight was not a number")
+    assert len(told) > 20 and began(history) == sorted([*told, rollback], key=lambda event: event[0])
 
 
 def test_without_measurements_only_the_accuracies_speak():

@@ -55,7 +55,8 @@ def copy(run, tmp_path):
 def test_fit_leaves_what_the_readme_says(run, folder):
     path, done = run
     assert sorted(file.name for file in path.iterdir() if not file.name.startswith(".")) == [
-        "checkpoints", "config.json", "data.json", "generator.keras", "generator_last.keras", "logs", "metrics.jsonl", "samples",
+        "checkpoints", "config.json", "data.json", "generator.keras", "generator_last.keras", "logs", "metrics.jsonl",
+        "report.html", "samples",
     ]  # fmt: skip
     assert sorted(file.name for file in (path / "samples").iterdir()) == [
         "000000.04kimg.png", "000000.08kimg.png", "000000kimg.png", "reals.png",
@@ -66,6 +67,10 @@ def test_fit_leaves_what_the_readme_says(run, folder):
     assert all(0 <= row["real_acc"] <= 1 and 0 <= row["fake_acc"] <= 1 for row in rows)
     assert json.loads((path / "config.json").read_text())["settings"]["filters"] == 4
     assert json.loads((path / "data.json").read_text())["images"] == 40
+    assert f"Watch: {path / 'report.html'}, or tensorboard" in done.stdout
+    page = (path / "report.html").read_text()
+    assert re.findall('data-kimg="(.*?)"', page) == ["0", "0.04", "0.08", ""]  # the last: the real images
+    assert "Finished." in page and "--g-lr<td>0.01" in page
 
 
 def test_fit_prints_one_line_a_tick_what_to_do_next_and_no_noise(run):
@@ -89,10 +94,12 @@ def test_the_same_command_resumes_and_the_log_goes_on(copy, folder, command):
 
 def test_a_finished_run_says_so(copy, folder, command):
     before = (copy / "generator.keras").read_bytes()
+    (copy / "report.html").unlink()  # as in a run of an older version
     for kimg in ("0.08", "0.04"):
         done = command("keras_dcgan.fit", "--data", folder, "--run", copy, "--kimg", kimg, *SMALL)
         assert done.returncode == 0 and "trained for 0.08 kimg already" in done.stdout
     assert (copy / "generator.keras").read_bytes() == before
+    assert "Finished." in (copy / "report.html").read_text()
 
 
 def test_ctrl_c_saves_and_ends_with_128_and_its_number(copy, folder):

@@ -161,6 +161,8 @@ def test_nan_stops_at_its_step_says_where_and_what_to_try(fit, poison, tmp_path)
         and done.stderr.count("\n") == 1
     )
     assert [row["step"] for row in rows(tmp_path)] == [5]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<b>Stopped</b>: after step 8 not a number: d_loss" in page and "Try a lower --g-lr and" in page
     assert tf.reduce_all(tf.math.is_finite(load_generator(Run(tmp_path / "run"))(tf.ones((1, 100)))))
 
 
@@ -171,6 +173,8 @@ def test_nan_can_be_rolled_back_to_the_last_checkpoint_and_other_latents(fit, po
     (warning,) = [line for line in done.stdout.splitlines() if "Rollback" in line]
     assert warning.endswith(" more weights. Rollback 1 of 3: from step 5 with other latents.")
     assert [row["step"] for row in rows(tmp_path)] == [5, 10, 15, 20]
+    assert [row.get("rollbacks") for row in rows(tmp_path)] == [None, 1, 1, 1]
+    assert (tmp_path / "run" / "report.html").read_text().count("rollback 1: ") == 1
 
 
 def test_nan_that_comes_back_ends_the_run(fit, poison, monkeypatch):
