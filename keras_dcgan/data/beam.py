@@ -22,6 +22,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import secrets
 import tempfile
 import threading
@@ -49,6 +50,7 @@ from keras_dcgan.errors import Refused, Unavailable
 
 DIGEST = 16  # bytes
 HIDDEN = ".packing-"  # and a digest of what decides about the shards
+OF_THE_SYSTEM = re.compile(r"(\[Errno \d+\] .*|Unavailable: .*|errors_impl\.\w+: .*) \[while running")
 gfile = tf.io.gfile  # buckets as well
 # The threads of a worker take turns: a shard is held in memory, and decoding changes globals of the process.
 one_shard = threading.Lock()
@@ -111,9 +113,10 @@ def _options(flags: Sequence[str]) -> PipelineOptions:
             standard = options.view_as(StandardOptions)
             # Beam's own choice, DirectRunner, loads another program (Prism) from GitHub and runs that where it can.
             standard.runner = standard.runner or "FnApiRunner"
-            beam.Pipeline(options=options)  # checks them
+            options.get_all_options()
+            beam.Pipeline(options=options)  # these two check them
     except (SystemExit, ValueError, ImportError) as error:
-        reason = said.getvalue().rstrip().rpartition("\n")[2] or str(error)
+        reason = said.getvalue().rstrip().rpartition("error: ")[2] or str(error)
         raise Refused("engine", f"expected flags of Apache Beam after --: {reason}") from error
     return options
 
@@ -176,9 +179,15 @@ def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -
 
 
 def _run(options: PipelineOptions, label: str, work: Callable, count: int, job: Job):
-    with beam.Pipeline(options=options) as pipeline:
-        # Without Reshuffle all shards would be one worker's.
-        _ = pipeline | beam.Create(range(count)) | beam.Reshuffle() | label >> beam.Map(work, job)
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            # Without Reshuffle all shards would be one worker's.
+            _ = pipeline | beam.Create(range(count)) | beam.Reshuffle() | label >> beam.Map(work, job)
+    except RuntimeError as error:
+        # All that comes back of a worker's error is its traceback, as text.
+        if found := OF_THE_SYSTEM.search(str(error)):
+            raise Unavailable("engine", f"a worker of Apache Beam stopped: {found[1]}") from error
+        raise
 
 
 def _move_all(out: str, job: Job, index: dict):

@@ -134,7 +134,9 @@ def record(pixels: np.ndarray, label: int | None, encoding: str) -> bytes:
     if label is not None:
         features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)  # else the order of the two differs between processes
+    return example.SerializeToString(
+        deterministic=True
+    )  # else the order of the two differs between processes
 
 
 def index_of(manifest: Manifest, encoding: str, names: list[str], records: list[int]) -> dict:
