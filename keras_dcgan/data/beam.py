@@ -6,7 +6,7 @@ Spark. Needs pip install 'keras_dcgan[beam]'; only `pack --engine beam` imports 
 The names are dealt out to the shards before any file is opened. So a worker makes a whole shard from its own
 names, and no image passes between workers. Until all shards are made, a hidden folder in `out` holds them:
 
-    00012.todo        numbers, labels and names of what goes into shard 12
+    00012.todo        numbers, labels, names and locations of what goes into shard 12
     00012.seen        channels "auto" only: what these images have
     00012.tfrecord    the shard
     00012.done        what was kept and what was left out; written after the shard
@@ -45,7 +45,7 @@ from keras_dcgan.data.prepare import (
     write_images,
 )
 from keras_dcgan.data.shards import INDEX, in_shards, index_of, is_index, record, shard_names
-from keras_dcgan.data.sources import Source, digest
+from keras_dcgan.data.sources import Source, digest, opened
 from keras_dcgan.errors import Refused, Unavailable
 
 DIGEST = 16  # bytes
@@ -148,13 +148,13 @@ def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -
     _, labels = labels_of(found, range(len(found.names)))
     for place, numbers in enumerate(parts):
         if not gfile.exists(job.file(place, "todo")):
-            # Workers need the listing only of what cannot be opened by its name alone.
-            names = [found.names[i] for i in numbers] if job.kind == "folder" else []
+            names = [found.names[i] for i in numbers] if found.location else []
+            locations = [found.location(i) for i in numbers] if found.location else []
             _save(
                 job.file(place, "todo"),
                 numbers=numbers,
                 labels=labels[numbers] if found.classes else labels,
-                names=_text(names),
+                names=_text([names, locations]),
             )
     if job.settings["channels"] == "auto":
         show("channels auto: every image is decoded twice, first to see what they have")
@@ -265,9 +265,10 @@ def _decoded(rows: pathlib.Path, place: int, job: Job) -> tuple[dict[str, Any], 
 
 
 def _part(job: Job, todo: dict[str, np.ndarray]) -> Source:
-    names, numbers = json.loads(todo["names"].tobytes()), todo["numbers"]
-    if job.kind == "folder":
-        return Source(job.kind, names, lambda i: open(os.path.join(job.source, names[i]), "rb"), "")
+    numbers = todo["numbers"]
+    names, locations = json.loads(todo["names"].tobytes())
+    if locations:
+        return Source(job.kind, names, lambda i: opened(*locations[i]), "")
     found = _listing(job.source, job.state, job.settings["size"], job.settings["conditional"])
     return Source(job.kind, [found.names[i] for i in numbers], lambda i: found.read(numbers[i]), "")
 
@@ -314,6 +315,6 @@ def _load(place: str) -> dict[str, np.ndarray]:
     return dict(np.load(io.BytesIO(_read(place))))
 
 
-def _text(names: list[str]) -> np.ndarray:
+def _text(names: list[list]) -> np.ndarray:
     # As JSON: a name may hold what is no UTF-8.
     return np.frombuffer(json.dumps(names).encode(), np.uint8)

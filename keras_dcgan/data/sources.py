@@ -61,6 +61,14 @@ class Source:
     )  # {"file", "reason"}: what can be told without opening it
     classes: list[str] | None = None  # of each name
     array: np.ndarray | None = None
+    # Number of a name -> the arguments with which `opened` reads it, for workers without this listing; None
+    # where they need one of their own.
+    location: Callable[[int], tuple] | None = None
+
+
+def opened(path: str) -> BinaryIO:
+    """What is at a `location`; raises OSError or Rejected."""
+    return open(path, "rb")
 
 
 def find_images(source: str, size: tuple[int, int]) -> Source:
@@ -106,8 +114,14 @@ def with_classes(source: str, found: Source) -> Source:
     ]
     names = [found.names[i] for i in inside]
     left_out = found.left_out + outside
+    location = found.location
     return dataclasses.replace(
-        found, names=names, read=lambda i: found.read(inside[i]), left_out=left_out, classes=classes
+        found,
+        names=names,
+        read=lambda i: found.read(inside[i]),
+        left_out=left_out,
+        classes=classes,
+        location=(lambda i: location(inside[i])) if location else None,
     )
 
 
@@ -162,12 +176,17 @@ def _folder(root: pathlib.Path) -> Source:
                 files.append((name, status.st_size, status.st_mtime_ns, status.st_mode))
     files.sort()
     names = [file[0] for file in files]
+
+    def location(i):
+        return (os.path.join(root, names[i]),)
+
     return Source(
         "folder",
         names,
-        lambda i: open(root / names[i], "rb"),
+        lambda i: opened(*location(i)),
         digest([str(root.resolve()), *files, left_out]),
         left_out,
+        location=location,
     )
 
 
