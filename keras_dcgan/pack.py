@@ -14,6 +14,7 @@ others.
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -76,10 +77,16 @@ def pack(images: ImageSet, out: Path, encoding: str = "raw", shards: int | None 
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("keras_dcgan.pack", "Packs images into TFRecord shards.")
     parser.add_argument(
-        "--data", type=cli.source, required=True, help="a folder, a .zip, .npy or .npz, or demo"
+        "--data",
+        type=_or_address(cli.source),
+        required=True,
+        help="a folder, a .zip, .npy or .npz, or demo; of beam also a bucket",
     )
     parser.add_argument(
-        "--out", type=_folder, required=True, help="folder for the shards; of beam also a bucket"
+        "--out",
+        type=_or_address(cli.path),
+        required=True,
+        help="folder for the shards; of beam also a bucket",
     )
     for name in PREPARATION:
         row = TrainConfig.__dataclass_fields__[name]
@@ -107,16 +114,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _folder(text: str) -> str:
-    """A path, or an address in a bucket."""
-    return text if re.match(r"\w+://\w", text) else cli.path(text)
+def _or_address(read: Callable[[str], str]) -> Callable[[str], str]:
+    """A reader that takes addresses such as gs://bucket/imgs as they are."""
+    return lambda text: text if re.match(r"\w+://\w", text) else read(text)
 
 
 def _in_this_process(args, settings: dict, of_beam: list[str]) -> dict:
     if of_beam:
         raise Refused("engine", f"beam, for what follows --: {' '.join(of_beam)}", args.engine)
-    if "://" in args.out:
-        raise Refused("out", "a path of this machine", f"{args.out!r}, which lies elsewhere")
+    for name in ("data", "out"):
+        if "://" in vars(args)[name]:
+            raise Refused(name, "a path of this machine", f"{vars(args)[name]!r}, which lies elsewhere")
     images = cast(ImageSet, prepare(args.data, **settings))  # of shards alone another
     print(report(images.manifest))
     return pack(images, Path(args.out), args.encoding, args.shards)

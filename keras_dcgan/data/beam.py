@@ -27,11 +27,12 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from keras_dcgan.data.prepare import (
@@ -45,7 +46,7 @@ from keras_dcgan.data.prepare import (
     write_images,
 )
 from keras_dcgan.data.shards import INDEX, in_shards, index_of, is_index, record, shard_names
-from keras_dcgan.data.sources import Source, digest, opened
+from keras_dcgan.data.sources import Source, digest, find_images, from_listing, opened
 from keras_dcgan.errors import Refused, Unavailable
 
 DIGEST = 16  # bytes
@@ -82,11 +83,11 @@ def pack(
 ) -> dict:
     """Writes the shards and the index that it returns: the same bytes as from one process.
 
-    out: a folder, or a bucket that TensorFlow writes. settings: of `settings_of`. flags: of Beam, for
-    PipelineOptions. Raises Refused or Unavailable.
+    source: of this machine, or a bucket that Beam reads. out: a folder, or a bucket that TensorFlow writes.
+    settings: of `settings_of`. flags: of Beam, for PipelineOptions. Raises Refused or Unavailable.
     """
     options = _options(flags)
-    found = listed(source, settings)
+    found = listed(source, settings, _in_bucket if "://" in source else find_images)
     if found.array is not None:
         raise Refused("engine", "local for images that are one array already", "beam")
     # Where the images decide about the channels, the number of shards is that for 3.
@@ -268,7 +269,8 @@ def _part(job: Job, todo: dict[str, np.ndarray]) -> Source:
     numbers = todo["numbers"]
     names, locations = json.loads(todo["names"].tobytes())
     if locations:
-        return Source(job.kind, names, lambda i: opened(*locations[i]), "")
+        read = _opened_in_bucket if job.kind == "bucket" else opened
+        return Source(job.kind, names, lambda i: read(*locations[i]), "")
     found = _listing(job.source, job.state, job.settings["size"], job.settings["conditional"])
     return Source(job.kind, [found.names[i] for i in numbers], lambda i: found.read(numbers[i]), "")
 
@@ -283,7 +285,29 @@ def _listing(source: str, state: str, size: tuple[int, int], conditional: bool) 
 
 
 # ------------------------------------------------------------------------
-# files, also in a bucket
+# images in a bucket: of any kind that Beam knows
+
+
+def _in_bucket(source: str, size: tuple[int, int]) -> Source:
+    root = source.rstrip("/") + "/"
+    try:
+        (matched,) = FileSystems.match([f"{root}**"])
+    except (OSError, ValueError) as error:  # ValueError: what reads such buckets is not installed
+        raise Unavailable("source", f"expected images in {source}: {error}") from error
+    about = [
+        (file.path.removeprefix(root), file.size_in_bytes, file.last_updated_in_seconds)
+        for file in matched.metadata_list
+    ]
+    return from_listing(root, about, _opened_in_bucket)
+
+
+def _opened_in_bucket(address: str) -> BinaryIO:
+    with FileSystems.open(address) as file:
+        return io.BytesIO(file.read())
+
+
+# ------------------------------------------------------------------------
+# files of ours, also in a bucket
 
 
 @contextlib.contextmanager

@@ -124,13 +124,17 @@ def settings_of(
     }
 
 
-def listed(source: str | os.PathLike | np.ndarray, settings: dict) -> Source:
+def listed(
+    source: str | os.PathLike | np.ndarray,
+    settings: dict,
+    find: Callable[[str, tuple[int, int]], Source] = find_images,
+) -> Source:
     """What there is to decode, none of it opened. Raises Refused or Unavailable."""
     if isinstance(source, np.ndarray):
         found, source = from_memory(source), f"an array of {len(source):,}"
     else:
         source = os.fspath(source)
-        found = find_images(source, settings["size"])
+        found = find(source, settings["size"])
     if not found.names and not found.left_out:
         raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
     return (

@@ -16,7 +16,7 @@ import pathlib
 import stat
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -90,6 +90,30 @@ def find_images(source: str, size: tuple[int, int]) -> Source:
     if path.suffix.lower() not in kinds:
         raise Refused("source", EXPECTED, source)
     return kinds[path.suffix.lower()](path)
+
+
+def from_listing(
+    root: str, files: Iterable[tuple[str, int, float]], read: Callable[[str], BinaryIO]
+) -> Source:
+    """Of what a bucket tells of its files: the name below `root`, bytes, and when it was written. `read`: of the
+    whole address."""
+    kept, left_out = [], []
+    for name, size, written in files:
+        *folders, last = name.split("/")
+        if not last or any(_is_ignored(folder, True) for folder in folders) or _is_ignored(last, False):
+            continue
+        if reason := _reason_by_sight(last, size, is_regular=True):
+            left_out.append({"file": name, "reason": reason})
+        else:
+            kept.append((name, size, written))
+    kept.sort()
+
+    def location(i):
+        return (root + kept[i][0],)
+
+    names = [file[0] for file in kept]
+    state = digest([root, *kept, left_out])
+    return Source("bucket", names, lambda i: read(*location(i)), state, left_out, location=location)
 
 
 def with_classes(source: str, found: Source) -> Source:

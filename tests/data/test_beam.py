@@ -11,6 +11,9 @@ from PIL import Image
 
 pytest.importorskip("apache_beam")
 
+from apache_beam.io.filesystem import MatchResult  # noqa: E402
+from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
+
 from keras_dcgan.data import beam  # noqa: E402 (it imports Apache Beam)
 from keras_dcgan.data.prepare import settings_of  # noqa: E402
 
@@ -105,6 +108,42 @@ def test_what_is_made_is_moved_without_being_made_again(animals, tmp_path, comma
     (tmp_path / "out" / "index.json").unlink()
     monkeypatch.setattr(beam, "decode_all", nobody)
     assert packed(command, animals, tmp_path / "out", *typed) == first
+
+
+class Bucket(LocalFileSystem):
+    """test://bucket/a.png, which is /bucket/a.png of this machine."""
+
+    @classmethod
+    def scheme(cls):
+        return "test"
+
+    def match(self, patterns, limits=None):
+        (found,) = super().match([pattern.removeprefix("test:/") for pattern in patterns], limits)
+        for file in found.metadata_list:
+            file.path = f"test:/{file.path}"
+        return [MatchResult(patterns[0], found.metadata_list)]
+
+    def open(self, path, *options):
+        return super().open(path.removeprefix("test:/"), *options)
+
+
+def test_a_bucket_is_packed_from_its_listing(animals, tmp_path, command):
+    alone = packed(command, animals, tmp_path / "alone", "--conditional", "--channels", "1")
+    typed = ["--conditional", "--channels", "1", "--engine", "beam"]
+    bucket = packed(command, f"test:/{animals}", tmp_path / "many", *typed)
+    shards = [
+        {name: content for name, content in files.items() if name != "index.json"}
+        for files in (alone[0], bucket[0])
+    ]
+    assert shards[0] == shards[1]
+    assert bucket[1][1:] == alone[1][1:]
+
+
+def test_a_bucket_that_cannot_be_read_is_one_line(tmp_path, command):
+    argv = ["--data", "nowhere://bucket/imgs", "--out", tmp_path / "out", "--engine", "beam"]
+    done = command("keras_dcgan.pack", *argv)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("pack: --data: expected images in nowhere://bucket/imgs: ")
 
 
 def test_other_shards_are_left_alone(begun, animals, tmp_path, command):

@@ -123,6 +123,18 @@ def test_packing_goes_on_with_the_shards_that_are_missing(packed, tmp_path):
     assert json.loads((out / "index.json").read_text())["images"] == 50
 
 
+def test_batches_mix_what_was_listed_together(tmp_path):
+    """Ten classes in the order of the listing: batches of 40 out of 40 shards are as mixed as by chance."""
+    classes = np.arange(400) // 40
+    np.savez(tmp_path / "a.npz", images=discs(400), labels=classes)
+    images = prepare(str(tmp_path / "a.npz"), (16, 16), conditional=True, show=len)
+    pack.pack(images, tmp_path / "out", shards=40, show=len)
+    shards = opened(str(tmp_path / "out" / "*.tfrecord"), conditional=True)
+    counts = [np.bincount(labels, minlength=10) for _, labels in taken(batches(shards, 40), 30)]
+    # chi-square with 9 degrees of freedom a batch: 9 by chance, somewhat less since no image comes twice
+    assert 6 < np.mean([np.sum((each - 4) ** 2 / 4) for each in counts]) < 11
+
+
 def test_what_is_left_out_moves_no_other_image_to_another_shard(folder, tmp_path):
     spoilt = tmp_path / "spoilt"
     shutil.copytree(folder, spoilt)
