@@ -68,7 +68,7 @@ class Source:
 
 def opened(path: str) -> BinaryIO:
     """What is at a `location`; raises OSError or Rejected."""
-    return open(path, "rb")
+    return open(pathlib.Path(path), "rb")
 
 
 def find_images(source: str, size: tuple[int, int]) -> Source:
