@@ -17,6 +17,7 @@ last, also stays in the hidden folder: the same command again then has nothing t
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -26,7 +27,7 @@ import re
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
 import apache_beam as beam
@@ -48,8 +49,10 @@ from keras_dcgan.data.prepare import (
 from keras_dcgan.data.shards import INDEX, in_shards, index_of, is_index, record, shard_names
 from keras_dcgan.data.sources import Source, digest, find_images, from_listing, opened
 from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.threads import Threads
 
 DIGEST = 16  # bytes
+AT_ONCE = 32  # files that are read, written or moved
 HIDDEN = ".packing-"  # and a digest of what decides about the shards
 OF_THE_SYSTEM = re.compile(r"(\[Errno \d+\] .*|Unavailable: .*|errors_impl\.\w+: .*) \[while running")
 gfile = tf.io.gfile  # buckets as well
@@ -139,24 +142,29 @@ def _index_of_made(out: str, folder: str) -> dict | None:
     if not gfile.exists(f"{folder}/{INDEX}"):
         return None
     index = json.loads(_read(f"{folder}/{INDEX}"))
-    places = [(f"{folder}/{place:05d}.tfrecord", shard) for place, shard in enumerate(index["shards"])]
-    whole = all(gfile.exists(f"{out}/{shard['file']}") or gfile.exists(here) for here, shard in places)
+    moved, waiting = set(gfile.listdir(out)), set(gfile.listdir(folder))
+    shards = enumerate(index["shards"])
+    whole = all(shard["file"] in moved or f"{place:05d}.tfrecord" in waiting for place, shard in shards)
     return index if whole else None
 
 
 def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -> dict:
     gfile.makedirs(job.folder)
     _, labels = labels_of(found, range(len(found.names)))
-    for place, numbers in enumerate(parts):
-        if not gfile.exists(job.file(place, "todo")):
-            names = [found.names[i] for i in numbers] if found.location else []
-            locations = [found.location(i) for i in numbers] if found.location else []
-            _save(
-                job.file(place, "todo"),
-                numbers=numbers,
-                labels=labels[numbers] if found.classes else labels,
-                names=_text([names, locations]),
-            )
+    there = set(gfile.listdir(job.folder))
+
+    def write_todo(place):
+        numbers = parts[place]
+        names = [found.names[i] for i in numbers] if found.location else []
+        locations = [found.location(i) for i in numbers] if found.location else []
+        _save(
+            job.file(place, "todo"),
+            numbers=numbers,
+            labels=labels[numbers] if found.classes else labels,
+            names=_text([names, locations]),
+        )
+
+    _each(write_todo, [place for place in range(len(parts)) if f"{place:05d}.todo" not in there])
     if job.settings["channels"] == "auto":
         show("channels auto: every image is decoded twice, first to see what they have")
         _run(options, "look", look, len(parts), job)
@@ -192,18 +200,24 @@ def _run(options: PipelineOptions, label: str, work: Callable, count: int, job: 
 
 
 def _move_all(out: str, job: Job, index: dict):
-    for place, shard in enumerate(index["shards"]):
-        if gfile.exists(job.file(place, "tfrecord")):
-            gfile.rename(job.file(place, "tfrecord"), f"{out}/{shard['file']}", overwrite=True)
+    waiting = set(gfile.listdir(job.folder))
+    places = [f"{place:05d}.tfrecord" for place in range(len(index["shards"]))]
+    pairs = [(here, shard["file"]) for here, shard in zip(places, index["shards"]) if here in waiting]
+    _each(lambda pair: gfile.rename(f"{job.folder}/{pair[0]}", f"{out}/{pair[1]}", overwrite=True), pairs)
     _write(f"{out}/{INDEX}", json.dumps(index).encode())
-    for name in gfile.listdir(job.folder):
-        if name != INDEX:
-            gfile.remove(f"{job.folder}/{name}")
+    left = [name for name in gfile.listdir(job.folder) if name != INDEX]
+    _each(lambda name: gfile.remove(f"{job.folder}/{name}"), left)
+
+
+def _each(work: Callable, items: Iterable) -> list:
+    """In a bucket each is a request to wait for: many at once."""
+    with Threads(AT_ONCE) as pool:
+        return list(pool.map(work, items))
 
 
 def _seen(job: Job, kind: str, count: int) -> dict[str, np.ndarray]:
     """Of all shards, in the order of the listing; the number of records of each as well."""
-    each = [_load(job.file(place, kind)) for place in range(count)]
+    each = _each(lambda place: _load(job.file(place, kind)), range(count))
     seen = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
     order = np.argsort(seen["kept"])
     of_kept = ("kept", "sizes", "is_grey", "is_transparent", "digests")
@@ -302,8 +316,13 @@ def _in_bucket(source: str, size: tuple[int, int]) -> Source:
 
 
 def _opened_in_bucket(address: str) -> BinaryIO:
-    with FileSystems.open(address) as file:
-        return io.BytesIO(file.read())
+    try:
+        with FileSystems.open(address) as file:
+            return io.BytesIO(file.read())
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # the bucket's, and no reason to leave an image out: the runner tries again
+        raise OSError(errno.ETIMEDOUT, str(error)) from error
 
 
 # ------------------------------------------------------------------------

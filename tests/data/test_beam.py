@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("apache_beam")
 
-from apache_beam.io.filesystem import MatchResult  # noqa: E402
+from apache_beam.io.filesystem import BeamIOError, MatchResult  # noqa: E402
 from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
 
 from keras_dcgan.data import beam  # noqa: E402 (it imports Apache Beam)
@@ -137,6 +137,18 @@ def test_a_bucket_is_packed_from_its_listing(animals, tmp_path, command):
     ]
     assert shards[0] == shards[1]
     assert bucket[1][1:] == alone[1][1:]
+
+
+def test_a_bucket_that_does_not_answer_is_no_fault_of_the_image(animals, tmp_path, command, monkeypatch):
+    def away(self, path, *options):
+        raise BeamIOError("503 Service Unavailable")
+
+    monkeypatch.setattr(Bucket, "open", away)
+    argv = ["--data", f"test:/{animals}", "--out", tmp_path / "out", "--size", 16, "--channels", 3]
+    done = command("keras_dcgan.pack", *argv, "--engine", "beam")
+    told = "cannot be read at the moment: 503 Service Unavailable"
+    assert done.returncode == 2 and told in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*/*.done"))
 
 
 def test_a_bucket_that_cannot_be_read_is_one_line(tmp_path, command):
