@@ -1,9 +1,9 @@
-"""Turns a run into files for servers and devices: `python -m export --run runs/imgs`.
+"""Turns a run into files for servers and devices: `python -m keras_dcgan.export --run runs/imgs`.
 
-Writes a SavedModel, four .tflite files, a web page and model.json to runs/imgs/export, or to --out, and
-prints what each weighs, how near it is to the Keras generator, how fast it is and the oldest TensorFlow Lite
-that reads it; of a quantised one also how far its images are from Keras' own as a set. What misses its
-threshold is not left there, and the exit status is 1.
+Writes a SavedModel, four .tflite files, a web page, model.json, a model card (README.md) and edge_sample.py
+to runs/imgs/export, or to --out, and prints what each weighs, how near it is to the Keras generator, how fast
+it is and the oldest TensorFlow Lite that reads it; of a quantised one also how far its images are from Keras'
+own as a set. What misses its threshold is not left there, and the exit status is 1.
 """
 
 import atexit
@@ -12,12 +12,21 @@ import shlex
 import sys
 from pathlib import Path
 
-from export import web
-from export.convert import FORMATS, Artefact, alone, check_place, chosen_formats, export
-from export.parity import TIMED_RUNS
 from keras_dcgan import process
 from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
 from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.export import card, web
+from keras_dcgan.export.convert import (
+    EDGE_SAMPLE,
+    FORMATS,
+    Artefact,
+    alone,
+    check_place,
+    chosen_formats,
+    export,
+    not_ours,
+)
+from keras_dcgan.export.parity import TIMED_RUNS
 from keras_dcgan.process import at_end, importing, nobody_reads, quiet, tidy
 from keras_dcgan.runs.directory import Run
 
@@ -34,10 +43,12 @@ def main(argv: list[str] | None = None):
         trained.check_trained()
         at_end.enter_context(alone(out, argument))
         generator, classes = load(trained)
+        history, foreign = card.of_run(trained), not_ours(out)
     import tensorflow as tf
 
     told = (("licence", flags.licence), ("author", flags.author), ("data_note", flags.data_note))
-    options = {"report": print_row, "samples": flags.samples} | {name: text for name, text in told if text}
+    options = {"report": print_row, "samples": flags.samples, "history": history}
+    options |= {name: text for name, text in told if text}
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header(flags.samples)
     try:
@@ -53,13 +64,17 @@ def main(argv: list[str] | None = None):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
-        print(f"{'web/':27}{'':24}    {where}; to see it: python -m export.web --run {shlex.quote(str(out))}")
+        print(
+            f"{'web/':27}{'':24}    {where}; to see it: python -m keras_dcgan.export.web --run {shlex.quote(str(out))}"
+        )
+    if any(not artefact.parity.faults for artefact in artefacts):
+        print_card(history, flags.licence, foreign)
     print_next([artefact for artefact in artefacts if not artefact.parity.faults], out)
     refuse([artefact for artefact in artefacts if artefact.parity.faults])
 
 
 def read_flags(argv):
-    parser = Parser(VERB, __doc__)
+    parser = Parser("keras_dcgan.export", __doc__)
     add = parser.add_argument
     add(
         "--run",
@@ -147,11 +162,21 @@ def tell(line: str):
         nobody_reads(sys.stdout)
 
 
+def print_card(history: card.History, licence: str | None, foreign: list[str]):
+    if card.CARD not in foreign:
+        lacks = [] if history.figures else ["no figures (python -m keras_dcgan.evaluate)"]
+        lacks += [] if licence else ["no licence (--licence)"]
+        print(f"{card.CARD:27}{'':24}    the model card{': ' * bool(lacks)}{', '.join(lacks)}")
+    for file in history.passed_over:
+        print(f"{file}: not in the card: it does not say that it is of this generator; evaluate again")
+    for name in foreign:
+        print(f"{name}: left as it is: no export wrote it, or it was changed since")
+
+
 def print_next(artefacts: list[Artefact], out: Path):
     if any(artefact.parity.ms for artefact in artefacts):  # edge_sample draws with .tflite files
-        print(
-            f"Next: python export/edge_sample.py --model {shlex.quote(str(out))} --seeds 0-15 --out grid.png"
-        )
+        script, model = shlex.quote(str(out / EDGE_SAMPLE)), shlex.quote(str(out))
+        print(f"Next: python {script} --model {model} --seeds 0-15 --out grid.png")
 
 
 def refuse(artefacts: list[Artefact]):

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 import keras_dcgan
-from export import parity
 from keras_dcgan import files
 from keras_dcgan.errors import Refused, Unavailable
+from keras_dcgan.export import card, parity
+from keras_dcgan.pictures.images import to_uint8
 from keras_dcgan.pictures.latents import directions, latents
 from keras_dcgan.process import quiet
 
@@ -63,8 +64,10 @@ VARIANTS = {
 FORMATS = (*VARIANTS, "web")
 CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
 MODEL_JSON = "model.json"
+EDGE_SAMPLE = "edge_sample.py"
+BESIDE = (card.CARD, card.SAMPLES, EDGE_SAMPLE)  # names that a user's own file may have as well
 # where everything is made and measured; within `out`, since renaming works within one file system
-WORKSHOP = ".export.part"
+WORKSHOP, EARLIER = ".export.part", "earlier"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,23 @@ def is_ours(description: Path) -> bool:
         return False
 
 
+def recorded(out: Path) -> set[tuple[str, str]]:
+    """(name, checksum) of what exports have put beside the generators here; a killed one has left two records."""
+    found: set[tuple[str, str]] = set()
+    for folder in (out, out / WORKSHOP, out / WORKSHOP / EARLIER):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            found.update(json.loads((folder / MODEL_JSON).read_text(encoding="utf-8"))["beside"].items())
+    return found
+
+
+def not_ours(out: Path) -> list[str]:
+    """Those of BESIDE that no export has written here, or that somebody has changed since: they stay."""
+    known, there = recorded(out), [name for name in BESIDE if (out / name).exists()]
+    return [
+        name for name in there if (out / name).is_dir() or (name, size_and_sha256(out / name)[1]) not in known
+    ]
+
+
 def export_generator(
     generator,
     out: str | Path,
@@ -135,7 +155,7 @@ def export_generator(
     **about: str,
 ) -> list[Artefact]:
     """A float32 generator, such as gan.ema_generator, -> files for devices in the folder `out`, each held against
-    Keras, and model.json. -> what was written.
+    Keras, model.json and a model card, README.md. -> what was written.
 
     `formats`: some of saved_model, fp32, fp16, int8, int8_full, web. `classes`: the names of a conditional one,
     in the order of their labels. `samples`: so many images of each quantised file are held against Keras' own as a
@@ -158,7 +178,7 @@ def export_generator(
             ]:
                 raise ValueError(f"expected files that draw what Keras draws, received {', '.join(faults)}")
             if "web" in chosen:
-                from export import web
+                from keras_dcgan.export import web
 
                 web.install(folder)
     finally:
@@ -196,17 +216,19 @@ def export(
     classes: Sequence[str] = (),
     report: Callable[[Artefact], None] = lambda artefact: None,
     samples: int = 0,
+    history: card.History | None = None,
     **about: str,
 ) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 
     `classes`: the names in the order of their labels, where the generator is conditional. `report` gets each
     artefact as soon as it is measured. `samples`: so many images of each quantised file are held against
-    Keras' own as a set (quality.py). `about`: what the files are to say besides, such as licence="CC0-1.0".
+    Keras' own as a set (quality.py). `history`: what the card is to tell of the run. `about`: what all files
+    are to say besides, such as licence="CC0-1.0".
     Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights;
     where nothing passed the earlier one is left.
     """
-    workshop = out / WORKSHOP
+    workshop, foreign = out / WORKSHOP, not_ours(out)
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir(parents=True)
     try:
@@ -214,9 +236,11 @@ def export(
         artefacts = make(generator, formats, workshop, description, report, samples)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
         description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
-        (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         if passed:
-            put_in_place(workshop, out, [artefact.variant.file for artefact in passed])
+            beside = put_beside(generator, workshop, description, history, "web" in formats)
+            description["beside"] = {name: size_and_sha256(workshop / name)[1] for name in beside}
+            (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            put_in_place(workshop, out, [artefact.variant.file for artefact in passed], foreign)
         return artefacts
     finally:
         shutil.rmtree(workshop)
@@ -231,7 +255,7 @@ def make(
     samples: int,
 ) -> list[Artefact]:
     """Writes every format into `folder` and measures it as it lies there."""
-    from export import graph, metadata, quality
+    from keras_dcgan.export import graph, metadata, quality
 
     latent_dim, classes = description["latent_dim"], len(description["classes"])
     inputs, calibration = (
@@ -325,7 +349,7 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     """
     import tensorflow as tf
 
-    from export import graph
+    from keras_dcgan.export import graph
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=list(parity.SIGNATURES)
@@ -419,13 +443,26 @@ def entry(artefact: Artefact) -> dict:
     }
 
 
-def put_in_place(workshop: Path, out: Path, passed: list[str]):
+def put_beside(
+    generator, folder: Path, description: dict, history: card.History | None, has_page: bool
+) -> list[str]:
+    """Writes those of BESIDE that these files call for -> their names."""
+    latent_dim, classes = description["latent_dim"], len(description["classes"])
+    drawn = generator(as_keras_takes(inputs_of(card.SEEDS, latent_dim, classes).values()), training=False)
+    card.write(folder, description, to_uint8(drawn), history, has_page)
+    if any(name.endswith(".tflite") for name in description["files"]):  # which it draws with
+        shutil.copy(Path(__file__).with_name(EDGE_SAMPLE), folder / EDGE_SAMPLE)
+    return [name for name in BESIDE if (folder / name).exists()]
+
+
+def put_in_place(workshop: Path, out: Path, passed: list[str], foreign: list[str]):
     """Moves what an earlier export left out of the way, then what passed in; model.json goes first and comes
     last, so that at no moment it describes files of other weights."""
-    earlier = workshop / "earlier"
+    earlier = workshop / EARLIER
     earlier.mkdir()
-    for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values())):
+    beside = [name for name in BESIDE if name not in foreign]
+    for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values()), *beside):
         if (out / name).exists():
             files.rename(out / name, earlier / name)
-    for name in (*passed, MODEL_JSON):
+    for name in (*passed, *(name for name in beside if (workshop / name).exists()), MODEL_JSON):
         files.rename(workshop / name, out / name)

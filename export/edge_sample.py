@@ -7,7 +7,7 @@ the device.
     python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image
     python edge_sample.py --model runs/imgs/export --class cat --out cats.png      # of a conditional generator: one class only
 
-Of a folder that `python -m export` has written, the most exact file is taken: a seed's image is then Keras'
+Of a folder that `python -m keras_dcgan.export` has written, the most exact file is taken: a seed's image is then Keras'
 own.
 """
 
@@ -102,7 +102,7 @@ def read_description(file: Path) -> dict:
         others = [row for row in known if not np.allclose(row[1], row[2], rtol=0, atol=1e-5)]
     except DAMAGED as error:
         raise ValueError(
-            f"--model: expected metadata as python -m export writes them, received {file} with others ({error})"
+            f"--model: expected metadata as python -m keras_dcgan.export writes them, received {file} with others ({error})"
         ) from error
     for seed, theirs, ours in others:
         raise ValueError(

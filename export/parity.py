@@ -70,7 +70,7 @@ def run_tflite(file: Path, inputs: dict[str, np.ndarray]) -> tuple[list[np.ndarr
     """-> the images of each of SIGNATURES, drawn one at a time by the script that runs on devices; the
     milliseconds of one; and the first image's `sample_rgb` through LiteRT's other way of running a file,
     CompiledModel."""
-    from export import edge_sample
+    from keras_dcgan.export import edge_sample
 
     runners = {signature: edge_sample.load(file, signature=signature)[0] for signature in SIGNATURES}
     drawn = [np.stack(list(edge_sample.draw(runner, inputs))) for runner in runners.values()]

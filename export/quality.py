@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export import edge_sample
+from keras_dcgan.export import edge_sample
 from keras_dcgan.measure import embeddings, metrics
 from keras_dcgan.pictures.images import to_uint8
 

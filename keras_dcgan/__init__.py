@@ -22,6 +22,10 @@ import sys
 
 __version__ = "0.1.0"
 
+if not os.path.isdir(os.path.join(__path__[0], "export")):
+    # In a clone the folder `export` lies beside this one; a wheel has it inside.
+    __path__.append(os.path.dirname(__path__[0]))
+
 
 def _leave(number, frame):
     try:
@@ -51,6 +55,7 @@ _HOME = {
     "prepare": "keras_dcgan.data.prepare",
     "ImageSet": "keras_dcgan.data.sets",
     "batches": "keras_dcgan.data.feed",
+    "train": "keras_dcgan.library",
     "DCGAN": "keras_dcgan.library",
     "Loss": "keras_dcgan.model.losses",
     "generator": "keras_dcgan.model.networks",
@@ -58,7 +63,7 @@ _HOME = {
     "latents": "keras_dcgan.pictures.latents",
     "show": "keras_dcgan.pictures.images",
     "measure": "keras_dcgan.measure",  # the folder itself, which can be called
-    "export_generator": "export.convert",
+    "export_generator": "keras_dcgan.export.convert",
     "Run": "keras_dcgan.library",
     "Refused": "keras_dcgan.errors",
     "Unavailable": "keras_dcgan.errors",
@@ -67,14 +72,15 @@ __all__ = list(_HOME)
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:  # what a type checker or an editor is told of them
-    from export.convert import export_generator as export_generator
     from keras_dcgan.data.feed import batches as batches
     from keras_dcgan.data.prepare import prepare as prepare
     from keras_dcgan.data.sets import ImageSet as ImageSet
     from keras_dcgan.errors import Refused as Refused
     from keras_dcgan.errors import Unavailable as Unavailable
+    from keras_dcgan.export.convert import export_generator as export_generator
     from keras_dcgan.library import DCGAN as DCGAN
     from keras_dcgan.library import Run as Run
+    from keras_dcgan.library import train as train
     from keras_dcgan.measure import measure as measure
     from keras_dcgan.model.losses import Loss as Loss
     from keras_dcgan.model.networks import discriminator as discriminator

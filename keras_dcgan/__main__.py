@@ -14,8 +14,8 @@ LIST = """keras_dcgan: a folder of images in, a generator that runs on a phone o
   python -m keras_dcgan.edit --run runs/imgs --task project --image a.png --out b.png   restore: fill holes, enlarge, denoise
   python -m keras_dcgan.evaluate --run runs/imgs                         measure: FID, KID, SWD, precision, recall, copies
   python -m keras_dcgan.features --run runs/imgs --out features.keras    reuse: the discriminator as a feature extractor
-  python -m export --run runs/imgs                                       SavedModel and .tflite files
-  python export/edge_sample.py --model runs/imgs/export --seeds 0-15 --out c.png    draw with no TensorFlow
+  python -m keras_dcgan.export --run runs/imgs                           SavedModel and .tflite files
+  python runs/imgs/export/edge_sample.py --model runs/imgs/export --seeds 0-15 --out c.png   draw with no TensorFlow
   python -m keras_dcgan.demo ./imgs                                      the built-in images, as files
   python -m keras_dcgan.pack --data ./imgs --out ./shards --size 64      shards of images, for clusters and buckets
 
@@ -39,9 +39,7 @@ def main():
         print(f"keras_dcgan {keras_dcgan.__version__}")
     elif verb in VERBS:
         sys.argv[1:] = arguments
-        runpy.run_module(
-            "export" if verb == "export" else f"keras_dcgan.{verb}", run_name="__main__", alter_sys=True
-        )
+        runpy.run_module(f"keras_dcgan.{verb}", run_name="__main__", alter_sys=True)
     else:
         word = verb.lower()
         nearest = ELSEWHERE.get(word) or next(iter(difflib.get_close_matches(word, VERBS, 1)), None)

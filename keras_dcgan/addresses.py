@@ -1,9 +1,15 @@
 """What can be said of a source of images by its name alone: the built-in portraits, shards, a bucket. Stdlib only.
 
 is_demo("demo:4000"), is_shards("shards/*.tfrecord"), is_bucket("gs://bucket/*.tfrecord")
+expanded("imgs-{00..02}.tar")           # "imgs-00.tar", "imgs-01.tar", "imgs-02.tar"
 """
 
+import re
+from collections.abc import Iterator
+
 DEMO = "demo"
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+OF_A_PATTERN = re.compile(r"[*?\[{]")
 
 
 def is_demo(source: str) -> bool:
@@ -25,3 +31,25 @@ def is_shards(source: str) -> bool:
 def is_bucket(source: str) -> bool:
     """Whether they lie where TensorFlow alone can read them."""
     return is_shards(source) and "://" in source
+
+
+def is_pattern(source: str) -> bool:
+    """Whether it may name several files, as `find_images` reads it."""
+    return source.endswith((".tar", ".parquet", ".arrow")) and bool(OF_A_PATTERN.search(source))
+
+
+def without_pattern(pattern: str) -> str:
+    """A file of that name, or the folder: "a/imgs-{000..009}.tar" -> "a/imgs.tar", "a/*.tar" -> "a"."""
+    folder, slash, name = pattern.rpartition("/")
+    begins = OF_A_PATTERN.split(name)[0].rstrip("-_.")
+    return f"{folder}{slash}{begins}.tar" if begins else folder
+
+
+def expanded(pattern: str) -> Iterator[str]:
+    """With each number of its ranges, as WebDataset writes them: of as many digits as the first has."""
+    if not (found := RANGE.search(pattern)):
+        yield pattern
+        return
+    first, last = found.groups()
+    for number in range(int(first), int(last) + 1):
+        yield from expanded(pattern[: found.start()] + str(number).zfill(len(first)) + pattern[found.end() :])

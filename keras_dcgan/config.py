@@ -27,7 +27,8 @@ class TrainConfig:
         "Main",
         dataclasses.MISSING,
         source,
-        "a folder of images, a .zip, .npy, .npz, 'shards/*.tfrecord', or the word demo for the built-in images",
+        "a folder of images or parquet files, a .zip, .tar ('imgs-{000..009}.tar' too), .npy, .npz, .csv, "
+        "'shards/*.tfrecord', or the word demo for the built-in images",
         placeholder="PATH",
         resume=True,  # images that have moved; whether they are the same, their fingerprint says
     )

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             devices.start()
         config, classes = run.config, run.classes
-        generator = checkpoints.load_generator(run, flags.last)
+        generator, sha256 = checkpoints.load_generator(run, flags.last), run.generator_sha256(flags.last)
         with cli.writing("out", out):
             out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool(OF_FEATURES & set(flags.metrics))
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             cache=config.cache,
             progress=progress,
         )
-    result = as_json(flags, real, embed.name if embed else None, measured)
+    result = as_json(flags, sha256, real, embed.name if embed else None, measured)
     result["notes"] += [f"{config.data} has changed since the training"] * has_changed
     print(table(result))
     with cli.user_errors(VERB), cli.writing("out", out):
@@ -174,7 +174,11 @@ def check_real(
 
 
 def as_json(
-    flags: argparse.Namespace, real: ImageSet | ShardSet, features: str | None, measured: Measured
+    flags: argparse.Namespace,
+    sha256: str,
+    real: ImageSet | ShardSet,
+    features: str | None,
+    measured: Measured,
 ) -> dict:
     """What the file holds."""
     counts = {"real": measured.compared, "fake": measured.compared}
@@ -183,6 +187,7 @@ def as_json(
     return {
         "run": flags.run,
         "generator": "last" if flags.last else "best",
+        "generator_sha256": sha256,
         "data": {"source": real.manifest.source, "fingerprint": real.manifest.fingerprint},
         "features": features,
         "size": list(measured.fakes.shape[1:]),

@@ -22,10 +22,8 @@ from keras_dcgan.config import (
     choices,
     default_text,
     expectations,
-    resolve,
 )
-from keras_dcgan.errors import renamed
-from keras_dcgan.runs.directory import Run, check_fits, default_path
+from keras_dcgan.runs.directory import Run, check_fits, settings_of
 
 if TYPE_CHECKING:  # --help needs neither NumPy nor TensorFlow
     from keras_dcgan.data.sets import ImageSet
@@ -39,14 +37,13 @@ VERB = "fit"
 def main(arguments: list[str] | None = None) -> int:
     typed = read(arguments)
     with cli.user_errors(VERB):
-        config = settings(typed)
-        check(config)
+        config = settings_of(typed)
+        check_fits(config)
         images = load_images(config)
-        config = settings(typed, len(images))
+        config = settings_of(typed, len(images))
     describe(config, images)
     with cli.user_errors(VERB), process.importing():
         from keras_dcgan import devices
-        from keras_dcgan.runs import checkpoints
         from keras_dcgan.training import loop
 
         warning = devices.start(config.threads, config.deterministic)
@@ -54,10 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"warning: {cli.with_flags(warning)}", file=sys.stderr)
     with contextlib.ExitStack() as stack:
         with cli.user_errors(VERB):
-            strategy = devices.find_strategy(config.strategy)
-            devices.check_batch(config.batch, strategy)
-            devices.check_workers(images.most_workers, strategy)
-            checkpoints.check_source(config, images.manifest)
+            strategy = loop.strategy_for(config, images)
             if config.dry_run:
                 return dry_run(loop.built(config, images, strategy, cli.with_flags))
             training, step = stack.enter_context(loop.opened(config, images, strategy, cli.with_flags))
@@ -78,20 +72,6 @@ def read(arguments: list[str] | None = None) -> dict:
     for row in dataclasses.fields(TrainConfig):
         cli.add_setting(groups[row.metadata["group"]], row, default_text(row))
     return vars(parser.parse_args(arguments))
-
-
-def settings(typed: dict, images: int | None = None) -> TrainConfig:
-    """What was typed, what the run began with, and the number of images, once it is known -> all settings."""
-    run = typed.get("run", default_path(typed["data"]))
-    return resolve({**typed, "run": run}, images, Run(run, is_new=True).settings)
-
-
-def check(config: TrainConfig):
-    """What can be told before anything is prepared. Raises Refused or Unavailable."""
-    check_fits(config)
-    if config.init_from and not Run(config.run, is_new=True).checkpoints:
-        with renamed(run="init_from"):
-            Run(config.init_from).check_trained()
 
 
 def load_images(config: TrainConfig) -> ImageSet | ShardSet:
@@ -154,7 +134,7 @@ def farewell(run: Run) -> int:
     print(
         f"Next:  python -m keras_dcgan.sample --run {path} --seeds 0-63 --out {grid}\n"
         f"       tensorboard --logdir {path}\n"
-        f"       python -m export --run {path}"
+        f"       python -m keras_dcgan.export --run {path}"
     )
     return 0
 

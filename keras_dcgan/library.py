@@ -5,10 +5,14 @@ Keras' own methods should do. `keras_dcgan.DCGAN` is this one.
     gan.compile(ema_kimg=10)                           # the rest as the preset auto has it
     gan.fit(batches(images, 32), steps_per_epoch=250, epochs=4)
     gan.draw(seeds=range(64))                          # uint8 (64, height, width, channels)
+
+    run = train(images, "runs/imgs", kimg=100)         # what the verb `fit` does; the same again resumes
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import devices, process
-from keras_dcgan.config import PRESETS, TrainConfig, penalty
-from keras_dcgan.errors import Refused
+from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty
+from keras_dcgan.errors import Refused, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
 from keras_dcgan.model.losses import LOSSES, Loss
@@ -26,9 +30,11 @@ from keras_dcgan.model.optimizers import Adam
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import latents
 from keras_dcgan.runs import checkpoints, directory
+from keras_dcgan.training import forecast, loop
 from keras_dcgan.training.build import networks
 
 if TYPE_CHECKING:
+    from keras_dcgan.data.manifest import Manifest
     from keras_dcgan.data.sets import ImageSet
     from keras_dcgan.data.shards import ShardSet
 
@@ -40,6 +46,12 @@ SAVED_APART = (
     "gan.save_weights('x.weights.h5'), from which training can go on"
 )
 ONE_OF_TWO = "a schedule of keras.optimizers.schedules in compile: there are two optimizers, and it knows one"
+
+
+# Of fit's settings, those that the images or `run` tell.
+PREPARATION = ("size", "channels", "conditional", "crop", "background", "max_pixels", "cache")
+SETTLED = ("data", "run", *PREPARATION, "dry_run")
+SETTINGS = [row.name for row in dataclasses.fields(TrainConfig) if row.name not in SETTLED]
 
 
 def _named(argument: str, wanted, table: dict, kind: type):
@@ -284,3 +296,52 @@ class Run(directory.Run):
         """The best generator so far, or the last one, float32: z (N, latent_dim), or [z, labels] -> images
         (N, height, width, channels) in [-1, 1]. Raises Refused or Unavailable."""
         return checkpoints.load_generator(self, last)
+
+
+def _prepared(about: Manifest) -> dict:
+    """The settings with which `fit` would prepare these images."""
+    return {
+        "data": about.source,
+        "size": about.size,
+        "channels": about.channels,
+        "conditional": about.conditional,
+        "crop": about.crop,
+        "background": "#{:02x}{:02x}{:02x}".format(*about.background),
+    }
+
+
+def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Run:
+    """Trains on prepared images, as `python -m keras_dcgan.fit` does, and writes all that it does into the
+    directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the best generator. The same
+    call again resumes, to the same bits; a larger `kimg` goes on.
+
+    `settings`: the flags of `fit` with underscores, with its defaults and its check of each: preset, kimg, filters,
+    batch, seed, augment, metrics, on_nan and the others (docs/cli.md). What the run began with need not be
+    repeated.
+
+    Raises Refused or Unavailable, naming the argument; RuntimeError with the reason where the training fails,
+    and KeyboardInterrupt after an interrupt. All that was trained until then is in the run."""
+    if not hasattr(images, "manifest"):
+        raise Refused("images", "what prepare returns", type(images).__name__)
+    unknown = sorted(settings.keys() - set(SETTINGS))
+    if unknown:
+        raise Refused(unknown[0], f"one of {', '.join(SETTINGS)}", repr(settings[unknown[0]]))
+    typed = {"run": os.fspath(run), **_prepared(images.manifest), **settings}
+    if Run(typed["run"], is_new=True).has_begun:  # whether these are its images, their fingerprint tells
+        typed = {name: value for name, value in typed.items() if name not in PREPARATION}
+    directory.check_fits(directory.settings_of(typed))
+    config = directory.settings_of(typed, len(images))
+    with devices.keras_defaults(), process.quiet():
+        devices.settle()
+        strategy = loop.strategy_for(config, images)
+    if config.preset in ADAPTIVE:
+        print(spelled(choices(config, len(images))), flush=True)
+    with devices.keras_defaults(), loop.opened(config, images, strategy) as (training, step):
+        if step < config.total_steps:
+            training.tell(forecast.plan(config, training.gan, strategy))
+            end = loop.train(training, step)
+            if end.signal:
+                raise KeyboardInterrupt(f"{config.run} is saved at step {end.step}")
+            if end.failure:
+                raise RuntimeError(f"{config.run}: {end.failure}. {end.advice}")
+    return Run(config.run)

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--data",
         type=_or_address(cli.source),
         required=True,
-        help="a folder, a .zip, .npy or .npz, or demo; of beam also a bucket",
+        help="a folder, a .zip, .tar, .npy, .npz, .parquet or .csv, or demo; of beam also a bucket",
     )
     parser.add_argument(
         "--out",

@@ -37,7 +37,7 @@ SMALL = [
 
 def from_flags(arguments: list[str], images: int | None = None) -> TrainConfig:
     """The settings of a command line of fit, with so many images once they are counted."""
-    return fit.settings(fit.read(arguments), images)
+    return fit.settings_of(fit.read(arguments), images)
 
 
 def discs(count: int, size: int = 16, seed: int = 0) -> np.ndarray:

@@ -51,6 +51,9 @@ def test_what_is_typed_wins_over_the_preset_which_wins_over_the_default():
         ("/a/b/cats.zip", "runs/cats"),
         ("demo", "runs/demo"),
         ("shards/part-*.tfrecord", "runs/shards"),
+        ("a/cats-v1.2-{000..009}.tar", "runs/cats-v1.2"),
+        ("hub/*.parquet", "runs/hub"),
+        ("train.csv", "runs/train"),
         ("cats [24]", "runs/cats _24_"),
     ],
 )

@@ -198,7 +198,9 @@ def test_a_generator_is_measured_and_exported(gan, pets, tmp_path):
     figures = kd.measure(gan.ema_generator, pets, metrics=["kid", "prdc"], samples=32)
     assert figures.keys() == {"kid", "kid_ci95", "precision", "recall", "density", "coverage"}
     (artefact,) = kd.export_generator(gan.ema_generator, tmp_path / "out", formats=["fp32"])
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [artefact.variant.file, "model.json"]
+    assert {artefact.variant.file, "model.json", "README.md"} <= {
+        file.name for file in (tmp_path / "out").iterdir()
+    }
 
 
 def test_the_page_of_the_api_is_generated_from_the_docstrings():
@@ -225,3 +227,59 @@ def test_the_notebook_runs_as_it_stands(monkeypatch, tmp_path):
     exec(compile(code, "notebook", "exec"), {})
     assert {"pets.keras", "out"} <= {place.name for place in tmp_path.iterdir()}
     assert not any(cell.get("outputs") for cell in cells)
+
+
+RUN = {
+    "filters": 4,
+    "latent_dim": 6,
+    "batch": 8,
+    "tick_kimg": 0.032,
+    "kimg": 0.064,
+    "decay": 0,
+    "augment": "none",
+}
+
+
+def test_a_training_of_python_is_that_of_the_command_and_resumes_it(folder, tmp_path, monkeypatch, capsys):
+    from keras_dcgan.fit import main
+
+    monkeypatch.chdir(tmp_path)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in RUN.items() if name != "kimg"]
+    assert main(["--data", str(folder), "--size=16", "--run=a", "--kimg=0.064", *flags]) == 0
+    pets = kd.prepare(folder, size=16, show=lambda line: None)
+    run = kd.train(pets, tmp_path / "b", **RUN | {"kimg": 0.032})
+    assert [row["kimg"] for row in run.metrics] == [0.032]
+    run = kd.train(pets, "b", kimg=0.064)  # what it began with need not be repeated
+    assert main(["--data", str(folder), "--run=b"]) == 0  # and the command finds nothing left to do
+    assert "has been trained for 0.064 kimg already" in capsys.readouterr().out
+    for mine, other in zip(
+        run.load_generator(last=True).weights, kd.Run("a").load_generator(last=True).weights
+    ):
+        np.testing.assert_array_equal(mine, other)
+    assert [row["d_loss"] for row in run.metrics] == [row["d_loss"] for row in kd.Run("a").metrics]
+    assert (run.samples / "reals.png").is_file() and len(run.checkpoints) == 3
+
+
+def test_a_training_that_cannot_begin_names_the_argument_and_one_that_fails_keeps_its_run(
+    pets, tmp_path, monkeypatch
+):
+    from keras_dcgan.training import loop
+
+    for changes, words in (
+        ({"epochs": 3}, "^epochs: expected one of .*kimg.*received 3"),
+        ({"size": 32}, "^size: expected one of"),
+        ({"batch": 1}, "^batch: expected .*received '1'"),
+        ({"preset": "autos"}, "^preset: expected one of paper, auto"),
+    ):
+        with pytest.raises(kd.Refused, match=words):
+            kd.train(pets, tmp_path / "no", **RUN | changes)
+    with pytest.raises(kd.Refused, match="^images: expected what prepare returns, received str"):
+        kd.train("pets", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    ends = [loop.End(3, 0, "after step 3 not a number: d_loss", "Try a lower g_lr"), loop.End(0, signal=2)]
+    monkeypatch.setattr(loop, "train", lambda training, step: ends.pop(0))
+    with pytest.raises(RuntimeError, match="run: after step 3 not a number: d_loss. Try a lower g_lr$"):
+        kd.train(pets, tmp_path / "run", **RUN)
+    with pytest.raises(KeyboardInterrupt, match="saved at step 0"):
+        kd.train(pets, tmp_path / "run", **RUN)
+    assert kd.Run(tmp_path / "run").settings["filters"] == 4

@@ -60,7 +60,11 @@ MOST_ERROR = {
 def main(arguments: list[str] | None = None) -> int:
     parser = cli.Parser("tools.arm", __doc__)
     parser.add_argument(
-        "--export", type=cli.place, required=True, metavar="DIR", help="what python -m export made"
+        "--export",
+        type=cli.place,
+        required=True,
+        metavar="DIR",
+        help="what python -m keras_dcgan.export made",
     )
     parser.add_argument(
         "--work", type=cli.place, default="build/arm", metavar="DIR", help="for what is fetched [%(default)s]"

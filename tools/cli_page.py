@@ -18,14 +18,14 @@ COMMANDS = {
     "keras-dcgan demo": "-m keras_dcgan.demo",
     "keras-dcgan data": "-m keras_dcgan.data",
     "keras-dcgan pack": "-m keras_dcgan.pack",
-    "keras-dcgan export": "-m export",
-    "python -m export.web": "-m export.web",
+    "keras-dcgan export": "-m keras_dcgan.export",
+    "python -m keras_dcgan.export.web": "-m keras_dcgan.export.web",
     "python export/edge_sample.py": "export/edge_sample.py",
 }
 HEAD = """# Commands
 
 Every flag of every command, with its default in square brackets. `python -m tools.cli_page` writes this page from `--help`.
-`keras-dcgan VERB` and `python -m keras_dcgan.VERB` are the same command, and so are `keras-dcgan export` and `python -m export`.
+`keras-dcgan VERB` and `python -m keras_dcgan.VERB` are the same command; in a clone `python -m export` is so too.
 """
 
 

@@ -5,6 +5,7 @@ python -m tools.python_api
 """
 
 import ast
+import importlib.util
 import re
 import textwrap
 from pathlib import Path
@@ -12,8 +13,7 @@ from pathlib import Path
 import keras_dcgan as kd
 from keras_dcgan.config import PRESETS
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "python-api.md"
+PAGE = Path(__file__).parents[1] / "docs" / "python-api.md"
 # Beside the class itself.
 METHODS = {
     "DCGAN": ("of", "compile", "fit", "draw", "call", "predict", "recompute_statistics"),
@@ -34,9 +34,8 @@ def page() -> str:
 
 
 def parts(name: str) -> list[str]:
-    place = ROOT / kd._HOME[name].replace(".", "/")
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    found = _named(ast.parse(file.read_text(encoding="utf-8")), name)
+    source = importlib.util.find_spec(kd._HOME[name]).origin
+    found = _named(ast.parse(Path(source).read_text(encoding="utf-8")), name)
     shown = [f"## {name}\n", *described(found)]
     for method in METHODS.get(name, ()):
         shown += [f"### {name}.{method}\n", *described(_named(found, method))]

@@ -1,7 +1,7 @@
 """A page that draws with the exported .tflite files in a browser: static files, no framework, no build step.
 
     install(out)        # puts the page into out/web; it reads out/model.json and out/*.tflite
-    python -m export.web --run runs/imgs      # and shows it on this machine
+    python -m keras_dcgan.export.web --run runs/imgs      # and shows it on this machine
 
 The runtime is LiteRT.js, pinned. It is fetched with npm where npm is, so that the page needs no other site;
 else the page points at a CDN's copy of the same version.

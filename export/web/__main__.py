@@ -1,4 +1,4 @@
-"""Shows the page of an export on this machine: `python -m export.web --run runs/imgs`, and stops with Ctrl-C.
+"""Shows the page of an export on this machine: `python -m keras_dcgan.export.web --run runs/imgs`, and stops with Ctrl-C.
 
 For everybody else put the whole export folder on any static host: the page needs no server of its own.
 """
@@ -92,7 +92,7 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no
     page, or the port is another's."""
     if not (folder / "web" / "index.html").is_file():
-        raise Unavailable("run", "an export with a page (python -m export)", folder)
+        raise Unavailable("run", "an export with a page (python -m keras_dcgan.export)", folder)
     try:
         return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
@@ -100,7 +100,7 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 
 
 def main(arguments: list[str] | None = None):
-    parser = Parser("export.web", __doc__)
+    parser = Parser("keras_dcgan.export.web", __doc__)
     parser.add_argument(
         "--run", type=place, required=True, metavar="DIR", help="the run directory, or an export folder"
     )

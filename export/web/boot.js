@@ -26,8 +26,8 @@ window.addEventListener('error', function (event) {
 
 document.addEventListener('DOMContentLoaded', function () {
   if (location.protocol === 'file:') {
-    problem('Open this page through a server: from a file a browser lets it read no model. On this machine: ' +
-      'python -m export.web --run DIR; for everybody: put the export folder on any static host.', true);
+    problem('Open this page through a server: from a file a browser lets it read no model. Here: ' +
+      'python -m keras_dcgan.export.web --run DIR; for everybody: put the export folder on any static host.', true);
   } else if (!('noModule' in HTMLScriptElement.prototype && window.WebAssembly)) {
     problem('This browser is too old for the page, or its WebAssembly is turned off.', true);
   }

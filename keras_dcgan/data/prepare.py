@@ -1,7 +1,7 @@
 """Any source of images -> one uint8 array, prepared once and kept in a cache, and a manifest of what was left
 out and why.
 
-    images = prepare("./imgs", (64, 64))       # a folder, a .zip, .npy/.npz, "shards/*.tfrecord" or "demo" -> ImageSet
+    images = prepare("./imgs", (64, 64))       # a folder, a .zip, .tar, .csv ... or "demo" -> ImageSet
     print(report(images.manifest))             # 3,994 images of 64x64x3 from ./imgs, 6 files left out: 4 truncated ...
 
 Every image is decoded once, by a pool of threads (decode.py). Rows are appended to one file in the order of
@@ -71,12 +71,13 @@ def prepare(
     """-> the images of `source`, uint8 (N, height, width, channels) in the order of their names, from the
     cache if they are there.
 
-    source: a folder, a .zip, .npy or .npz file, "shards/*.tfrecord", "demo", or uint8 images (N, height, width,
-    1, 3 or 4). size: (height, width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is
-    transparent somewhere, else 1 if all are grey, else 3. crop: "center", or "none" to squash. background:
-    shows through where an image is transparent and the result may not be. max_pixels: larger images are left
-    out. conditional: the first level of folders is the class. cache: where prepared images are kept
-    [$KERAS_DCGAN_CACHE, else the user's cache folder]. show: takes the lines to tell the user.
+    source: a folder (of images, or of parquet or tar files), a .zip, .tar, .npy, .npz, .parquet or .csv,
+    "imgs-{000..009}.tar", "shards/*.tfrecord", "demo", or uint8 images (N, height, width, 1, 3 or 4). size: (height,
+    width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is transparent somewhere,
+    else 1 if all are grey, else 3. crop: "center", or "none" to squash. background: shows through where an image is
+    transparent and the result may not be. max_pixels: larger images are left out. conditional: the classes are the
+    labels of the source, else its first level of folders. cache: where prepared images are kept [$KERAS_DCGAN_CACHE,
+    else the user's cache folder]. show: takes the lines to tell the user.
 
     Raises Refused or Unavailable (ValueError, OSError), naming the argument, for what the user can put right;
     never for a bad file.
@@ -432,7 +433,7 @@ def labels_of(found: Source, kept: Sequence[int]) -> tuple[list[str], np.ndarray
     counts.update(names[i] for i in kept)
     classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10
     if few := [f"{printable(name)}: {counts[name]}" for name in classes if counts[name] < 2]:
-        raise Refused("conditional", "two or more images in each class", ", ".join(few))
+        raise Refused("conditional", "two or more images in each class", _and_more(few[:5], few))
     number = {name: i for i, name in enumerate(classes)}
     return classes, np.array([number[names[i]] for i in kept], np.int32)
 

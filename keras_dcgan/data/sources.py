@@ -1,5 +1,5 @@
-"""Where images come from: a folder, a .zip, a .npy or .npz, or the built-in demo. Lists them; decodes
-nothing.
+"""Where images come from: a folder, an archive, an array, tables, a list of files, or the built-in demo. Lists them;
+decodes nothing.
 
     found = find_images("./imgs", (64, 64))       # Source: names, how to read each, and a state that changes when the files do
     found.names[0], found.read(0)          # "cats/0001.jpg", an open file
@@ -9,21 +9,24 @@ for.
 """
 
 import dataclasses
+import glob
 import hashlib
 import io
 import os
 import pathlib
+import re
 import stat
 import threading
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 import numpy as np
 
-from keras_dcgan.addresses import demo_count, is_demo
-from keras_dcgan.data import cache, portraits
-from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, Rejected
+from keras_dcgan.addresses import demo_count, expanded, is_demo, is_pattern
+from keras_dcgan.data import cache, lists, portraits, tables, tars
+from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, TRUNCATED, Rejected
+from keras_dcgan.data.formats.kinds import GIT_LFS
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.layout import is_run
 
@@ -32,6 +35,10 @@ UNREADABLE = "unreadable"
 VANISHED = "vanished, or a broken link"
 NOT_A_FILE = "not a regular file"
 OUTSIDE = "not in a class folder"
+UNLABELLED = "without a class"
+ABSENT = "does not exist"
+NO_NAME = "no file name in this row"
+POINTER = "a Git LFS pointer: git lfs pull"
 
 # Plainly not images: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
 # adds to archives).
@@ -45,7 +52,8 @@ LARGEST_MEMBER = (
     1 << 29
 )  # bytes, unpacked: a member is read into memory whole, and a small archive can claim anything
 
-EXPECTED = "a folder, a .zip, .npy or .npz file, a *.tfrecord pattern, or demo"
+EXPECTED = "a folder, a .zip, .tar, .npy, .npz, .parquet or .csv file, a *.tfrecord pattern, or demo"
+COMPRESSED = frozenset(".gz .tgz .bz2 .tbz .xz .txz .zst".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +67,26 @@ class Source:
     left_out: list[dict] = dataclasses.field(
         default_factory=list
     )  # {"file", "reason"}: what can be told without opening it
-    classes: list[str] | None = None  # of each name
+    classes: list[str] | None = None  # of each name; "" where it has none
     array: np.ndarray | None = None
+    columns: Sequence[str] = ()  # of a table
     # Number of a name -> the arguments with which `opened` reads it, for workers without this listing; None
     # where they need one of their own.
     location: Callable[[int], tuple] | None = None
 
 
-def opened(path: str) -> BinaryIO:
-    """What is at a `location`; raises OSError or Rejected."""
-    return open(pathlib.Path(path), "rb")
+def opened(path: str, first: int = 0, length: int | None = None) -> BinaryIO:
+    """What is at a `location`: a file, or so many bytes of one. Raises OSError or Rejected."""
+    if length is None:
+        return open(pathlib.Path(path), "rb")
+    if length > LARGEST_MEMBER:
+        raise Rejected(TOO_LARGE)
+    with open(path, "rb") as file:
+        file.seek(first)
+        content = file.read(length)
+    if len(content) < length:
+        raise Rejected(TRUNCATED)
+    return io.BytesIO(content)
 
 
 def find_images(source: str, size: tuple[int, int]) -> Source:
@@ -78,15 +96,21 @@ def find_images(source: str, size: tuple[int, int]) -> Source:
     path = pathlib.Path(source)
     if not source:  # an unset variable: as a path it would be the folder where one stands
         raise Refused("source", EXPECTED, "''")
-    kinds = {".zip": _archive, ".npy": _array, ".npz": _array}
+    kinds = {".zip": _archive, ".npy": _array, ".npz": _array, ".csv": _list}
     if path.is_dir():
-        return _folder(path)
+        return _packed(path, _folder(path))
     if "://" in source:
         raise Refused("source", EXPECTED, f"the address {source}: download it first")
+    if path.suffix.lower() in COMPRESSED:  # nothing in it can be reached but through all that lies before
+        raise Refused("source", EXPECTED, f"{source}, which is compressed: unpack it first")
+    if is_pattern(source) and not path.exists():
+        return SEVERAL[path.suffix](_matching(source))
     if not path.exists():
         raise Unavailable("source", EXPECTED, f"{source}, which does not exist")
     if path.suffix.lower() in EXTENSIONS:
         raise Refused("source", EXPECTED, f"the single image {source}: give the folder of many such")
+    if path.suffix.lower() in SEVERAL:
+        return SEVERAL[path.suffix.lower()]([path])
     if path.suffix.lower() not in kinds:
         raise Refused("source", EXPECTED, source)
     return kinds[path.suffix.lower()](path)
@@ -117,36 +141,43 @@ def from_listing(
 
 
 def with_classes(source: str, found: Source) -> Source:
-    """The same with the class of each name: its first folder. What lies in none is left out."""
+    """The same with the class of each name: the label that came with it, else its first folder. What has none is
+    left out."""
     if found.kind in ("array", "demo"):
         if found.classes is None:
             raise Refused("conditional", "folders of classes, or a .npz with images and labels", source)
         return found
-    folders = [name.split("/")[:-1] for name in found.names]
-    # The folder that was zipped is not a class.
-    level = 1 if found.kind == "zip" and len({folder[0] if folder else "" for folder in folders}) == 1 else 0
-    inside = [i for i, folder in enumerate(folders) if len(folder) > level]
-    classes = [folders[i][level] for i in inside]
-    if len(set(classes)) < 2:
-        received = f"only {classes[0]}" if classes else "none"
-        expected = f"two or more folders of images in {source}, one a class"
+    classes, state, reason = found.classes, found.state, UNLABELLED
+    if found.columns and classes is None:
+        raise Refused("conditional", f"a column label in {source}", ", ".join(found.columns))
+    if found.kind == "folder" and (labels := lists.labels(source, found.names)):
+        classes, state = labels, digest([state, labels])
+    if classes is None:
+        classes, reason = _first_folders(found.names, found.kind == "zip"), OUTSIDE
+    inside = [i for i, name in enumerate(classes) if name]
+    those = [classes[i] for i in inside]
+    if len(set(those)) < 2:
+        received = f"only {those[0]}" if those else "none"
+        expected = f"two or more folders of images in {source}, one a class, or labels of two or more"
         raise Refused("conditional", expected, received)
-    outside = [
-        {"file": name, "reason": OUTSIDE}
-        for name, folder in zip(found.names, folders)
-        if len(folder) <= level
-    ]
-    names = [found.names[i] for i in inside]
-    left_out = found.left_out + outside
+    outside = [{"file": name, "reason": reason} for name, each in zip(found.names, classes) if not each]
     location = found.location
     return dataclasses.replace(
         found,
-        names=names,
+        names=[found.names[i] for i in inside],
         read=lambda i: found.read(inside[i]),
-        left_out=left_out,
-        classes=classes,
+        state=state,
+        left_out=found.left_out + outside,
+        classes=those,
         location=(lambda i: location(inside[i])) if location else None,
     )
+
+
+def _first_folders(names: Sequence[str], is_archive: bool) -> list[str]:
+    folders = [name.split("/")[:-1] for name in names]
+    # The folder that was packed is not a class.
+    level = 1 if is_archive and len({folder[0] if folder else "" for folder in folders}) == 1 else 0
+    return [folder[level] if len(folder) > level else "" for folder in folders]
 
 
 def digest(parts: list) -> str:
@@ -214,6 +245,17 @@ def _folder(root: pathlib.Path) -> Source:
     )
 
 
+def _packed(root: pathlib.Path, found: Source) -> Source:
+    """What lies in the folder's tables or tar archives, where it has these in place of images: as on Hugging Face."""
+    if not any(_extension(name) in EXTENSIONS for name in found.names):
+        for read in (_tables, _tars):
+            # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
+            names = [name for name in found.names if SEVERAL.get(_extension(name)) is read]
+            if inside := [root / name for name in names if not re.search(r"(^|/)cache-[^/]*\.arrow$", name)]:
+                return read(inside, found.left_out)
+    return found
+
+
 def _archive(path: pathlib.Path) -> Source:
     """Read in place. Names inside are only ever names: nothing is extracted, so none can point outside."""
     try:
@@ -253,6 +295,130 @@ def _archive(path: pathlib.Path) -> Source:
 
     state = digest([(name, member.file_size, member.CRC) for name, member in members] + left_out)
     return Source("zip", [name for name, _ in members], read, state, left_out)
+
+
+def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
+    """Read in place, as a .zip is."""
+    members, classes, left_out = [], [], [*left_out]
+    for path, place in _placed(paths):
+        if not (found := _scanned(tars.scan, path, place, left_out)):
+            continue
+        prefix = f"{place}/" if len(paths) > 1 else ""
+        left_out += [item | {"file": prefix + item["file"]} for item in found.left_out]
+        if found.problem:
+            left_out.append({"file": place, "reason": found.problem})
+        usable = []
+        for member in found.members:
+            parts = member.name.split("/")
+            if any(_is_ignored(part, part is not parts[-1]) for part in parts):
+                continue
+            if reason := _reason_by_sight(parts[-1], member.size, member.is_regular):
+                left_out.append({"file": prefix + member.name, "reason": reason})
+            else:
+                usable.append(member)
+        names = [member.name for member in usable]
+        labels = [found.labels.get(tars.key(name), "") for name in names]
+        classes += labels if found.labels else _first_folders(names, is_archive=True)
+        members += [(path, prefix + member.name, member) for member in usable]
+
+    def location(i):
+        path, _, member = members[i]
+        return str(path), member.offset, member.size
+
+    names = [name for _, name, _ in members]
+    state = _state(paths)
+    return Source("tar", names, lambda i: opened(*location(i)), state, left_out, classes, location=location)
+
+
+def _tables(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
+    tables.check_installed()
+    parts, names, left_out = [], [], [*left_out]
+    for path, place in _placed(paths):
+        if part := _scanned(tables.scan, path, place, left_out):
+            parts.append(part)
+            names += [f"{place}#{row}" for row in range(sum(part.groups))]
+    classes = None
+    if any(part.labels for part in parts):
+        classes = [label for part in parts for label in part.labels or [""] * sum(part.groups)]
+    images = tables.Images(parts)
+    columns = dict.fromkeys(column for part in parts for column in part.columns)
+    state = _state(paths)
+    return Source(
+        "table", names, lambda i: io.BytesIO(images(i)), state, left_out, classes, columns=[*columns]
+    )
+
+
+def _list(path: pathlib.Path) -> Source:
+    """A .csv with a header. Its paths start from its own folder, and may be absolute."""
+    listing = lists.read(str(path))
+    if listing.files is None:
+        expected = f"a header with a column such as file, path or image in {path}"
+        raise Refused("source", expected, f"the columns {', '.join(listing.columns) or '(none)'}")
+    files, left_out = [], []
+    labels = listing.labels or [""] * len(listing.files)
+    for row, (name, label) in enumerate(zip(listing.files, labels), 1):
+        try:
+            status = os.stat(path.parent / name)
+        except (OSError, ValueError):  # ValueError: a NUL in it
+            left_out.append({"file": name, "reason": ABSENT})
+            continue
+        if not name:
+            left_out.append({"file": f"row {row}", "reason": NO_NAME})
+        elif reason := _reason_by_sight(name, status.st_size, stat.S_ISREG(status.st_mode)):
+            left_out.append({"file": name, "reason": reason})
+        else:
+            files.append((name, label, status.st_size, status.st_mtime_ns, status.st_mode))
+    files.sort()
+
+    def location(i):
+        return (str(path.parent / files[i][0]),)
+
+    return Source(
+        "csv",
+        [file[0] for file in files],
+        lambda i: opened(*location(i)),
+        digest([str(path.resolve()), *files, left_out]),
+        left_out,
+        None if listing.labels is None else [file[1] for file in files],
+        columns=listing.columns,
+        location=location,
+    )
+
+
+def _matching(pattern: str) -> list[pathlib.Path]:
+    """The files of a pattern: of a range all, of a * what there is."""
+    found: set[str] = set()
+    for each in expanded(pattern):
+        if not (files := glob.glob(each)):
+            raise Unavailable("source", f"files called {pattern}", f"no {each}")
+        found.update(files)
+    return [pathlib.Path(file) for file in sorted(found)]
+
+
+def _placed(paths: list[pathlib.Path]) -> Iterable[tuple[pathlib.Path, str]]:
+    """With what each is called among the others."""
+    common = os.path.commonpath([path.parent for path in paths])
+    return [(path, path.relative_to(common).as_posix()) for path in paths]
+
+
+def _scanned(scan: Callable, path: pathlib.Path, place: str, left_out: list[dict]):
+    """What is in a file of several; None where it is no such file, with the reason in `left_out`."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(GIT_LFS)) == GIT_LFS:
+                raise Rejected(POINTER)
+        return scan(str(path))
+    except Rejected as error:
+        left_out.append({"file": place, "reason": str(error)})
+        return None
+    except OSError as error:  # thousands of images may lie in it
+        raise Unavailable("source", f"{path}: {error.strerror}") from error
+
+
+def _state(paths: list[pathlib.Path]) -> str:
+    """Of files that are read in place."""
+    about = [(path, path.stat()) for path in paths]
+    return digest([(str(path.resolve()), of.st_size, of.st_mtime_ns, of.st_mode) for path, of in about])
 
 
 def _array(path: pathlib.Path) -> Source:
@@ -316,6 +482,13 @@ def _demo(count: int, side: int) -> Source:
 
     state = digest([pathlib.Path(portraits.__file__).read_bytes(), count, side])
     return Source("demo", [f"#{i}" for i in range(count)], read, state)
+
+
+SEVERAL: dict[str, Callable] = {".tar": _tars, ".parquet": _tables, ".arrow": _tables}
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _is_ignored(name: str, is_folder: bool) -> bool:

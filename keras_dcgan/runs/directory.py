@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -22,10 +23,10 @@ from typing import TypeVar
 
 import keras_dcgan
 from keras_dcgan import files, versions
-from keras_dcgan.addresses import is_shards
-from keras_dcgan.config import TrainConfig, as_text
+from keras_dcgan.addresses import is_pattern, is_shards, without_pattern
+from keras_dcgan.config import TrainConfig, as_text, resolve
 from keras_dcgan.data.manifest import Manifest
-from keras_dcgan.errors import Refused, Unavailable, argument, counted
+from keras_dcgan.errors import Refused, Unavailable, argument, counted, renamed
 from keras_dcgan.layout import (
     BEST,
     CHECKPOINTS,
@@ -66,6 +67,10 @@ class Run:
     def generator(self, last: bool = False) -> Path:
         """The file of the best generator so far, or of the last one."""
         return self.path / (LAST if last else BEST)
+
+    def generator_sha256(self, last: bool = False) -> str:
+        """By which figures and exports say of which generator they are."""
+        return hashlib.sha256(self.generator(last).read_bytes()).hexdigest()
 
     @property
     def metrics_file(self) -> Path:
@@ -219,7 +224,9 @@ def _no_run(path: Path) -> Unavailable:
 
 def default_path(data: str) -> str:
     """runs/NAME-OF-THE-DATA: './imgs/' -> 'runs/imgs', 'cats.zip' -> 'runs/cats', 'shards/*.tfrecord' ->
-    'runs/shards'."""
+    'runs/shards', 'imgs-{000..009}.tar' -> 'runs/imgs'."""
+    if is_pattern(data) and not os.path.exists(data):
+        data = without_pattern(data)
     # Not pathlib's: those raise where a folder may not be entered, a name is too long or a link leads to
     # itself.
     path = Path(os.path.realpath(data.rpartition("/")[0] if is_shards(data) else data))
@@ -228,15 +235,26 @@ def default_path(data: str) -> str:
     return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, files.PATTERN), "_")) or "images"))
 
 
+def settings_of(typed: dict, images: int | None = None) -> TrainConfig:
+    """What was typed, what the run began with, and the number of images, once it is known -> all settings.
+    Raises Refused."""
+    path = typed.get("run", default_path(typed["data"]))
+    return resolve({**typed, "run": path}, images, Run(path, is_new=True).settings)
+
+
 def check_fits(config: TrainConfig):
-    """Raises Refused, naming each setting that differs and may not, where `config.run` is a run that has
-    begun with others; Unavailable where there is something else."""
+    """What can be told before anything is prepared. Raises Refused, naming each setting that differs and may
+    not, where `config.run` is a run that has begun with others; Unavailable where there is something else, or
+    nothing to begin from."""
     run = Run(config.run, is_new=True)
     files.check_place(run.path, "run")
     # A kill may have left a lock.
     names = [] if run.has_begun or not run.path.is_dir() else [entry.name for entry in run.path.iterdir()]
     if any(not name.startswith(".") for name in names):
         raise Unavailable("run", "a new or empty directory, or a run of this program", run.path)
+    if config.init_from and not run.checkpoints:
+        with renamed(run="init_from"):
+            Run(config.init_from).check_trained()
     if not run.has_begun:
         return
     before = run.config

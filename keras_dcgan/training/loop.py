@@ -71,6 +71,15 @@ class End:
     advice: str = ""
 
 
+def strategy_for(config: TrainConfig, data: ImageSet | ShardSet) -> tf.distribute.Strategy:
+    """The devices of a training. Raises Refused where settings, images and devices do not fit each other."""
+    strategy = devices.find_strategy(config.strategy)
+    devices.check_batch(config.batch, strategy)
+    devices.check_workers(data.most_workers, strategy)
+    checkpoints.check_source(config, data.manifest)
+    return strategy
+
+
 def built(
     config: TrainConfig,
     data: ImageSet | ShardSet,

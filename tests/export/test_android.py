@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import lively_generator
 
-from export import convert
+from keras_dcgan.export import convert
 from keras_dcgan.pictures import latents
 
 ANDROID = Path(convert.__file__).parent / "android"

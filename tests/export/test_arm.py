@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import lively_generator
 
-from export import convert
+from keras_dcgan.export import convert
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.latents import latents
 from tools import arm

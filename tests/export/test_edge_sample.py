@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import convert, edge_sample, metadata
+from keras_dcgan.export import convert, edge_sample, metadata
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.latents import labels, latents
 
@@ -380,7 +380,10 @@ def test_metadata_of_another_shape_are_refused(told, folder, tmp_path, capsys):
     with zipfile.ZipFile(model, "a") as archive:
         archive.writestr("metadata.json", told)
     line = refusal(capsys, "--model", model, "--out", tmp_path / "grid.png")
-    assert f"--model: expected metadata as python -m export writes them, received {model} with others" in line
+    assert (
+        f"--model: expected metadata as python -m keras_dcgan.export writes them, received {model} with others"
+        in line
+    )
     assert not (tmp_path / "grid.png").exists()
 
 

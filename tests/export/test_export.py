@@ -1,4 +1,4 @@
-"""`python -m export`: what the files are, that each is the Keras generator, and that one which is not never
+"""`python -m keras_dcgan.export`: what the files are, that each is the Keras generator, and that one which is not never
 ships."""
 
 import functools
@@ -21,17 +21,18 @@ from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers.number_types import Float32Flags
 from flatbuffers.table import Table
 
-from export import convert, edge_sample, graph, parity, quality
-from export.__main__ import main
+from keras_dcgan.export import convert, edge_sample, graph, parity, quality
+from keras_dcgan.export.__main__ import main
 from keras_dcgan.measure import embeddings
 from keras_dcgan.pictures.latents import directions, latents
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 LATENT_DIM = 12
 CLASSES = ("blue", "green", "red")
 FOR_GPU = ("generator_fp32.tflite", "generator_fp16.tflite", "generator_int8.tflite")
 TFLITE = (*FOR_GPU, "generator_int8_full.tflite")
 WITHOUT_QUALITY = ("--samples", "0")  # of 2,000 images it takes longer than all else
+BESIDE = ("README.md", "edge_sample.py", "model.json", "samples.png")
 FOR_CPU = ("generator_fp32.tflite", "generator_int8.tflite")  # without transposed convolutions
 
 
@@ -65,7 +66,7 @@ def command(run):
     # the page is test_web's
     typed = [*WITHOUT_QUALITY, "--run", run, "--formats", "saved_model,fp32,fp16,int8,int8_full"]
     return subprocess.run(
-        [sys.executable, "-m", "export", *typed], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-m", "keras_dcgan.export", *typed], cwd=REPOSITORY, capture_output=True, text=True
     )
 
 
@@ -89,11 +90,15 @@ def conditional_out(conditional_model, tmp_path_factory):
 
 def test_the_command_says_what_it_made_and_what_to_type_next_and_nothing_else(command, out):
     assert command.stderr == ""
-    header, notes, columns, *rows, following = command.stdout.splitlines()
+    header, notes, columns, *rows, card, following = command.stdout.splitlines()
     assert columns.split() == ["MB", "dB", "ms", "TFLite", "swd", "fid"]
     assert [row.split()[0] for row in rows] == ["saved_model", *TFLITE]
-    assert following == f"Next: python export/edge_sample.py --model {out} --seeds 0-15 --out grid.png"
-    assert sorted(path.name for path in out.iterdir()) == sorted(["saved_model", *TFLITE, "model.json"])
+    assert (
+        card.split()
+        == "README.md the model card: no figures (python -m keras_dcgan.evaluate), no licence (--licence)".split()
+    )
+    assert following == f"Next: python {out}/edge_sample.py --model {out} --seeds 0-15 --out grid.png"
+    assert sorted(path.name for path in out.iterdir()) == sorted(["saved_model", *TFLITE, *BESIDE])
 
 
 @pytest.mark.parametrize("name", TFLITE)
@@ -294,10 +299,7 @@ def test_a_file_that_is_not_the_generator_is_refused(damage, run, out, tmp_path,
     (line,) = capsys.readouterr().err.splitlines()
     assert "generator_int8.tflite" in line
     assert {"other weights": "at least 30 dB", "NaN": "NaN", "constant": "same image"}[damage] in line
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [
-        "generator_fp32.tflite",
-        "model.json",
-    ]
+    assert {path.name for path in (tmp_path / "export").iterdir()} == {"generator_fp32.tflite", *BESIDE}
     assert list(json.loads((tmp_path / "export" / "model.json").read_text())["files"]) == [
         "generator_fp32.tflite"
     ]
@@ -317,7 +319,7 @@ def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monke
 
 def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):
     flags = ["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,int8"]
-    typed = [sys.executable, "-m", "export", *WITHOUT_QUALITY, *flags]
+    typed = [sys.executable, "-m", "keras_dcgan.export", *WITHOUT_QUALITY, *flags]
     with subprocess.Popen(
         typed, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -353,11 +355,7 @@ def test_an_export_leaves_nothing_of_an_earlier_one(run, out, tmp_path):
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "notes.txt").write_text("the user's own")
     main([*WITHOUT_QUALITY, "--run", str(run), "--out", str(tmp_path), "--formats", "int8"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "generator_int8.tflite",
-        "model.json",
-        "notes.txt",
-    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"generator_int8.tflite", "notes.txt", *BESIDE}
 
 
 def test_sample_rgb_rounds_the_ends_and_the_middle_as_to_uint8_does(tmp_path):
@@ -430,7 +428,7 @@ def test_model_json_holds_what_a_device_needs(model, out):
 
 def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
     about = json.loads((out / "model.json").read_text())
-    del about["files"]
+    del about["files"], about["beside"]
     for name in TFLITE:
         with zipfile.ZipFile(out / name) as archive:
             assert (
@@ -525,7 +523,7 @@ def test_what_rounding_costs_stands_in_model_json_and_in_the_table(
     assert "quality" not in files[TFLITE[0]]
     told = files[TFLITE[2]]["quality"]
     assert (told["samples"], told["features"]) == (40, "random-small") and 0 < told["swd"] < 20
-    *_, columns, fp32, int8, _ = capsys.readouterr().out.splitlines()
+    *_, columns, fp32, int8, _, _ = capsys.readouterr().out.splitlines()
     assert fp32.split()[-3:] == ["2.1.0", "-", "-"]
     assert int8.split()[-3:] == ["2.4.0", str(told["swd"]), str(told["fid"])]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import lively_generator
 
-from export import convert
+from keras_dcgan.export import convert
 from tools import arm
 
 OLD_PYTHON = Path(__file__).parents[2] / "build" / "tflite-2.14" / "bin" / "python"

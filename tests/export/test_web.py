@@ -22,8 +22,8 @@ import pytest
 from conftest import lively_generator
 from PIL import Image
 
-from export import convert, parity, web
-from export.web.__main__ import Handler, Server, main, server
+from keras_dcgan.export import convert, parity, web
+from keras_dcgan.export.web.__main__ import Handler, Server, main, server
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import labels, latents, slerp
@@ -631,7 +631,7 @@ def test_no_page_no_server(tmp_path, capsys):
         main(["--run", str(tmp_path)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(
-        "web: --run: expected an export with a page (python -m export), received "
+        "web: --run: expected an export with a page (python -m keras_dcgan.export), received "
     )
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("")

@@ -46,7 +46,7 @@ def test_each_machine_has_a_table_of_its_own():
         "ours_float32_times_best_of_torch (torch_compiled)": 0.5,
     }
     text = page.section([gpu, RACED, RACED | {"machine": "2 cores of X, load 0.9", "size": 128}])
-    assert text.count("| one step |") == 2
+    assert text.count("| one step of `paper` |") == 2
     places = [
         "| **0.50x** ",
         "on NVIDIA Y, 16 cores of X.*",
@@ -55,6 +55,13 @@ def test_each_machine_has_a_table_of_its_own():
         "on 2 cores of X.*",
     ]
     assert sorted(places, key=text.index) == places
+
+
+def test_each_preset_has_a_table_of_its_own():
+    auto = {name: value for name, value in RACED.items() if "keras" not in name and "peak" not in name}
+    text = page.section([RACED, auto | {"preset": "auto"}])
+    assert text.index("| one step of `paper` |") < text.index("| one step of `auto` |")
+    assert "| 64x64 | 50 images/s, float32 | 40, **1.25x** | **1.12x** (compiled) | - | - |" in text
 
 
 def test_small_rates_have_a_decimal():

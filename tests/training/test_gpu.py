@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import lively_generator
 
-from export import convert, edge_sample, graph
+from keras_dcgan.export import convert, edge_sample, graph
 from keras_dcgan.pictures.latents import latents
 
 VULKAN = Path("/usr/lib/chromium")

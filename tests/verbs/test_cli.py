@@ -454,7 +454,7 @@ def test_the_whole_line_from_pictures_to_a_picture_without_tensorflow(run, tmp_p
     path, _ = run
     done = python("export", "--run", path, "--formats", "fp32")
     assert done.returncode == 0, done.stderr
-    script = Path(__file__).parent.parent.parent / "export" / "edge_sample.py"
+    script = path / "export" / "edge_sample.py"
     arguments = ["--model", path / "export", "--seeds", "0-15", "--out", tmp_path / "edge.png"]
     done = subprocess.run(
         [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path
@@ -515,9 +515,9 @@ PATHS = {
     "keras_dcgan.features": (["--run", "r", "--out", "o"], ["--run", "--out", "--linear-probe"]),
     "keras_dcgan.data": ([], ["--cache"]),
     "keras_dcgan.demo": ([], ["folder"]),
-    "export.__main__": (["--run", "r"], ["--run", "--out"]),
-    "export.web.__main__": (["--run", "r"], ["--run"]),
-    "export.edge_sample": (["--model", "m"], ["--model", "--latent", "--out"]),
+    "keras_dcgan.export.__main__": (["--run", "r"], ["--run", "--out"]),
+    "keras_dcgan.export.web.__main__": (["--run", "r"], ["--run"]),
+    "keras_dcgan.export.edge_sample": (["--model", "m"], ["--model", "--latent", "--out"]),
     "tools.pack": (["--data", "demo", "--out", "o"], ["--data", "--out", "--cache"]),
     "tools.arm": (["--export", "e"], ["--export", "--work"]),
 }  # fmt: skip
@@ -546,7 +546,7 @@ def test_a_path_that_means_something_elsewhere_is_made_nowhere(
 def test_a_leading_tilde_is_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     typed = ["--data", "~/imgs", "--run", "~/runs/a", "--init-from", "~", "--cache", "./~/b"]
-    config = fit.settings(fit.read(typed))
+    config = fit.settings_of(fit.read(typed))
     assert (config.data, config.run, config.init_from) == (
         f"{tmp_path}/imgs",
         f"{tmp_path}/runs/a",
@@ -587,7 +587,7 @@ def test_a_verb_is_run_by_its_name_and_the_nearest_word_or_flag_is_named(
     typed, complaint, monkeypatch, capsys
 ):
     monkeypatch.setattr(sys, "argv", ["keras_dcgan", *typed.split()])
-    for module in (f"keras_dcgan.{typed.split()[0]}", "export.__main__"):  # as in a new process
+    for module in (f"keras_dcgan.{typed.split()[0]}", "keras_dcgan.export.__main__"):  # as in a new process
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(SystemExit) as stop:
         keras_dcgan.__main__.main()
@@ -629,7 +629,7 @@ def half_begun(run: Path, **settings):
 @pytest.fixture
 def before_tensorflow(monkeypatch):
     """Whatever is said after this is said too late: TensorFlow takes seconds to import."""
-    for module in (process, importlib.import_module("export.__main__")):
+    for module in (process, importlib.import_module("keras_dcgan.export.__main__")):
         for name in ("quiet", "importing"):
             monkeypatch.setattr(
                 module, name, lambda: pytest.fail("this should be known before TensorFlow is imported")
@@ -642,7 +642,7 @@ READERS = {
     "keras_dcgan.edit": ["--task", "project", "--image", "a.png", "--out", "b.png"],
     "keras_dcgan.evaluate": [],
     "keras_dcgan.features": ["--out", "a.keras"],
-    "export": [],
+    "keras_dcgan.export": [],
 }
 
 
@@ -652,7 +652,10 @@ def test_missing_and_untrained_runs_are_told_at_once_and_which_there_are(
 ):
     monkeypatch.chdir(tmp_path)
     half_begun(tmp_path / "runs" / "new")
-    name, module = verb.removeprefix("keras_dcgan."), "export.__main__" if verb == "export" else verb
+    name, module = (
+        verb.removeprefix("keras_dcgan."),
+        f"{verb}.__main__" if verb == "keras_dcgan.export" else verb,
+    )
     done = command(module, "--run", "runs/old", *READERS[verb])
     missing = f"{name}: --run: expected a run directory, received runs/old (no runs/old/config.json; there are runs/new)\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", missing)

@@ -17,6 +17,7 @@ from keras_dcgan.fit import main
 from keras_dcgan.measure import evaluation, page
 from keras_dcgan.pictures import images
 from keras_dcgan.runs import checkpoints
+from keras_dcgan.runs.directory import Run
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,7 @@ def test_everything_is_measured_printed_and_written(trained, evaluate):
     assert (
         result["features"] == "random-1" and result["generator"] == "best" and result["size"] == [16, 16, 3]
     )
+    assert result["generator_sha256"] == Run(trained / "run").generator_sha256()
     assert done.stdout.startswith("60 generated and 60 real images of 16x16x3; features: random-1\n")
     assert result["images"] == {"real": 60, "fake": 60, "memorised_real": 80, "memorised_fake": 60}
     assert all(np.isfinite(value) for value in result["metrics"].values())

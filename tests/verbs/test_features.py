@@ -25,7 +25,7 @@ def run(request, tmp_path_factory):
     path, conditional = tmp_path_factory.mktemp(request.param) / "run", request.param == "conditional"
     typed = ["--data", "x", "--run", str(path), *"--size 24x16 --filters 4 --precision bfloat16".split()]
     typed += ["--conditional"] if conditional else ["--d-norm", request.param]
-    config = fit.settings(fit.read(typed))
+    config = fit.settings_of(fit.read(typed))
     gan = build(config, 3, len(CLASSES) * conditional)
     for layer in gan.discriminator.layers:
         layer.momentum = 0.5

@@ -36,7 +36,7 @@ def measure(args) -> dict:
     with quiet():
         import tensorflow as tf
 
-        from export import convert
+        from keras_dcgan.export import convert
         from keras_dcgan.model import networks
 
     tf.config.set_visible_devices([], "GPU")  # whose rounding is another, and the files run on the CPU
@@ -82,7 +82,7 @@ def measure(args) -> dict:
 
 
 def tflite(file: Path, threads: int):
-    from export import edge_sample
+    from keras_dcgan.export import edge_sample
 
     runner, *_ = edge_sample.load(file, threads, "sample")
     return functools.partial(runner, z=latent())

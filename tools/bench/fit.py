@@ -43,7 +43,7 @@ def everything(args, scratch: str) -> dict:
         ]
         + ["--filters", str(args.filters), "--cache", f"{scratch}/cache"]
     )
-    config = fit.settings(typed)
+    config = fit.settings_of(typed)
     per_tick = round(1000 * config.tick_kimg / config.batch)  # steps
     config = dataclasses.replace(
         config,

@@ -51,13 +51,15 @@ def machine(record: dict) -> str:
 
 
 def step(records: list[dict]) -> str:
-    """Against others, machine by machine, and how it grows."""
+    """Against others, a table for each machine and preset, and how it grows."""
     raced = sorted(
         (record for record in records if "torch_img_per_s" in record), key=lambda record: record["size"]
     )
-    races = [
-        [record for record in raced if machine(record) == name] for name in dict.fromkeys(map(machine, raced))
-    ]
+
+    def field(record: dict) -> tuple[str, str]:
+        return machine(record), record.get("preset", "paper")
+
+    races = [[record for record in raced if field(record) == one] for one in dict.fromkeys(map(field, raced))]
     alone = [record for record in records if "torch_img_per_s" not in record]
     return "\n".join([*map(race, races), *([growth(alone)] if alone else [])])
 
@@ -74,14 +76,16 @@ def race(records: list[dict]) -> str:
                 f"{rate(record[ours + '_img_per_s'])} images/s, {'bfloat16' if ours == 'ours_auto' else 'float32'}",
                 f"{rate(record['torch_img_per_s'])}, **{record[ours + '_times_torch']:.2f}x**",
                 f"**{record[best]:.2f}x** ({best.partition('(torch')[2][:-1].strip('_').replace('_', ' ') or 'as it is'})",
-                f"{rate(record['keras_as_usual_img_per_s'])}, {record[ours + '_times_keras_as_usual']:.2f}x",
+                f"{rate(record['keras_as_usual_img_per_s'])}, {record[ours + '_times_keras_as_usual']:.2f}x"
+                if "keras_as_usual_img_per_s" in record
+                else "-",
                 f"{record[peak]:.0%}" if peak in record else "-",
             ]
         )
     header = [
-        "one step",
+        f"one step of `{records[0].get('preset', 'paper')}`",
         "here",
-        "PyTorch's DCGAN example",
+        "PyTorch in the form of its DCGAN example",
         "the best of its forms",
         "Keras as usual",
         "share of measured peak",

@@ -1,9 +1,10 @@
-"""One training step of a DCGAN, by several hands: `python -m tools.bench.peers NAME SIZE FILTERS BATCH`, for
-`tools.bench train`.
+"""One training step of a DCGAN, by several hands: `python -m tools.bench.peers NAME SIZE FILTERS BATCH PRESET`,
+for `tools.bench train`.
 
 Each contestant is a process of its own. It gets ready, says so, and for each line that it reads takes a few
-steps and prints the seconds of one. All have the same work: images in memory, the paper's networks and
-losses, D on real and on fake, G through D, two Adams. Where there is a GPU, all run on it.
+steps and prints the seconds of one. All have the same work: images in memory, D on real and on fake, G through
+D, two Adams; of the preset paper its networks and losses, of auto a discriminator without norm, relativistic
+losses, R1 and R2 at every step and a moving average. Where there is a GPU, all run on it.
 """
 
 import os
@@ -15,19 +16,26 @@ import time
 import numpy as np
 
 LATENT, RATE, BETA = 100, 2e-4, 0.5
+STEM, GROUP, PENALTY = 16, 4, 2.4  # of auto
 STEPS = {"cpu": 3, "cuda": 192}
 PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can do
 
 
-def ours(precision: str, size: int, filters: int, batch: int):
+def ours(precision: str, size: int, filters: int, batch: int, preset: str):
     import tensorflow as tf
 
-    from keras_dcgan.config import TrainConfig
+    from keras_dcgan.config import resolve
     from keras_dcgan.training.build import build
 
-    gan = build(
-        TrainConfig("", "", size=(size, size), filters=filters, batch=batch, precision=precision), channels=3
-    )
+    settings = {
+        "data": "",
+        "run": "",
+        "preset": preset,
+        "size": (size, size),
+        "filters": filters,
+        "batch": batch,
+    }
+    gan = build(resolve({**settings, "precision": precision}), channels=3)
     stream = iter(tf.data.Dataset.from_tensors(images(size, batch)).repeat())
     gan.make_train_function()
 
@@ -39,7 +47,7 @@ def ours(precision: str, size: int, filters: int, batch: int):
     return steps
 
 
-def keras_as_usual(size: int, filters: int, batch: int):
+def keras_as_usual(size: int, filters: int, batch: int, preset: str):
     """As in the examples of Keras and TensorFlow: fresh fakes for each player, one pass over real and fake
     together."""
     import keras
@@ -78,10 +86,17 @@ def keras_as_usual(size: int, filters: int, batch: int):
     return lambda count: model.fit(stream, steps_per_epoch=count, verbose=0)
 
 
-def torch_networks(size: int, filters: int):
-    """-> generator and discriminator as PyTorch's DCGAN example has them: 4-2-1 convolutions and batch
-    norm."""
+def torch_networks(size: int, filters: int, preset: str = "paper"):
+    """-> generator and discriminator as PyTorch's DCGAN example has them: 4-2-1 convolutions and batch norm. Of
+    auto, D has a stem and the spread within groups of images instead of batch norm."""
+    import torch
     from torch import nn
+
+    class Spread(nn.Module):
+        def forward(self, x):
+            grouped = x.float().reshape(GROUP, -1, *x.shape[1:])
+            deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3)).repeat(GROUP)
+            return torch.cat([x, deviation[:, None, None, None].expand(-1, 1, *x.shape[2:]).to(x.dtype)], 1)
 
     from keras_dcgan.model.networks import LEAK, base_grid, widths
 
@@ -98,25 +113,38 @@ def torch_networks(size: int, filters: int):
     for wide, narrow in zip(inner[:0:-1], inner[-2::-1]):
         g += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(True)]
     g += [nn.ConvTranspose2d(inner[0], 3, 4, 2, 1), nn.Tanh()]
-    for narrow, wide in zip([3, *inner], inner):
-        d += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=narrow == 3)]
-        d += [nn.BatchNorm2d(wide)] * (narrow != 3) + [nn.LeakyReLU(LEAK, True)]
-    d += [nn.Conv2d(inner[-1], 1, cells, 1, 0), nn.Flatten(0)]
+    if preset == "paper":
+        for narrow, wide in zip([3, *inner], inner):
+            d += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=narrow == 3)]
+            d += [nn.BatchNorm2d(wide)] * (narrow != 3) + [nn.LeakyReLU(LEAK, True)]
+        d += [nn.Conv2d(inner[-1], 1, cells, 1, 0), nn.Flatten(0)]
+    else:
+        d += [nn.Conv2d(3, STEM, 3, 1, 1), nn.LeakyReLU(LEAK)]
+        for narrow, wide in zip([STEM, *inner], inner):
+            d += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(LEAK)]
+        d += [Spread(), nn.Conv2d(inner[-1] + 1, 1, cells, 1, 0), nn.Flatten(0)]
     return nn.Sequential(*g), nn.Sequential(*d)
 
 
 def torch_loop(
-    size: int, filters: int, batch: int, channels_last=False, bfloat16=False, compiled=False, graphed=False
+    size: int,
+    filters: int,
+    batch: int,
+    preset: str,
+    channels_last=False,
+    bfloat16=False,
+    compiled=False,
+    graphed=False,
 ):
     """The loop of the same example, with one set of fakes a step. `graphed`: recorded once, and replayed by
-    the GPU alone."""
+    the GPU alone. Of auto the penalties are second derivatives, as PyTorch's users write them."""
     import contextlib
 
     import torch
 
     device = accelerator()
     torch.backends.cudnn.benchmark = True
-    generator, discriminator = (net.to(device) for net in torch_networks(size, filters))
+    generator, discriminator = (net.to(device) for net in torch_networks(size, filters, preset))
     real = torch.from_numpy(images(size, batch)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     if channels_last:
         real = real.contiguous(memory_format=torch.channels_last)
@@ -128,6 +156,8 @@ def torch_loop(
         for net in (generator, discriminator)
     )
     weight = generator[0].weight
+    followed = list(generator.parameters())
+    averages = [parameter.detach().clone() for parameter in followed]
     if compiled:
         generator, discriminator = torch.compile(generator), torch.compile(discriminator)
     ones, zeros, bce = (
@@ -136,27 +166,47 @@ def torch_loop(
         torch.nn.BCEWithLogitsLoss(),
     )
 
+    def recipe():
+        with arithmetic():
+            d_optimizer.zero_grad()
+            fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
+            logits, penalty = [], 0.0
+            for seen in (real.detach(), fakes.detach().float()):
+                seen.requires_grad_()
+                logits.append(discriminator(seen).float())
+                (slope,) = torch.autograd.grad(logits[-1].sum(), seen, create_graph=True)
+                penalty += PENALTY / 2 * slope.float().square().sum((1, 2, 3)).mean()
+            loss = torch.nn.functional.softplus(logits[1] - logits[0]).mean() + penalty
+        loss.backward()
+        d_optimizer.step()
+        with arithmetic():
+            g_optimizer.zero_grad()
+            loss = torch.nn.functional.softplus(logits[0].detach() - discriminator(fakes).float()).mean()
+        loss.backward()
+        g_optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, followed, 1e-3)
+
+    def arithmetic():
+        if not bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
+
     def step():
-        with (
-            torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
-            if bfloat16
-            else contextlib.nullcontext()
-        ):
+        with arithmetic():
             d_optimizer.zero_grad()
             fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
             loss = bce(discriminator(real).float(), ones) + bce(discriminator(fakes.detach()).float(), zeros)
         loss.backward()
         d_optimizer.step()
-        with (
-            torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
-            if bfloat16
-            else contextlib.nullcontext()
-        ):
+        with arithmetic():
             g_optimizer.zero_grad()
             loss = bce(discriminator(fakes).float(), ones)
         loss.backward()
         g_optimizer.step()
 
+    if preset == "auto":
+        step = recipe
     if graphed:
         step = recorded(step)
 
@@ -219,12 +269,14 @@ CONTESTANTS = {
         *shape, channels_last=True, bfloat16=True, compiled=True
     ),
     "torch_graphed": lambda *shape: torch_loop(*shape, channels_last=True, bfloat16=True, graphed=True),
-    "peak_float32": lambda *shape: peak("float32"),
-    "peak_bfloat16": lambda *shape: peak("bfloat16"),
+    "peak_float32": lambda *_: peak("float32"),
+    "peak_bfloat16": lambda *_: peak("bfloat16"),
 }
 
 
-def race(names: list[str], size: int, filters: int, batch: int, repeats: int) -> dict[str, list[float]]:
+def race(
+    names: list[str], size: int, filters: int, batch: int, repeats: int, preset: str = "paper"
+) -> dict[str, list[float]]:
     """Seconds of a step of each, in turns: {name: `repeats` figures}. A contestant that fails has none."""
     command = [sys.executable, "-m", "tools.bench.peers"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -233,7 +285,8 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
     }  # as fit does; else the first takes what the others need
     times = {name: [] for name in names}
     runners = {
-        name: subprocess.Popen([*command, name, *map(str, (size, filters, batch))], **pipes) for name in names
+        name: subprocess.Popen([*command, name, *map(str, (size, filters, batch)), preset], **pipes)
+        for name in names
     }
     for runner in runners.values():
         runner.stdout.readline()  # ready, or gone
@@ -248,7 +301,8 @@ def race(names: list[str], size: int, filters: int, batch: int, repeats: int) ->
 
 
 def main():
-    steps, count = CONTESTANTS[sys.argv[1]](*map(int, sys.argv[2:])), STEPS[accelerator()]
+    name, *shape, preset = sys.argv[1:]
+    steps, count = CONTESTANTS[name](*map(int, shape), preset), STEPS[accelerator()]
     steps(count)
     print("ready", flush=True)
     for _ in sys.stdin:

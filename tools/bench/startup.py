@@ -40,7 +40,7 @@ def prepare(scratch: Path) -> dict[str, list]:
     run_directory = scratch / "run"
     fit = ["-m", "keras_dcgan.fit", "--data", scratch / "images.npy", "--cache", scratch / "cache"]
     run([*fit, "--run", run_directory, "--kimg", "0.064"])
-    run(["-m", "export", "--run", run_directory, "--formats", "int8"])
+    run(["-m", "keras_dcgan.export", "--run", run_directory, "--formats", "int8"])
     edge = [
         "export/edge_sample.py",
         "--model",

@@ -1,0 +1,11 @@
+# docker build -t keras_dcgan .                              for CPUs
+# docker build -t keras_dcgan --build-arg EXTRA=[cuda] .     for NVIDIA GPUs: docker run --gpus all ...
+# docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" keras_dcgan fit --data imgs
+FROM python:3.12-slim
+ARG EXTRA=""
+COPY . /src
+RUN pip install --no-cache-dir "/src${EXTRA}" && rm -r /src
+WORKDIR /work
+ENV HOME=/tmp KERAS_DCGAN_CACHE=/work/.cache
+ENTRYPOINT ["keras-dcgan"]
+CMD ["--help"]
