@@ -44,7 +44,9 @@ IMPORTS = {
         "pictures.images process runs.checkpoints runs.directory"
     ),
     "demo": "cli data.portraits errors files process progress",
-    "pack": "addresses cli config data.prepare data.sets data.shards errors files process",
+    "pack": (
+        "addresses cli config data.beam data.manifest data.prepare data.sets data.shards errors files process"
+    ),
     "cli": "addresses errors files process",
     "config": "addresses cli errors",
     "devices": "errors process",
@@ -56,6 +58,7 @@ IMPORTS = {
     ),
     "progress": "process",
     "data.__main__": "cli data.cache process",
+    "data.beam": "data.prepare data.shards data.sources errors threads",
     "data.cache": "errors files",
     "data.decode": (
         "data.formats.colour data.formats.heic data.formats.jpeg data.formats.kinds "

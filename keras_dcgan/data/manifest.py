@@ -18,6 +18,7 @@ class Manifest:
     classes: list[str]  # in the order of their labels; [] where there are none
     fingerprint: str  # of the pixels and labels: not of names and dates
     in_place: bool = False  # the source itself is what is read
+    gaps: list[int] = dataclasses.field(default_factory=list)  # numbers of the listed names without a row
     left_out: list[dict] = dataclasses.field(default_factory=list)  # {"file", "reason"}
     duplicates: list[dict] = dataclasses.field(default_factory=list)  # {"file", "same_as"}
     small: list[dict] = dataclasses.field(default_factory=list)  # {"file", "size"}

@@ -82,30 +82,11 @@ def prepare(
     Raises Refused or Unavailable (ValueError, OSError), naming the argument, for what the user can put right;
     never for a bad file.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise Refused("size", "a height and a width of at least 1", size)
-    _check("channels", channels, ("auto", 1, 3, 4))
-    _check("crop", crop, ("center", "none"))
-    settings: dict[str, Any] = {
-        "size": (height, width),
-        "channels": channels,
-        "crop": crop,
-        "background": _colour(background),
-        "max_pixels": max_pixels,
-        "conditional": conditional,
-    }
-    if isinstance(source, np.ndarray):
-        found, source = from_memory(source), f"an array of {len(source):,}"
-    else:
-        source = os.fspath(source)
-        if is_shards(source):
-            return _shards(source, settings)
-        found = find_images(source, settings["size"])
-    if not found.names and not found.left_out:
-        raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
-    if conditional:
-        found = with_classes(source, found)
+    settings = settings_of(size, channels, crop, background, max_pixels, conditional)
+    if not isinstance(source, np.ndarray) and is_shards(os.fspath(source)):
+        return _shards(os.fspath(source), settings)
+    found = listed(source, settings)
+    source = f"an array of {len(source):,}" if isinstance(source, np.ndarray) else os.fspath(source)
     entry = entries.folder(cache) / entries.key(VERSION, found.kind, found.state, settings)
     if entries.is_whole(entry):
         # A power cut may have damaged it: made once more.
@@ -118,6 +99,48 @@ def prepare(
         manifest = _prepare(unfinished, entry.parent, source, found, settings, show)
         entries.describe(unfinished, manifest.to_json())
     return _read(entry, source, found)
+
+
+def settings_of(
+    size: int | tuple[int, int] = (64, 64),
+    channels: str | int = "auto",
+    crop: str = "center",
+    background: str | tuple[int, int, int] = "white",
+    max_pixels: int = MAX_PIXELS,
+    conditional: bool = False,
+) -> dict[str, Any]:
+    """The arguments of `prepare`, checked, by their names in a manifest."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise Refused("size", "a height and a width of at least 1", size)
+    _check("channels", channels, ("auto", 1, 3, 4))
+    _check("crop", crop, ("center", "none"))
+    return {
+        "size": (height, width),
+        "channels": channels,
+        "crop": crop,
+        "background": _colour(background),
+        "max_pixels": max_pixels,
+        "conditional": conditional,
+    }
+
+
+def listed(
+    source: str | os.PathLike | np.ndarray,
+    settings: dict,
+    find: Callable[[str, tuple[int, int]], Source] = find_images,
+) -> Source:
+    """What there is to decode, none of it opened. Raises Refused or Unavailable."""
+    if isinstance(source, np.ndarray):
+        found, source = from_memory(source), f"an array of {len(source):,}"
+    else:
+        source = os.fspath(source)
+        found = find(source, settings["size"])
+    if not found.names and not found.left_out:
+        raise Refused("source", f"no images in {source} (looked for {' '.join(EXTENSIONS)})")
+    return (
+        with_classes(source, found) if settings["conditional"] else dataclasses.replace(found, classes=None)
+    )
 
 
 def _shards(pattern: str, settings: dict) -> ShardSet:
@@ -222,45 +245,65 @@ def _prepare(
     else:
         _check_free_space(cache, 2 * len(found.names) * 4 * height * width)
         rows = folder / "rgba"
-        kept, facts, left_out = _decode_all(rows, found, settings, show)
-        if not kept:
-            show("\n".join(_reasons_table(left_out)))
-            counts = collections.Counter(item["reason"] for item in left_out).most_common()
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts)
-            files = counted(len(left_out), "file")
-            raise Refused("source", f"none of the {files} in {source} can be used: {reasons}")
-        channels = _channels(settings["channels"], facts)
+        kept, facts, left_out = decode_all(rows, found, settings, show)
+        check_any(kept, left_out, source, show)
+        channels = channels_of(settings["channels"], facts)
         target = folder / "images.npy"
-        digests = _write_images(target, rows, len(kept), settings["size"], channels, settings["background"])
+        digests = write_images(target, rows, len(kept), settings["size"], channels, settings["background"])
         rows.unlink()
-    classes, labels = _labels(found, kept) if settings["conditional"] else ([], np.empty(0, np.int32))
+    classes, labels = labels_of(found, kept)
     if classes:
         np.save(folder / "labels.npy", labels)
+    sizes = [image.size for image in facts]
+    about = settings | {"channels": channels, "in_place": usable is not None}
+    return described(source, found, about, kept, sizes, digests, left_out)
+
+
+def check_any(kept: Sequence[int], left_out: list[dict], source: str, show: Callable[[str], None]):
+    """Raises Refused where nothing can be used."""
+    if kept:
+        return
+    show("\n".join(_reasons_table(left_out)))
+    counts = collections.Counter(item["reason"] for item in left_out).most_common()
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts)
+    files = counted(len(left_out), "file")
+    raise Refused("source", f"none of the {files} in {source} can be used: {reasons}")
+
+
+def described(
+    source: str,
+    found: Source,
+    settings: dict,
+    kept: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    digests: Sequence[bytes],
+    left_out: list[dict],
+) -> Manifest:
+    """`kept`: the numbers of the names that could be used; `sizes` (height, width) of the originals, where
+    there are any, and `digests` of the rows: of those."""
+    height, width = settings["size"]
+    classes, labels = labels_of(found, kept)
     first: dict[bytes, int] = {}
     same = [(i, first.setdefault(row, i)) for i, row in zip(kept, digests)]
-    small = [
-        (i, image.size)
-        for i, image in zip(kept, facts)
-        if 2 * image.size[0] < height or 2 * image.size[1] < width
-    ]
+    small = [(i, size) for i, size in zip(kept, sizes) if 2 * size[0] < height or 2 * size[1] < width]
     return Manifest(
         source=source,
         kind=found.kind,
-        **settings | {"channels": channels},
+        **settings,
         count=len(kept),
         classes=classes,
         # Of what the network will see, not of names and dates: the same on another machine, and after a
         # `touch`.
-        fingerprint=digest([channels, classes, labels.tobytes(), *digests]),
-        in_place=usable is not None,
+        fingerprint=digest([settings["channels"], classes, labels.tobytes(), *digests]),
+        gaps=np.setdiff1d(np.arange(len(found.names)), kept).tolist(),
         left_out=sorted(left_out, key=lambda item: item["file"]),
         duplicates=[{"file": found.names[i], "same_as": found.names[j]} for i, j in same if i != j],
         small=[{"file": found.names[i], "size": size} for i, size in small],
-        notes=_notes([image.size for image in facts], settings["size"]),
+        notes=_notes(sizes, settings["size"]),
     )
 
 
-def _notes(sizes: list[tuple[int, int]], size: tuple[int, int]) -> list[str]:
+def _notes(sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[str]:
     smaller = sum(height < size[0] or width < size[1] for height, width in sizes)
     if 2 * smaller <= len(sizes):
         return []
@@ -270,7 +313,7 @@ def _notes(sizes: list[tuple[int, int]], size: tuple[int, int]) -> list[str]:
     return [f"{smaller:,} of {len(sizes):,} images are smaller than {wanted} and were enlarged"]
 
 
-def _decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable[[str], None]):
+def decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable[[str], None]):
     """Appends RGBA rows to the file `rows`. -> the numbers of the names that are in it, their Facts, and what
     was left out."""
     size, crop, max_pixels = settings["size"], settings["crop"], settings["max_pixels"]
@@ -337,7 +380,7 @@ def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iter
         progress.close()
 
 
-def _channels(wanted: str | int, facts: list[Facts]) -> int:
+def channels_of(wanted: str | int, facts: Sequence[Facts]) -> int:
     if isinstance(wanted, int):
         return wanted
     if sum(image.is_transparent for image in facts) >= TRANSPARENT_SHARE * len(facts):
@@ -345,7 +388,7 @@ def _channels(wanted: str | int, facts: list[Facts]) -> int:
     return 1 if all(image.is_grey for image in facts) else 3
 
 
-def _write_images(path, rows, count, size, channels, background) -> list[bytes]:
+def write_images(path, rows, count, size, channels, background) -> list[bytes]:
     """The RGBA in `rows` -> a .npy of so many channels. -> a digest of each image."""
     digests = []
     at_once = max(1, CHUNK // (4 * size[0] * size[1]))
@@ -381,8 +424,11 @@ def _row_digest(row: np.ndarray) -> bytes:
     return hashlib.blake2b(row.data, digest_size=16).digest()
 
 
-def _labels(found: Source, kept: Sequence[int]) -> tuple[list[str], np.ndarray]:
-    names = found.classes or []
+def labels_of(found: Source, kept: Sequence[int]) -> tuple[list[str], np.ndarray]:
+    """The classes, and int32 the label of each name of `kept`; nothing where there are no classes."""
+    names = found.classes
+    if names is None:
+        return [], np.empty(0, np.int32)
     counts = collections.Counter({name: 0 for name in names})
     counts.update(names[i] for i in kept)
     classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10

@@ -8,6 +8,7 @@ import dataclasses
 import glob
 import hashlib
 import json
+import math
 import os
 
 import numpy as np
@@ -17,6 +18,7 @@ from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, argument
 
 INDEX = "index.json"  # beside the shards
+SHARD_MB = 32  # four shards are in memory together when they are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,3 +105,47 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
 
 def _base(file: str) -> str:
     return file.replace(os.sep, "/").rpartition("/")[2]
+
+
+# ------------------------------------------------------------------------
+# what is in them, whoever packs them
+
+
+def in_shards(listed: int, shape: tuple[int, ...], shards: int | None) -> list[np.ndarray]:
+    """The numbers of the listed names that go into each shard: known before any of them is decoded. Shuffled
+    over the whole listing, so that any few shards are a fair sample, and no class or tar file has a shard of
+    its own."""
+    shards = shards or max(1, round(listed * math.prod(shape) / 1e6 / SHARD_MB))
+    return np.array_split(np.random.RandomState(0).permutation(listed), min(shards, listed))
+
+
+def shard_names(manifest: Manifest, encoding: str, shards: int) -> list[str]:
+    """They say what is in them: a shard that is there needs not be written again."""
+    said = [manifest.fingerprint, encoding, shards] + ([manifest.gaps] if manifest.gaps else [])
+    key = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+    return [f"{key}-{place:05d}-of-{shards:05d}.tfrecord" for place in range(shards)]
+
+
+def record(pixels: np.ndarray, label: int | None, encoding: str) -> bytes:
+    import tensorflow as tf
+
+    content = tf.io.encode_png(pixels).numpy() if encoding == "png" else pixels.tobytes()
+    features = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))}
+    if label is not None:
+        features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(
+        deterministic=True
+    )  # else the order of the two differs between processes
+
+
+def index_of(manifest: Manifest, encoding: str, names: list[str], records: list[int]) -> dict:
+    about = [{"file": name, "records": count} for name, count in zip(names, records)]
+    return manifest.to_json() | {"encoding": encoding, "shards": about}
+
+
+def is_index(text: str) -> bool:
+    try:
+        return "shards" in json.loads(text)
+    except (ValueError, TypeError):
+        return False

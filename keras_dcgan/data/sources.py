@@ -70,6 +70,23 @@ class Source:
     classes: list[str] | None = None  # of each name; "" where it has none
     array: np.ndarray | None = None
     columns: Sequence[str] = ()  # of a table
+    # Number of a name -> the arguments with which `opened` reads it, for workers without this listing; None
+    # where they need one of their own.
+    location: Callable[[int], tuple] | None = None
+
+
+def opened(path: str, first: int = 0, length: int | None = None) -> BinaryIO:
+    """What is at a `location`: a file, or so many bytes of one. Raises OSError or Rejected."""
+    if length is None:
+        return open(pathlib.Path(path), "rb")
+    if length > LARGEST_MEMBER:
+        raise Rejected(TOO_LARGE)
+    with open(path, "rb") as file:
+        file.seek(first)
+        content = file.read(length)
+    if len(content) < length:
+        raise Rejected(TRUNCATED)
+    return io.BytesIO(content)
 
 
 def find_images(source: str, size: tuple[int, int]) -> Source:
@@ -99,6 +116,30 @@ def find_images(source: str, size: tuple[int, int]) -> Source:
     return kinds[path.suffix.lower()](path)
 
 
+def from_listing(
+    root: str, files: Iterable[tuple[str, int, float]], read: Callable[[str], BinaryIO]
+) -> Source:
+    """Of what a bucket tells of its files: the name below `root`, bytes, and when it was written. `read`: of the
+    whole address."""
+    kept, left_out = [], []
+    for name, size, written in files:
+        *folders, last = name.split("/")
+        if not last or any(_is_ignored(folder, True) for folder in folders) or _is_ignored(last, False):
+            continue
+        if reason := _reason_by_sight(last, size, is_regular=True):
+            left_out.append({"file": name, "reason": reason})
+        else:
+            kept.append((name, size, written))
+    kept.sort()
+
+    def location(i):
+        return (root + kept[i][0],)
+
+    names = [file[0] for file in kept]
+    state = digest([root, *kept, left_out])
+    return Source("bucket", names, lambda i: read(*location(i)), state, left_out, location=location)
+
+
 def with_classes(source: str, found: Source) -> Source:
     """The same with the class of each name: the label that came with it, else its first folder. What has none is
     left out."""
@@ -120,6 +161,7 @@ def with_classes(source: str, found: Source) -> Source:
         expected = f"two or more folders of images in {source}, one a class, or labels of two or more"
         raise Refused("conditional", expected, received)
     outside = [{"file": name, "reason": reason} for name, each in zip(found.names, classes) if not each]
+    location = found.location
     return dataclasses.replace(
         found,
         names=[found.names[i] for i in inside],
@@ -127,6 +169,7 @@ def with_classes(source: str, found: Source) -> Source:
         state=state,
         left_out=found.left_out + outside,
         classes=those,
+        location=(lambda i: location(inside[i])) if location else None,
     )
 
 
@@ -188,12 +231,17 @@ def _folder(root: pathlib.Path) -> Source:
                 files.append((name, status.st_size, status.st_mtime_ns, status.st_mode))
     files.sort()
     names = [file[0] for file in files]
+
+    def location(i):
+        return (os.path.join(root, names[i]),)
+
     return Source(
         "folder",
         names,
-        lambda i: open(root / names[i], "rb"),
+        lambda i: opened(*location(i)),
         digest([str(root.resolve()), *files, left_out]),
         left_out,
+        location=location,
     )
 
 
@@ -273,18 +321,13 @@ def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
         classes += labels if found.labels else _first_folders(names, is_archive=True)
         members += [(path, prefix + member.name, member) for member in usable]
 
-    def read(i):
+    def location(i):
         path, _, member = members[i]
-        if member.size > LARGEST_MEMBER:
-            raise Rejected(TOO_LARGE)
-        with open(path, "rb") as file:
-            file.seek(member.offset)
-            content = file.read(member.size)
-        if len(content) < member.size:
-            raise Rejected(TRUNCATED)
-        return io.BytesIO(content)
+        return str(path), member.offset, member.size
 
-    return Source("tar", [name for _, name, _ in members], read, _state(paths), left_out, classes)
+    names = [name for _, name, _ in members]
+    state = _state(paths)
+    return Source("tar", names, lambda i: opened(*location(i)), state, left_out, classes, location=location)
 
 
 def _tables(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
@@ -326,14 +369,19 @@ def _list(path: pathlib.Path) -> Source:
         else:
             files.append((name, label, status.st_size, status.st_mtime_ns, status.st_mode))
     files.sort()
+
+    def location(i):
+        return (str(path.parent / files[i][0]),)
+
     return Source(
         "csv",
         [file[0] for file in files],
-        lambda i: open(path.parent / files[i][0], "rb"),
+        lambda i: opened(*location(i)),
         digest([str(path.resolve()), *files, left_out]),
         left_out,
         None if listing.labels is None else [file[1] for file in files],
         columns=listing.columns,
+        location=location,
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +33,12 @@ def opened(pattern: str, size: tuple[int, int] = (16, 16), **options):
 
 def taken(dataset, steps: int) -> list:
     return list(dataset.take(steps).as_numpy_iterator())
+
+
+def contents(shard: pathlib.Path) -> list[bytes]:
+    """The images of a shard, in its order."""
+    records = tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()
+    return [tf.train.Example.FromString(one).features.feature["image"].bytes_list.value[0] for one in records]
 
 
 def which(images: ImageSet, steps: list[np.ndarray]) -> list[int]:
@@ -115,6 +123,42 @@ def test_packing_goes_on_with_the_shards_that_are_missing(packed, tmp_path):
     assert json.loads((out / "index.json").read_text())["images"] == 50
 
 
+def test_batches_mix_what_was_listed_together(tmp_path):
+    """Ten classes in the order of the listing: batches of 40 out of 40 shards are as mixed as by chance."""
+    classes = np.arange(400) // 40
+    np.savez(tmp_path / "a.npz", images=discs(400), labels=classes)
+    images = prepare(str(tmp_path / "a.npz"), (16, 16), conditional=True, show=len)
+    pack.pack(images, tmp_path / "out", shards=40, show=len)
+    shards = opened(str(tmp_path / "out" / "*.tfrecord"), conditional=True)
+    counts = [np.bincount(labels, minlength=10) for _, labels in taken(batches(shards, 40), 30)]
+    # A batch's chi-square: 9 degrees of freedom * 360/399 = 8.1 where 40 of the 400 are drawn by chance; shards
+    # that follow the listing have 82.
+    assert 5 < np.mean([np.sum((each - 4) ** 2 / 4) for each in counts]) < 11
+
+
+def test_what_is_left_out_moves_no_other_image_to_another_shard(folder, tmp_path):
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(folder, spoilt)
+    for name in ("001.png", "002.png", "more/000.png"):
+        (spoilt / name).write_bytes(b"none")
+    whole = prepare(str(folder), (16, 16), show=len)
+    sound = prepare(str(spoilt), (16, 16), show=len)
+    left = [image.tobytes() for image in sound.images]
+    pack.pack(whole, tmp_path / "whole", shards=4, show=len)
+    pack.pack(sound, tmp_path / "less", shards=4, show=len)
+    for before, after in zip(*(sorted((tmp_path / name).glob("*.tfrecord")) for name in ("whole", "less"))):
+        assert contents(after) == [image for image in contents(before) if image in left]
+
+
+def test_without_apache_beam_it_says_what_to_install(tmp_path, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "keras_dcgan.data.beam", raising=False)
+    monkeypatch.delattr("keras_dcgan.data.beam", raising=False)
+    done = command("keras_dcgan.pack", "--data", "demo", "--out", tmp_path / "out", "--engine", "beam")
+    assert done.returncode == 2
+    assert done.stderr == "pack: --engine: expected Apache Beam: pip install 'keras_dcgan[beam]'\n"
+
+
 def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
     with pytest.raises(ValueError, match="^out: expected a folder without the shards of something else"):
         pack.pack(packed[0], tmp_path / "out", shards=3, show=len)
@@ -147,6 +191,14 @@ def test_shards_that_do_not_fit_are_an_error(tmp_path, options, message):
         (
             ["--out", "gs://b/s"],
             "--out: expected a path of this machine, received 'gs://b/s', which lies elsewhere",
+        ),
+        (
+            ["--", "--runner", "FlinkRunner"],
+            "--engine: expected beam, for what follows --: --runner FlinkRunner, received local",
+        ),
+        (
+            ["--engine", "beam", "--cache", "c"],
+            "--cache: expected --engine local: beam prepares nothing on this machine, received c",
         ),
     ],
 )
