@@ -207,6 +207,9 @@ class DCGAN(gan.DCGAN):
         super().reset_means()
 
     def recompute_statistics(self, batches: int = gan.STATISTICS_BATCHES):
+        """Takes the averaged generator's batch-norm statistics anew, over `batches` of latents that are always the
+        same. `draw`, `predict` and the end of each epoch do it; call it before you use or save `ema_generator` in the
+        middle of one."""
         super().recompute_statistics(batches)
         self.statistics_step = self.steps_taken if batches >= gan.STATISTICS_BATCHES else None
 

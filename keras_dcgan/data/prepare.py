@@ -74,8 +74,8 @@ def prepare(
     source: a folder (of images, or of parquet or tar files), a .zip, .tar, .npy, .npz, .parquet or .csv,
     "imgs-{000..009}.tar", "shards/*.tfrecord", "demo", or uint8 images (N, height, width, 1, 3 or 4). size: (height,
     width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is transparent somewhere,
-    else 1 if all are grey, else 3. crop: "center", or "none" to squash. background: shows through where an image is
-    transparent and the result may not be. max_pixels: larger images are left out. conditional: the classes are the
+    else 1 if all are grey, else 3. crop: "center", or "none" to squash. background: the colour behind transparent
+    pixels where the result has no alpha. max_pixels: larger images are left out. conditional: the classes are the
     labels of the source, else its first level of folders. cache: where prepared images are kept [$KERAS_DCGAN_CACHE,
     else the user's cache folder]. show: takes the lines to tell the user.
 
