@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if not os.path.isdir(os.path.join(__path__[0], "export")):
     # In a clone the folder `export` lies beside this one; a wheel has it inside.
