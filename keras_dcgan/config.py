@@ -320,7 +320,8 @@ def _checked(row: dataclasses.Field, value):
 AVERAGED = {"ema_kimg": 10.0, "precision": "auto", "batch": 32}
 CLASSIC = {**AVERAGED, "g_lr": 4e-4, "d_lr": 4e-4, "decay": 0.5}
 AUTO = {
-    **CLASSIC,
+    **AVERAGED,
+    "decay": 0.5,
     "beta1": 0.0,
     "loss": "relativistic",
     "d_norm": "none",
@@ -355,7 +356,14 @@ BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
 
 
-BY_THE_IMAGES = {"r1": "by the size", "r2": "by the size", "augment": "by the number of images"}  # in auto
+# What auto chooses.
+CHOSEN = {
+    "r1": "by the size",
+    "r2": "by the size",
+    "g_lr": "by the filters",
+    "d_lr": "by the filters",
+    "augment": "by the number of images",
+}
 FEW = 5_000  # images
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15
@@ -367,6 +375,12 @@ def penalty(size: tuple[int, int]) -> float:
     """The gradient penalties' weight that auto takes: by the pixels, since an image's gradient has a part for
     each of them."""
     return float(f"{size[0] * size[1] / 1700:.2g}")
+
+
+def rate(filters: int) -> float:
+    """Adam's learning rate that auto takes: the wider the layers, the more a step of it changes what they give.
+    8e-4 is best at 32 filters, and tore a discriminator of 48 apart: see tools/experiments/RECIPE.md."""
+    return min(8e-4, float(f"{4e-4 * 64 / filters:.2g}"))
 
 
 def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, str]:
@@ -433,6 +447,7 @@ def resolve(
     chosen: dict[str, Any] = {}
     if preset == "auto":
         chosen["r1"] = chosen["r2"] = penalty(config.size)
+        chosen["g_lr"] = chosen["d_lr"] = rate(config.filters)
     if preset in ADAPTIVE and images:
         chosen["augment"], _ = augmentation(images, config.kimg, preset)
     return dataclasses.replace(
@@ -458,7 +473,7 @@ def choices(config: TrainConfig, images: int) -> str:
     augment, why = augmentation(images, config.kimg, config.preset)
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take {argument('augment')} {augment}"
-    names = [*PRESETS[config.preset], *(("r1", "r2") if config.preset == "auto" else ()), "augment"]
+    names = [*PRESETS[config.preset], *(CHOSEN if config.preset == "auto" else ["augment"])]
     chosen = [f"{argument(name)} {as_text(getattr(config, name))}" for name in names]
     return f"{argument('preset')} {config.preset}: {' '.join(chosen)} ({why})"
 
@@ -477,7 +492,7 @@ def default_text(row: dataclasses.Field) -> str:
     if row.default in (dataclasses.MISSING, "") or isinstance(row.default, bool):
         return ""
     usual, *others = (as_text(PRESETS[name].get(row.name, row.default)) for name in ("auto", "paper", "demo"))
-    usual = BY_THE_IMAGES.get(row.name, usual)
+    usual = CHOSEN.get(row.name, usual)
     return "; ".join(
         [usual, *(f"{name}: {text}" for name, text in zip(("paper", "demo"), others) if text != usual)]
     )

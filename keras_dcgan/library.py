@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import devices, process
-from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty
+from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty, rate
 from keras_dcgan.errors import Refused, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
@@ -170,8 +170,9 @@ class DCGAN(gan.DCGAN):
         strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
         augment.POLICIES, or a row of it; "all" for fewer than 5,000 images that are shown often.
         `jit_compile`: by default on a GPU. Raises Refused."""
-        of_g = self._optimizer("g_optimizer", g_optimizer, AUTO["g_lr"])
-        of_d = self._optimizer("d_optimizer", d_optimizer, AUTO["d_lr"])
+        filters = self.generator.get_layer("to_image").input.shape[-1]
+        of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))
+        of_d = self._optimizer("d_optimizer", d_optimizer, rate(filters))
         if of_d is of_g:
             raise Refused("d_optimizer", "an optimizer of its own", "the generator's")
         objective = _named("loss", loss, LOSSES, Loss)
@@ -190,11 +191,13 @@ class DCGAN(gan.DCGAN):
             steps_per_execution=steps_per_execution,
         )
 
-    def _optimizer(self, argument: str, wanted: str | keras.Optimizer | None, rate: float) -> keras.Optimizer:
+    def _optimizer(
+        self, argument: str, wanted: str | keras.Optimizer | None, usual: float
+    ) -> keras.Optimizer:
         if isinstance(wanted, keras.Optimizer):
             return wanted
         try:
-            found = Adam(rate, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)
+            found = Adam(usual, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)
         except ValueError as error:
             raise Refused(argument, "a name or an object of keras.optimizers", repr(wanted)) from error
         is_float16 = any(layer.compute_dtype == "float16" for layer in self.generator.layers)

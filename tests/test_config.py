@@ -201,7 +201,7 @@ def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
         for more in ([], ["--size", "32"], ["--size", "128x64"], ["--r2", "0"])
     ]
     assert [(each.r1, each.r2) for each in settings] == [(2.4, 2.4), (0.6, 0.6), (4.8, 4.8), (2.4, 0)]
-    assert "--r1 2.4 --r2 2.4 --augment" in choices(settings[0], 10_000)
+    assert "--r1 2.4 --r2 2.4 --g-lr 0.0004 --d-lr 0.0004 --augment" in choices(settings[0], 10_000)
     assert [from_flags(["--data", "x", "--preset", name]).r1 for name in ("paper", "classic", "demo")] == [
         0,
         0,
@@ -324,9 +324,22 @@ def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_
     assert [settings.augment for settings in found] == ["none", "all", "translation", "cutout"]
     paper = resolve({"data": "x", "preset": "paper"}, images=500, begun=began)
     assert [settings.r1 for settings in (paper, *found)] == [0, 2.4, 2.4, 7.0, 0.5]
-    assert {settings.g_lr for settings in found} == {PRESETS["auto"]["g_lr"]} != {TrainConfig.g_lr}
+    assert {settings.g_lr for settings in found} == {4e-4} != {TrainConfig.g_lr}
     assert resolve({**typed, "g_lr": 0.01}, images=500, begun={**began, "g_lr": 0.02}).g_lr == 0.01
     assert resolve(typed, begun={**began, "batch": 8}).batch == 8 != PRESETS["auto"]["batch"]
+
+
+def test_auto_takes_lower_rates_for_wider_layers():
+    rates = {
+        filters: (config.g_lr, config.d_lr)
+        for filters in (16, 32, 48, 64, 128)
+        for config in [resolve({"data": "x", "filters": filters})]
+    }
+    assert rates == {
+        16: (8e-4, 8e-4), 32: (8e-4, 8e-4), 48: (5.3e-4, 5.3e-4), 64: (4e-4, 4e-4), 128: (2e-4, 2e-4)
+    }  # fmt: skip
+    classic = resolve({"data": "x", "filters": 32, "preset": "classic"})
+    assert classic.g_lr == classic.d_lr == 4e-4
 
 
 def test_what_stands_twice_agrees():

@@ -181,7 +181,7 @@ def test_optimizers_and_losses_by_name_or_object_and_the_defaults_of_auto(pets):
     assert isinstance(gan.g_optimizer, keras.optimizers.SGD) and gan.objective is not None
     assert gan.critic is None and len(gan.augment) == 3
     gan.compile()
-    assert [float(o.learning_rate) for o in (gan.g_optimizer, gan.d_optimizer)] == pytest.approx([4e-4] * 2)
+    assert [float(o.learning_rate) for o in (gan.g_optimizer, gan.d_optimizer)] == pytest.approx([8e-4] * 2)
     assert gan.g_optimizer.beta_1 == 0 and gan.objective.is_relative
     assert gan.r1 == gan.r2 == 0.15 and gan.critic and gan.ema_kimg == 10
 
