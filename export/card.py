@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dcgan.config import PRESETS, TrainConfig, as_begun, as_text
+from keras_dcgan.config import as_begun, as_text, unasked
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused
 from keras_dcgan.pictures import images
@@ -89,7 +89,7 @@ def of_run(run: Run) -> History:
     evaluations = {file: figures_of(file, sha256, manifest) for file in sorted(run.evaluation.glob("*.json"))}
     return History(
         data_of(manifest) if manifest else [],
-        training_of(run) if run.settings else [],
+        training_of(run, manifest.count if manifest else 0) if run.settings else [],
         [figures for figures in evaluations.values() if figures],
         [file for file, figures in evaluations.items() if not figures],
     )
@@ -104,10 +104,10 @@ def data_of(manifest: Manifest) -> list[Row]:
     return [(name, text(value)) for name, value in [*rows, ("fingerprint", manifest.fingerprint)] if value]
 
 
-def training_of(run: Run) -> list[Row]:
+def training_of(run: Run, images: int) -> list[Row]:
     config, rows = run.config, run.metrics
     preset = as_begun(config.preset, run.settings)
-    usual = TrainConfig(data=config.data, **PRESETS[preset])
+    usual = unasked(config, preset, images)
     settings = [
         row.name
         for row in dataclasses.fields(config)

@@ -22,9 +22,23 @@ import sys
 
 __version__ = "0.2.0"
 
+
+class _Clone:
+    """Finds keras_dcgan.export in a clone, where it lies beside this folder; a wheel has it inside."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != f"{__name__}.export":
+            return None
+        from importlib.util import spec_from_file_location
+
+        folder = os.path.join(os.path.dirname(__path__[0]), "export")
+        file = os.path.join(folder, "__init__.py")
+        return spec_from_file_location(name, file, submodule_search_locations=[folder])
+
+
 if not os.path.isdir(os.path.join(__path__[0], "export")):
-    # In a clone the folder `export` lies beside this one; a wheel has it inside.
-    __path__.append(os.path.dirname(__path__[0]))
+    sys.meta_path.append(_Clone)
 
 
 def _leave(number, frame):

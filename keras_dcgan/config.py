@@ -455,6 +455,16 @@ def resolve(
     )
 
 
+def unasked(config: TrainConfig, preset: str, images: int) -> TrainConfig:
+    """What a preset has where nothing else is typed. What auto chooses it chooses for the size, the filters and
+    the length of `config`."""
+    typed = {"data": config.data, "preset": preset}
+    shape = ("size", "filters", "kimg")
+    plain = resolve(typed, images)
+    chosen = resolve(typed | {name: getattr(config, name) for name in shape}, images)
+    return dataclasses.replace(chosen, **{name: getattr(plain, name) for name in shape})
+
+
 def portraits(begun: Mapping) -> str:
     """What a run whose data are the demo's has to name: those of the last release are fewer."""
     data = begun.get("data")

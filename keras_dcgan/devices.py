@@ -55,12 +55,22 @@ def _set_keras_defaults(undo: contextlib.ExitStack):
             getattr(keras.config, f"set_{name}")(default)
 
 
+@contextlib.contextmanager
+def seeds_kept() -> Iterator[None]:
+    """Around what sets a run's seed, which is not for everybody: random and NumPy have their states again."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
 def reset_keras_settings():
-    """keras_defaults, and a seed of its own, for as long as the verb takes (process.tidy)."""
+    """keras_defaults and seeds_kept, for as long as the verb takes (process.tidy)."""
     check_backend()
     _set_keras_defaults(process.at_end)
-    process.at_end.callback(random.setstate, random.getstate())  # a run's seed is not for everybody
-    process.at_end.callback(np.random.set_state, np.random.get_state())
+    process.at_end.enter_context(seeds_kept())
 
 
 def check_backend():
@@ -71,9 +81,16 @@ def check_backend():
 
 
 def start(threads: int = 0, deterministic: bool = False) -> str | None:
-    """Settles what TensorFlow can only be told before it starts its devices, and Keras. `threads` 0: as many
-    as there are cores. -> what the user is to be warned of."""
+    """What a verb settles: `settle`, and Keras for as long as the verb takes."""
     reset_keras_settings()
+    return settle(threads, deterministic)
+
+
+def settle(threads: int = 0, deterministic: bool = False) -> str | None:
+    """Settles what TensorFlow can only be told before it starts its devices, as far as they have not begun.
+    `threads` 0: as many as there are cores. -> what the user is to be warned of. Raises ValueError where Keras
+    has another backend."""
+    check_backend()
     warning = None
     if threads:
         try:
@@ -83,17 +100,6 @@ def start(threads: int = 0, deterministic: bool = False) -> str | None:
                 tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
             )
             warning = f"{argument('threads')}: TensorFlow has begun before, and keeps to {there}"
-    settle()
-    # On a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21).
-    if deterministic and has_gpu():
-        tf.config.experimental.enable_op_determinism()
-    return warning
-
-
-def settle():
-    """What a library may settle of TensorFlow's devices, as far as they have not begun. Raises ValueError where
-    Keras has another backend."""
-    check_backend()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with contextlib.suppress(RuntimeError):  # a notebook has used it before
@@ -104,6 +110,10 @@ def settle():
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and
         # changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})
+    # On a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21).
+    if deterministic and has_gpu():
+        tf.config.experimental.enable_op_determinism()
+    return warning
 
 
 def find_strategy(name: str) -> tf.distribute.Strategy:

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             training, step = stack.enter_context(loop.opened(config, images, strategy, cli.with_flags))
         if step >= config.total_steps:
             kimg = step * config.batch / 1000
-            print(f"{config.run} has been trained for {kimg:g} kimg already; a larger --kimg goes on.")
+            print(f"{config.run} has been trained for {kimg:g} kimg already; a larger --kimg continues it.")
             if training.is_chief:
                 training.report.write()
             return farewell(training.run)
@@ -117,9 +117,9 @@ def tell_end(training: Training, end: End) -> int:
     if end.signal:
         kimg = end.step * training.config.batch / 1000
         if end.failure:
-            print(f"Stopped: {end.failure}. The same command goes on from the last checkpoint.")
+            print(f"Stopped: {end.failure}. The same command resumes from the last checkpoint.")
         else:
-            print(f"Stopped after {kimg:.1f} kimg, saved. The same command goes on from here.")
+            print(f"Stopped after {kimg:.1f} kimg, saved. The same command resumes from here.")
         return 128 + end.signal
     if end.failure:
         sound = training.run.checkpoints[-1:]

@@ -11,8 +11,10 @@ Keras' own methods should do. `keras_dcgan.DCGAN` is this one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ import tensorflow as tf
 
 from keras_dcgan import devices, process
 from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty, rate
-from keras_dcgan.errors import Refused, spelled
+from keras_dcgan.errors import Refused, renamed, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
 from keras_dcgan.model.losses import LOSSES, Loss
@@ -43,7 +45,7 @@ ENDLESS = 2**40  # batches: more than anybody counts
 NO_VALIDATION = "the loss of a GAN on other images says nothing of what it draws"
 SAVED_APART = (
     "expected gan.ema_generator.save('x.keras'), which is what draws, or "
-    "gan.save_weights('x.weights.h5'), from which training can go on"
+    "gan.save_weights('x.weights.h5'), from which training can continue"
 )
 ONE_OF_TWO = "a schedule of keras.optimizers.schedules in compile: there are two optimizers, and it knows one"
 
@@ -143,7 +145,8 @@ class DCGAN(gan.DCGAN):
         )
         with process.quiet():  # TensorFlow's first look at the devices
             devices.settle()
-        return cls(*networks(config, channels, len(images.classes)), seed=config.seed)
+        with devices.seeds_kept():
+            return cls(*networks(config, channels, len(images.classes)), seed=config.seed)
 
     def compile(
         self,
@@ -310,16 +313,19 @@ def _prepared(about: Manifest) -> dict:
         "data": about.source,
         "size": about.size,
         "channels": about.channels,
-        "conditional": about.conditional,
+        "conditional": bool(about.classes),  # of shards with classes they may have been left aside
         "crop": about.crop,
-        "background": "#{:02x}{:02x}{:02x}".format(*about.background),
+        "background": "white"
+        if about.background == (255, 255, 255)
+        else "#{:02x}{:02x}{:02x}".format(*about.background),
+        **({"max_pixels": about.max_pixels} if about.max_pixels else {}),
     }
 
 
 def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Run:
     """Trains on prepared images, as `python -m keras_dcgan.fit` does, and writes all that it does into the
     directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the best generator. The same
-    call again resumes, to the same bits; a larger `kimg` goes on.
+    call again resumes, to the same bits; a larger `kimg` continues it.
 
     `settings`: the flags of `fit` with underscores, with its defaults and its check of each: preset, kimg, filters,
     batch, seed, augment, metrics, on_nan and the others (docs/cli.md). What the run began with need not be
@@ -333,21 +339,29 @@ def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Ru
     if unknown:
         raise Refused(unknown[0], f"one of {', '.join(SETTINGS)}", repr(settings[unknown[0]]))
     typed = {"run": os.fspath(run), **_prepared(images.manifest), **settings}
-    if Run(typed["run"], is_new=True).has_begun:  # whether these are its images, their fingerprint tells
+    begun = Run(typed["run"], is_new=True)
+    if begun.has_begun:  # whether these are its images, their fingerprint tells
         typed = {name: value for name, value in typed.items() if name not in PREPARATION}
-    directory.check_fits(directory.settings_of(typed))
-    config = directory.settings_of(typed, len(images))
-    with devices.keras_defaults(), process.quiet():
-        devices.settle()
-        strategy = loop.strategy_for(config, images)
-    if config.preset in ADAPTIVE:
-        print(spelled(choices(config, len(images))), flush=True)
-    with devices.keras_defaults(), loop.opened(config, images, strategy) as (training, step):
+        if images.manifest.kind == "array" and not os.path.exists(typed["data"]):  # in memory: it has no name
+            typed["data"] = begun.config.data
+    with contextlib.ExitStack() as stack:
+        for each in (renamed(data="images"), devices.seeds_kept(), devices.keras_defaults()):
+            stack.enter_context(each)
+        directory.check_fits(directory.settings_of(typed))
+        config = directory.settings_of(typed, len(images))
+        with process.quiet():
+            warning = devices.settle(config.threads, config.deterministic)
+            strategy = loop.strategy_for(config, images)
+        if warning:
+            print(f"warning: {spelled(warning)}", file=sys.stderr)
+        if config.preset in ADAPTIVE:
+            print(spelled(choices(config, len(images))), flush=True)
+        training, step = stack.enter_context(loop.opened(config, images, strategy, ends_process=False))
         if step < config.total_steps:
             training.tell(forecast.plan(config, training.gan, strategy))
             end = loop.train(training, step)
             if end.signal:
-                raise KeyboardInterrupt(f"{config.run} is saved at step {end.step}")
+                raise KeyboardInterrupt(end.problem or f"{config.run} is saved at step {end.step}")
             if end.failure:
-                raise RuntimeError(f"{config.run}: {end.failure}. {end.advice}")
+                raise RuntimeError(f"{config.run}: {end.problem}")
     return Run(config.run)

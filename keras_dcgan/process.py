@@ -175,26 +175,50 @@ def quiet() -> Iterator[None]:
     variable silences (2.21: oneDNN's notice, "All log messages before absl::InitializeLog()", cuInit's
     failure on a machine without a GPU).
     """
+    noise = _silence()
+    try:
+        yield
+    except (KeyboardInterrupt, OSError):  # a full disk needs no more words
+        raise
+    except BaseException:
+        if not interrupted:
+            noise.seek(0)
+            os.write(screen, noise.read())
+            noise.truncate(0)
+        raise
+    finally:
+        _end_of_silence()
+
+
+silences: list[BinaryIO] = []  # one for each `quiet` that is on, in any thread: there is only one stderr
+changing_silence = threading.Lock()
+
+
+def _silence() -> BinaryIO:
+    """-> where stderr goes: the first one redirects it."""
     global screen
-    open_streams()
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with unnamed_file() as noise:
-        os.dup2(noise.fileno(), 2)
-        try:
-            yield
-        except (KeyboardInterrupt, OSError):  # a full disk needs no more words
-            raise
-        except BaseException:
-            if not interrupted:
-                noise.seek(0)
-                os.write(screen, noise.read())
-            raise
-        finally:
+    with changing_silence:
+        if not silences:
+            open_streams()
+            sys.stderr.flush()
+            noise = unnamed_file()
+            screen = os.dup(2)
+            os.dup2(noise.fileno(), 2)
+        silences.append(silences[0] if silences else noise)
+        return silences[0]
+
+
+def _end_of_silence():
+    """The last one gives stderr back."""
+    global screen
+    with changing_silence:
+        noise = silences.pop()
+        if not silences:
             sys.stderr.flush()
             os.dup2(screen, 2)
             os.close(screen)
             screen = 2
+            noise.close()
 
 
 def unnamed_file() -> BinaryIO:

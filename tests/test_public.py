@@ -1,7 +1,10 @@
 """What `import keras_dcgan` gives: the twelve lines of the README, and the traps of a notebook."""
 
 import ast
+import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -283,3 +286,54 @@ def test_a_training_that_cannot_begin_names_the_argument_and_one_that_fails_keep
     with pytest.raises(KeyboardInterrupt, match="saved at step 0"):
         kd.train(pets, tmp_path / "run", **RUN)
     assert kd.Run(tmp_path / "run").settings["filters"] == 4
+
+
+def test_a_training_of_python_leaves_the_caller_his_seeds_and_takes_what_only_the_devices_need(
+    pets, tmp_path, monkeypatch
+):
+    from keras_dcgan import devices
+
+    told, settle = [], devices.settle
+    monkeypatch.setattr(devices, "settle", lambda *typed: told.append(typed) or settle())
+    np.random.seed(7)
+    expected = np.random.RandomState(7).rand(2)
+    kd.DCGAN.of(pets, filters=4)
+    kd.train(pets, tmp_path / "run", **RUN, deterministic=True, threads=2)
+    np.testing.assert_array_equal(np.random.rand(2), expected)
+    assert told[-1] == (2, True) and kd.Run(tmp_path / "run").config.deterministic
+
+
+def test_images_from_memory_have_no_name_that_a_run_would_forget_its_own_for(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pets = kd.prepare(folder, size=16, max_pixels=10**6, show=lambda line: None)
+    run = kd.train(pets, "run", **RUN)
+    assert (run.config.data, run.config.max_pixels, run.config.background) == (str(folder), 10**6, "white")
+    kd.train(kd.prepare(np.array(pets.images), size=16, show=lambda line: None), "run", kimg=0.096)
+    assert kd.Run("run").config.data == str(folder) and kd.Run("run").metrics[-1]["kimg"] == 0.096
+    other = kd.prepare(np.zeros((40, 16, 16, 3), np.uint8), size=16, show=lambda line: None)
+    with pytest.raises(kd.Refused, match="^images: the run has 40 images of fingerprint"):
+        kd.train(other, "run", kimg=0.2)
+
+
+def test_a_second_interrupt_in_python_is_an_exception_and_not_the_end_of_the_process():
+    from keras_dcgan.config import TrainConfig
+    from keras_dcgan.progress import Progress
+    from keras_dcgan.training.ticks import Ticks
+
+    ticks = Ticks(TrainConfig("x"), Progress("", 1, "kimg", sys.stderr))
+    with pytest.raises(KeyboardInterrupt), ticks.signals(ends_process=False):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ticks.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_clone_has_export_inside_and_nothing_else_of_its_folders():
+    import pkgutil
+
+    assert importlib.import_module("keras_dcgan.export").__path__ == [str(ROOT / "export")]
+    for name in ("tools", "tests", "keras_dcgan"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(f"keras_dcgan.{name}")
+    names = [module.name for module in pkgutil.iter_modules(kd.__path__)]
+    assert "fit" in names and "tools" not in names

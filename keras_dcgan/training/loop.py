@@ -42,7 +42,7 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledE
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What a training works with. `spell`: how messages name settings."""
+    """What a training works with. `spell`: how messages name settings. `ends_process`: so does a second signal."""
 
     config: TrainConfig
     images: ImageSet | ShardSet
@@ -50,6 +50,7 @@ class Training:
     gan: DCGAN
     run: Run
     spell: Callable[[str], str] = spelled
+    ends_process: bool = True
 
     @property
     def is_chief(self) -> bool:
@@ -96,11 +97,12 @@ def built(
     data: ImageSet | ShardSet,
     strategy: tf.distribute.Strategy,
     spell: Callable[[str], str] = spelled,
+    ends_process: bool = True,
 ) -> Training:
     """Networks that have learned nothing; nothing is written. Raises Refused."""
     with tensorflow_errors(), strategy.scope():
         gan = build(config, data.manifest.channels, len(data.classes))
-    return Training(config, data, strategy, gan, Run(config.run, is_new=True), spell)
+    return Training(config, data, strategy, gan, Run(config.run, is_new=True), spell, ends_process)
 
 
 @contextlib.contextmanager
@@ -109,11 +111,12 @@ def opened(
     data: ImageSet | ShardSet,
     strategy: tf.distribute.Strategy,
     spell: Callable[[str], str] = spelled,
+    ends_process: bool = True,
 ) -> Iterator[tuple[Training, int]]:
     """Yields the training and the step that it has reached. Raises Refused or Unavailable where settings,
     images, devices and the run directory do not fit each other."""
     # First: settings that cannot be built must not bind a new run.
-    training = built(config, data, strategy, spell)
+    training = built(config, data, strategy, spell, ends_process)
     with contextlib.ExitStack() as stack:
         with tensorflow_errors():
             if training.is_chief:
@@ -222,7 +225,7 @@ def train_from(training: Training, step: int) -> End:
     if training.is_chief:
         callbacks.insert(0, Pace(config, lambda *pace: ticks.progress.note(outlook_text(training, *pace))))
     seed = config.seed + (int(gan.stream.numpy()) << 32)
-    with ticks.signals():
+    with ticks.signals(training.ends_process):
         gan.fit(
             batches(training, seed, step),
             steps_per_epoch=config.total_steps - step,

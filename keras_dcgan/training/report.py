@@ -18,12 +18,13 @@ import re
 import string
 import time
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 
 from PIL import Image
 
 from keras_dcgan import files
-from keras_dcgan.config import GROUPS, TrainConfig, as_text, resolve
+from keras_dcgan.config import GROUPS, TrainConfig, as_begun, as_text, unasked
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.data.prepare import printable
 from keras_dcgan.errors import argument, counted, spelled
@@ -34,7 +35,7 @@ from keras_dcgan.training import watchdog
 from keras_dcgan.training.records import BAD_IMAGES, GRID_SIDE
 from keras_dcgan.training.ticks import Tick
 
-TEMPLATE = string.Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+TEMPLATE = string.Template(resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHARE = 0.01  # of a training's time that its report may take
 GRID = re.compile(r"(\d{6,}(?:\.\d+)?)kimg\.png")
@@ -123,7 +124,7 @@ def page(run: Run, rows: list[dict], problem: str, spell: Callable[[str], str]) 
         axis=f"{reached or 1:g}",
         images=about_images(manifest),
         chosen=f"<p>{escaped(str(chosen), 2000)}</p>" if chosen else "",
-        settings=settings(config, manifest.count, spell),
+        settings=settings(run, manifest.count, spell),
         versions=escaped(" · ".join(f"{name} {version}" for name, version in versions.items()), 1000),
     )
 
@@ -283,9 +284,10 @@ def about_images(manifest: Manifest) -> str:
     return about + "".join(f"<p>{escaped(note, 1000)}" for note in manifest.notes[:REASONS])
 
 
-def settings(config: TrainConfig, images: int, spell: Callable[[str], str]) -> str:
+def settings(run: Run, images: int, spell: Callable[[str], str]) -> str:
     """A table for each group; bold what the preset would not take by itself."""
-    usual = resolve({"data": config.data, "preset": config.preset, "size": config.size}, images)
+    config = run.config
+    usual = unasked(config, as_begun(config.preset, run.settings), images)
     found = ""
     for group in GROUPS:
         found += f"<table><caption>{group}</caption>"
@@ -293,7 +295,7 @@ def settings(config: TrainConfig, images: int, spell: Callable[[str], str]) -> s
             if row.metadata["group"] != group or row.name == "dry_run":  # which leaves no run
                 continue
             value = getattr(config, row.name)
-            is_usual = row.name in ("data", "run") or value == getattr(usual, row.name)
+            is_usual = row.name in ("data", "run", "preset") or value == getattr(usual, row.name)
             found += f"<tr{'' if is_usual else ' class=changed'}><th>{spell(argument(row.name))}"
             found += f"<td>{escaped(as_text(value))}"
         found += "</table>"

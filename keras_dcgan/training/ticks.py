@@ -155,14 +155,15 @@ class Ticks(keras.callbacks.Callback):
         return error
 
     @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
+    def signals(self, ends_process: bool = True) -> Iterator[None]:
         """Takes SIGINT and SIGTERM meanwhile; what came is noted in `received`. Not where Python has no say
         in them: off the main thread. One that the parent process has switched off (nohup, a shell's &) stays
         off."""
 
         def note(number, frame):
             self.received = number
-            signal.signal(number, signal.SIG_DFL)  # the second one is not asked what it wants
+            # The second one is not asked what it wants; in a notebook it interrupts what is being saved.
+            signal.signal(number, signal.SIG_DFL if ends_process else before[number])
 
         before = {}
         if threading.current_thread() is threading.main_thread():

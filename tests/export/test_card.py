@@ -15,7 +15,7 @@ from conftest import lively_generator
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from keras_dcgan.config import PRESETS, TrainConfig
+from keras_dcgan.config import resolve
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.export import card, convert
 from keras_dcgan.export.__main__ import main
@@ -180,8 +180,8 @@ def run(model, tmp_path):
     run = Run(tmp_path / "runs" / "discs", is_new=True)
     run.path.mkdir(parents=True)
     model.save(run.generator())
-    settings = PRESETS["auto"] | {"filters": 8, "r1": 0.15, "init_from": "/home/me/runs/other", "seed": 5}
-    config = TrainConfig(data="/home/me/secret", run=str(run.path), preset="auto", size=(16, 16), **settings)
+    typed = {"filters": 8, "size": (16, 16), "init_from": "/home/me/runs/other", "seed": 5}
+    config = resolve({"data": "/home/me/secret", "run": str(run.path), **typed}, 1234)
     versions = {"keras_dcgan": "0.2.0", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6"}
     run.write_json("config.json", {"schema": 1, "settings": config.to_json(), "versions": versions})
     manifest = Manifest(
@@ -222,7 +222,7 @@ def test_the_card_tells_of_data_and_training_but_not_of_places_on_this_machine(r
         "| prepared as | 16x16, 3 channels, crop center |",
         "| fingerprint | abc |",
         "| preset | auto |",
-        "| settings that differ from it | init_from other, filters 8, r1 0.15 |",
+        "| settings that differ from it | init_from other, filters 8 |",
         "| real images shown | 8,000 of 12,000: the generator with the lowest swd |",
         "| seed | 5 |",
         "| trained with | keras_dcgan 0.2.0, tensorflow 2.21.0, keras 3.15.1 |",

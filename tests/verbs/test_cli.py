@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_ctrl_c_saves_and_ends_with_128_and_its_number(copy, folder):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    assert "The same command goes on from here" in out and err == ""
+    assert "The same command resumes from here" in out and err == ""
     newest = sorted((copy / "checkpoints").glob("step-*"))[-1].name
     assert f"{int(newest[5:]) * 8 / 1000:.1f} kimg, saved" in out
 
@@ -770,3 +771,23 @@ def test_one_image_or_an_address_is_no_data(tmp_path, monkeypatch, command):
         )
         assert done.stderr.endswith(f"{complaint}\n") and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_threads_that_are_quiet_at_once_give_stderr_back_when_the_last_one_ends(capfd):
+    first_is_in, second_is_out = threading.Event(), threading.Event()
+
+    def first():
+        with process.quiet():
+            first_is_in.set()
+            second_is_out.wait()
+            os.write(2, b"hidden\n")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_is_in.wait()
+    with process.quiet():
+        os.write(2, b"hidden too\n")
+    second_is_out.set()
+    thread.join()
+    os.write(2, b"shown\n")
+    assert capfd.readouterr().err == "shown\n"
