@@ -348,7 +348,7 @@ def test_other_settings_are_refused_in_one_line_and_nothing_is_lost(copy, folder
     )
     assert done.returncode == 2
     assert (
-        done.stderr.startswith("fit: --d-lr: the run has 0.0004, received 0.1")
+        done.stderr.startswith("fit: --d-lr: the run has 0.0008, received 0.1")
         and done.stderr.count("\n") == 1
     )
     assert before == {path: path.stat().st_mtime_ns for path in before}
