@@ -72,6 +72,16 @@ def test_a_tar_of_a_folder_gives_what_the_folder_gives(tmp_path):
         assert packed.manifest.fingerprint == inside.manifest.fingerprint and packed.classes == inside.classes
 
 
+def test_an_archive_of_one_class_among_others_keeps_its_class(tmp_path):
+    for root in ("", "pets/"):  # the folder that was packed, or none
+        tar_of(tmp_path / "a-0.tar", (f"{root}cats/0.png", PICTURE), (f"{root}cats/1.png", PICTURE))
+        tar_of(tmp_path / "a-1.tar", (f"{root}cats/2.png", PICTURE), (f"{root}dogs/0.png", NOISE))
+        tar_of(tmp_path / "a-2.tar", (f"{root}dogs/1.png", NOISE), (f"{root}dogs/2.png", NOISE))
+        images = prepare(tmp_path / "a-{0..2}.tar", conditional=True)
+        assert images.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert images.manifest.left_out == []
+
+
 def test_no_name_in_a_tar_can_escape_and_no_link_is_followed(tmp_path):
     path = tmp_path / "in" / "a.tar"
     path.parent.mkdir()
