@@ -26,7 +26,7 @@ import numpy as np
 from keras_dcgan.addresses import demo_count, expanded, is_demo, is_pattern
 from keras_dcgan.data import cache, lists, portraits, tables, tars
 from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, TRUNCATED, Rejected
-from keras_dcgan.data.formats.kinds import GIT_LFS
+from keras_dcgan.data.formats.kinds import GIT_LFS, HEAD, kind
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.layout import is_run
 
@@ -38,6 +38,7 @@ OUTSIDE = "not in a class folder"
 UNLABELLED = "without a class"
 ABSENT = "does not exist"
 NO_NAME = "no file name in this row"
+BESIDE = "beside tables or archives"
 POINTER = "a Git LFS pointer: git lfs pull"
 
 # Plainly not images: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
@@ -247,13 +248,35 @@ def _folder(root: pathlib.Path) -> Source:
 
 def _packed(root: pathlib.Path, found: Source) -> Source:
     """What lies in the folder's tables or tar archives, where it has these in place of images: as on Hugging Face."""
-    if not any(_extension(name) in EXTENSIONS for name in found.names):
-        for read in (_tables, _tars):
-            # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
-            names = [name for name in found.names if SEVERAL.get(_extension(name)) is read]
-            if inside := [root / name for name in names if not re.search(r"(^|/)cache-[^/]*\.arrow$", name)]:
-                return read(inside, found.left_out)
+    if any(_extension(name) in EXTENSIONS for name in found.names):
+        return found
+    for read in (_tables, _tars):
+        # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
+        names = [
+            name
+            for name in found.names
+            if SEVERAL.get(_extension(name)) is read and not re.search(r"(^|/)cache-[^/]*\.arrow$", name)
+        ]
+        if not names:
+            continue
+        others = sorted({*found.names} - {*names})
+        if any(_begins_as_image(root / name) for name in others if _extension(name) not in SEVERAL):
+            break  # images need no extension
+        packed = read(
+            [root / name for name in names],
+            found.left_out + [{"file": name, "reason": BESIDE} for name in others],
+        )
+        return dataclasses.replace(packed, state=digest([packed.state, found.left_out, others]))
     return found
+
+
+def _begins_as_image(path: pathlib.Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            kind(file.read(HEAD))
+    except (Rejected, OSError):
+        return False
+    return True
 
 
 def _archive(path: pathlib.Path) -> Source:

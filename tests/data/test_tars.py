@@ -15,6 +15,7 @@ NOISE = encoded(noise(), "PNG")
 
 
 def tar_of(path: pathlib.Path, *members: tuple[str, bytes]) -> pathlib.Path:
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
@@ -80,6 +81,24 @@ def test_an_archive_of_one_class_among_others_keeps_its_class(tmp_path):
         images = prepare(tmp_path / "a-{0..2}.tar", conditional=True)
         assert images.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 0, 1, 1, 1]
         assert images.manifest.left_out == []
+
+
+def test_an_archive_among_images_without_an_extension_is_none_of_them(tmp_path):
+    for name, content in (("a", PICTURE), ("b", NOISE)):
+        (tmp_path / name).write_bytes(content)
+    for name in ("old/backup.tar", "labels.parquet"):
+        tar_of(tmp_path / name, ("z.png", PICTURE))
+        manifest = prepare(tmp_path).manifest
+        assert manifest.count == 2 and reasons(manifest) == {name: decode.NOT_AN_IMAGE}
+        (tmp_path / name).unlink()
+
+
+def test_what_lies_beside_archives_is_told_and_what_is_new_there_is_seen(tmp_path):
+    tar_of(tmp_path / "a.tar", ("a.png", PICTURE))
+    for names in ([], ["LICENSE"]):
+        for name in names:
+            (tmp_path / name).write_text("none")
+        assert reasons(prepare(tmp_path).manifest) == dict.fromkeys(names, sources.BESIDE)
 
 
 def test_no_name_in_a_tar_can_escape_and_no_link_is_followed(tmp_path):
