@@ -97,6 +97,21 @@ def test_workers_share_the_shards_among_them(packed):
     devices.check_workers(images.most_workers, cluster_of(8))
 
 
+def test_shards_without_a_record_are_nobodys(tmp_path, folder):
+    for name in ("001.png", "002.png", "more/000.png"):
+        (folder / name).write_bytes(b"none")
+    images = prepare(str(folder), (16, 16), show=len)
+    index = pack.pack(images, tmp_path / "out", shards=len(images) + 3, show=len)  # a name each
+    empty = [shard["file"] for shard in index["shards"] if not shard["records"]]
+    shards = opened(str(tmp_path / "out" / "*.tfrecord"))
+    assert len(empty) == 3 and shards.most_workers == len(shards) == len(images)
+    assert shards.manifest.fingerprint == images.manifest.fingerprint
+    with pytest.raises(
+        Refused, match="^source: expected shards with images in them, received .*, of which all"
+    ):
+        opened(str(tmp_path / "out" / empty[0]))
+
+
 def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):
     images, pattern = packed
     shards = opened(pattern, conditional=True)
