@@ -152,12 +152,12 @@ def test_batches_mix_what_was_listed_together(tmp_path):
 
 
 def test_what_is_left_out_moves_no_other_image_to_another_shard(folder, tmp_path):
-    spoilt = tmp_path / "spoilt"
-    shutil.copytree(folder, spoilt)
+    corrupt = tmp_path / "corrupt"
+    shutil.copytree(folder, corrupt)
     for name in ("001.png", "002.png", "more/000.png"):
-        (spoilt / name).write_bytes(b"none")
+        (corrupt / name).write_bytes(b"none")
     whole = prepare(str(folder), (16, 16), show=len)
-    sound = prepare(str(spoilt), (16, 16), show=len)
+    sound = prepare(str(corrupt), (16, 16), show=len)
     left = [image.tobytes() for image in sound.images]
     pack.pack(whole, tmp_path / "whole", shards=4, show=len)
     pack.pack(sound, tmp_path / "less", shards=4, show=len)
