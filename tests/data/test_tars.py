@@ -57,6 +57,7 @@ def test_a_range_takes_no_more_than_it_names_and_no_less(tmp_path):
         Unavailable, match=r"^source: expected files called .*\.\.003}.tar, received no .*imgs-003.tar$"
     ):
         prepare(tmp_path / "imgs-{000..003}.tar")
+    assert len(prepare(tmp_path / "imgs-{002..001}.tar")) == len(prepare(tmp_path / "imgs-00{2..1}.tar")) == 6
     tar_of(tmp_path / "a{1..2}.tar", ("a.png", PICTURE))  # a file may be called so
     assert len(prepare(tmp_path / "a{1..2}.tar")) == 1
 
@@ -71,6 +72,15 @@ def test_a_tar_of_a_folder_gives_what_the_folder_gives(tmp_path):
     for options in ({}, {"conditional": True}):
         inside, packed = prepare(folder, **options), prepare(tmp_path / "a.tar", **options)
         assert packed.manifest.fingerprint == inside.manifest.fingerprint and packed.classes == inside.classes
+
+
+@pytest.mark.parametrize(
+    "typed, names", [("{9..0}", "0 9"), ("{10..8}", "8 9 10"), ("{010..0}", "000 010"), ("{10..08}", "08 10")]
+)
+def test_a_range_that_counts_down_is_that_which_counts_up(tmp_path, typed, names, monkeypatch):
+    monkeypatch.setattr(sources.glob, "glob", lambda name: [name])
+    found = [path.name for path in sources._matching(f"{typed}.tar")]
+    assert {f"{name}.tar" for name in names.split()} <= {*found}
 
 
 def test_an_archive_of_one_class_among_others_keeps_its_class(tmp_path):
