@@ -322,7 +322,7 @@ def _archive(path: pathlib.Path) -> Source:
 
 def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
     """Read in place, as a .zip is."""
-    members, classes, left_out = [], [], [*left_out]  # a class of None: this archive has no labels
+    members, labels, left_out = [], [], [*left_out]  # a label of None: its archive has none
     for path, place in _placed(paths):
         if not (found := _scanned(tars.scan, path, place, left_out)):
             continue
@@ -340,7 +340,7 @@ def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
             else:
                 usable.append(member)
         names = [member.name for member in usable]
-        classes += [found.labels.get(tars.key(name), "") if found.labels else None for name in names]
+        labels += [found.labels.get(tars.key(name), "") if found.labels else None for name in names]
         members += [(path, prefix + member.name, member) for member in usable]
 
     def location(i):
@@ -348,9 +348,9 @@ def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
         return str(path), member.offset, member.size
 
     # Of all such archives together: one may hold a single class.
-    unlabelled = [member.name for label, (_, _, member) in zip(classes, members) if label is None]
+    unlabelled = [member.name for label, (_, _, member) in zip(labels, members) if label is None]
     folders = iter(_first_folders(unlabelled, is_archive=True))
-    classes = [next(folders) if label is None else label for label in classes]
+    classes = [next(folders) if label is None else label for label in labels]
     names = [name for _, name, _ in members]
     state = _state(paths)
     return Source("tar", names, lambda i: opened(*location(i)), state, left_out, classes, location=location)
