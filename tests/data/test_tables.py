@@ -70,6 +70,22 @@ def test_a_folder_of_the_hub_gives_its_images_and_the_names_of_its_classes(tmp_p
 
 
 @needs_pyarrow
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4"])
+def test_feather_and_what_polars_writes_are_read(tmp_path, compression):
+    import pyarrow
+    from pyarrow import feather
+
+    views = [pyarrow.array([PICTURE, NOISE] * 2, pyarrow.binary_view()), ["cat", "dog"] * 2]
+    table = pyarrow.table([views[0], pyarrow.array(views[1], pyarrow.string_view())], ["image", "label"])
+    for name, content in (("a.arrow", table_of([PICTURE, NOISE] * 2, label=[0, 1] * 2)), ("B.ARROW", table)):
+        options = {"compression": compression, "chunksize": 3}
+        feather.write_feather(content, str(tmp_path / name), **options)
+        images = prepare(tmp_path / name, conditional=True)
+        assert images.classes == ["cat", "dog"] and images.labels.tolist() == [0, 1, 0, 1]
+        assert images.manifest.left_out == []
+
+
+@needs_pyarrow
 def test_a_row_that_cannot_be_used_is_left_out_with_its_reason(tmp_path):
     path_only = {"bytes": None, "path": "/etc/passwd"}
     table = table_of([PICTURE, None, PICTURE[:60], b"text" * 99, path_only, NOISE])
