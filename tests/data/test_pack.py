@@ -98,9 +98,10 @@ def test_workers_share_the_shards_among_them(packed):
 
 
 def test_shards_without_a_record_are_nobodys(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "corrupt")
     for name in ("001.png", "002.png", "more/000.png"):
-        (folder / name).write_bytes(b"none")
-    images = prepare(str(folder), (16, 16), show=len)
+        (tmp_path / "corrupt" / name).write_bytes(b"none")
+    images = prepare(str(tmp_path / "corrupt"), (16, 16), show=len)
     index = pack.pack(images, tmp_path / "out", shards=len(images) + 3, show=len)  # a name each
     empty = [shard["file"] for shard in index["shards"] if not shard["records"]]
     shards = opened(str(tmp_path / "out" / "*.tfrecord"))
