@@ -6,7 +6,7 @@ through Apache Beam.
     python -m keras_dcgan.pack --data ./imgs --out ./shards --size 64 --engine beam -- --runner FlinkRunner ...
 
 Images are prepared as `fit` prepares them, shuffled once, and written shard by shard; index.json, with what
-was left out and why, comes last. Cut short, the same command goes on with the shards that are missing. For
+was left out and why, comes last. Cut short, the same command resumes with the shards that are missing. For
 several workers, choose --shards so that their number divides it: each worker then has as many images as the
 others.
 """

@@ -93,6 +93,7 @@ def pack(
     found = listed(source, settings, _in_bucket if "://" in source else find_images)
     if found.array is not None:
         raise Refused("engine", "local for images that are one array already", "beam")
+    check_any(range(len(found.names)), found.left_out, source, show)
     # Where the images decide about the channels, the number of shards is that for 3.
     channels = 3 if settings["channels"] == "auto" else settings["channels"]
     parts = in_shards(len(found.names), (*settings["size"], channels), shards)

@@ -40,6 +40,10 @@ def chosen(columns: Iterable[str], usual: list[str]) -> str | None:
 
 def as_label(value: object) -> str:
     """What a class is called; "" where there is none. -1 stands for none in `datasets`."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON has it
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas writes 1 as 1.0 where another row has none
     return str(value).strip() if isinstance(value, (str, int)) and value != -1 else ""
 
 

@@ -203,7 +203,10 @@ class Facts:
 
 
 def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
-    manifest = dataclasses.replace(Manifest.from_json(entries.description(entry)), source=source)
+    content = entries.description(entry)
+    if content["left_out"] and "gaps" not in content:
+        raise KeyError("gaps")  # of 0.1: where it lacks which rows is not known
+    manifest = dataclasses.replace(Manifest.from_json(content), source=source)
     # In place too a map of its own: of the other, which has been read through, every page counts as this
     # process's memory.
     array = found.array if manifest.in_place else None

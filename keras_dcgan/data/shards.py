@@ -95,12 +95,16 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         raise Refused(("size", "channels"), expected, f"{size} and {channels}")
     if conditional and not manifest.classes:
         raise Refused("conditional", f"shards packed with {argument('conditional')}", pattern)
-    records = [counts[_base(file)] for file in files]
+    # A worker whose files are all empty would have nothing to read.
+    used = [file for file in files if counts[_base(file)]]
+    if not used:
+        raise Refused("source", "shards with images in them", f"{pattern}, of which all are empty")
+    records = [counts[_base(file)] for file in used]
     changed = {"source": pattern, "count": sum(records), "classes": manifest.classes if conditional else []}
     if len(files) < len(index["shards"]):  # a part of them is another set of images
         content = json.dumps([manifest.fingerprint, [_base(file) for file in files]])
         changed["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
-    return ShardSet(files, records, encoding, dataclasses.replace(manifest, **changed))
+    return ShardSet(used, records, encoding, dataclasses.replace(manifest, **changed))
 
 
 def _base(file: str) -> str:

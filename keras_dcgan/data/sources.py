@@ -23,10 +23,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from keras_dcgan.addresses import demo_count, expanded, is_demo, is_pattern
+from keras_dcgan.addresses import RANGE, demo_count, expanded, is_demo, is_pattern
 from keras_dcgan.data import cache, lists, portraits, tables, tars
 from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, TRUNCATED, Rejected
-from keras_dcgan.data.formats.kinds import GIT_LFS
+from keras_dcgan.data.formats.kinds import GIT_LFS, HEAD, kind
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.layout import is_run
 
@@ -38,6 +38,7 @@ OUTSIDE = "not in a class folder"
 UNLABELLED = "without a class"
 ABSENT = "does not exist"
 NO_NAME = "no file name in this row"
+BESIDE = "beside tables or archives"
 POINTER = "a Git LFS pointer: git lfs pull"
 
 # Plainly not images: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
@@ -247,13 +248,35 @@ def _folder(root: pathlib.Path) -> Source:
 
 def _packed(root: pathlib.Path, found: Source) -> Source:
     """What lies in the folder's tables or tar archives, where it has these in place of images: as on Hugging Face."""
-    if not any(_extension(name) in EXTENSIONS for name in found.names):
-        for read in (_tables, _tars):
-            # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
-            names = [name for name in found.names if SEVERAL.get(_extension(name)) is read]
-            if inside := [root / name for name in names if not re.search(r"(^|/)cache-[^/]*\.arrow$", name)]:
-                return read(inside, found.left_out)
+    if any(_extension(name) in EXTENSIONS for name in found.names):
+        return found
+    for read in (_tables, _tars):
+        # `datasets` keeps what it has calculated beside its data, as cache-0123.arrow.
+        names = [
+            name
+            for name in found.names
+            if SEVERAL.get(_extension(name)) is read and not re.search(r"(^|/)cache-[^/]*\.arrow$", name)
+        ]
+        if not names:
+            continue
+        others = sorted({*found.names} - {*names})
+        if any(_begins_as_image(root / name) for name in others if _extension(name) not in SEVERAL):
+            break  # images need no extension
+        packed = read(
+            [root / name for name in names],
+            found.left_out + [{"file": name, "reason": BESIDE} for name in others],
+        )
+        return dataclasses.replace(packed, state=digest([packed.state, found.left_out, others]))
     return found
+
+
+def _begins_as_image(path: pathlib.Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            kind(file.read(HEAD))
+    except (Rejected, OSError):
+        return False
+    return True
 
 
 def _archive(path: pathlib.Path) -> Source:
@@ -299,7 +322,7 @@ def _archive(path: pathlib.Path) -> Source:
 
 def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
     """Read in place, as a .zip is."""
-    members, classes, left_out = [], [], [*left_out]
+    members, labels, left_out = [], [], [*left_out]  # a label of None: its archive has none
     for path, place in _placed(paths):
         if not (found := _scanned(tars.scan, path, place, left_out)):
             continue
@@ -317,14 +340,17 @@ def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
             else:
                 usable.append(member)
         names = [member.name for member in usable]
-        labels = [found.labels.get(tars.key(name), "") for name in names]
-        classes += labels if found.labels else _first_folders(names, is_archive=True)
+        labels += [found.labels.get(tars.key(name), "") if found.labels else None for name in names]
         members += [(path, prefix + member.name, member) for member in usable]
 
     def location(i):
         path, _, member = members[i]
         return str(path), member.offset, member.size
 
+    # Of all such archives together: one may hold a single class.
+    unlabelled = [member.name for label, (_, _, member) in zip(labels, members) if label is None]
+    folders = iter(_first_folders(unlabelled, is_archive=True))
+    classes = [next(folders) if label is None else label for label in labels]
     names = [name for _, name, _ in members]
     state = _state(paths)
     return Source("tar", names, lambda i: opened(*location(i)), state, left_out, classes, location=location)
@@ -388,11 +414,20 @@ def _list(path: pathlib.Path) -> Source:
 def _matching(pattern: str) -> list[pathlib.Path]:
     """The files of a pattern: of a range all, of a * what there is."""
     found: set[str] = set()
-    for each in expanded(pattern):
+    for each in expanded(RANGE.sub(_upwards, pattern)):
         if not (files := glob.glob(each)):
             raise Unavailable("source", f"files called {pattern}", f"no {each}")
         found.update(files)
     return [pathlib.Path(file) for file in sorted(found)]
+
+
+def _upwards(found: re.Match) -> str:
+    """{9..0} -> {0..9}: the files are the same. As in bash, a leading zero means equal lengths."""
+    first, last = found.groups()
+    if int(first) <= int(last):
+        return found[0]
+    length = len(first) if re.search(r"\b0\d", found[0]) else 1
+    return f"{{{last.zfill(length)}..{first}}}"
 
 
 def _placed(paths: list[pathlib.Path]) -> Iterable[tuple[pathlib.Path, str]]:

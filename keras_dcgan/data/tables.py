@@ -25,6 +25,7 @@ NO_IMAGES = "no column of images, or several"
 EMPTY = "no image in this row"
 PATH_ONLY = "a path in place of the image"
 IMAGES = "image img picture photo jpg jpeg png webp".split()
+ARROW_FILE = b"ARROW1"  # how Arrow's file format begins, unlike its streams
 BATCH = 16  # rows decompressed at once
 # Bytes. Without it pyarrow 26 reads a whole row group: of a file of 400 MB in a single one, memory rose to 742 MB, and
 # to 454 MB with it.
@@ -143,16 +144,23 @@ class _Parquet:
 
 
 class _Arrow:
-    """What `Dataset.save_to_disk` leaves. It is mapped: batches take no memory until their rows are looked at."""
+    """What `Dataset.save_to_disk` leaves (a stream), or Feather and polars (a file). It is mapped: batches take no
+    memory until their rows are looked at, except compressed ones, of which one at a time is unpacked."""
 
     def __init__(self, path: str):
         import pyarrow
 
         file = pyarrow.memory_map(path)
-        reader = pyarrow.ipc.open_stream(file)
-        self.path, self.schema, self._batches = path, reader.schema, [*reader]
-        self.groups = [batch.num_rows for batch in self._batches]
-        self.close = file.close
+        if file.read(len(ARROW_FILE)) == ARROW_FILE:
+            reader = pyarrow.ipc.open_file(file)
+            count, self._batch = reader.num_record_batches, reader.get_batch
+        else:
+            file.seek(0)
+            reader = pyarrow.ipc.open_stream(file)
+            batches = [*reader]
+            count, self._batch = len(batches), batches.__getitem__
+        self.path, self.schema, self.close = path, reader.schema, file.close
+        self.groups = [self._batch(number).num_rows for number in range(count)]
 
     def values(self, column: str) -> list:
         return [
@@ -165,13 +173,13 @@ class _Arrow:
             yield values.slice(start, BATCH)
 
     def _column(self, column: str, number: int):
-        values = self._batches[number].column(column)
+        values = self._batch(number).column(column)
         values.validate(full=True)  # or damaged offsets end the process, in pyarrow 26
         return values
 
 
 def _opened(path: str) -> _Parquet | _Arrow:
-    return (_Arrow if path.endswith(".arrow") else _Parquet)(path)
+    return (_Arrow if path.lower().endswith(".arrow") else _Parquet)(path)
 
 
 @contextlib.contextmanager
@@ -194,11 +202,12 @@ def _columns_of(schema) -> tuple[str | None, str | None, list[str] | None]:
     def is_image(kind) -> bool:
         if types.is_struct(kind):
             return any(field.name == "bytes" and is_image(field.type) for field in kind)
-        return types.is_binary(kind) or types.is_large_binary(kind)
+        return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
     def is_label(kind) -> bool:
         kind = kind.value_type if types.is_dictionary(kind) else kind
-        return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+        return is_text or types.is_integer(kind)
 
     features = _features(schema)
 

@@ -160,6 +160,16 @@ def test_a_bucket_that_cannot_be_read_is_one_line(tmp_path, command):
     assert done.stderr.startswith("pack: --data: expected images in nowhere://bucket/imgs: ")
 
 
+def test_where_every_file_is_left_out_by_sight_it_says_so(tmp_path, command):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    done = command(
+        "keras_dcgan.pack", "--data", tmp_path / "in", "--out", tmp_path / "out", "--engine", "beam"
+    )
+    told = f"pack: --data: none of the 1 file in {tmp_path}/in can be used: 1 zero bytes\n"
+    assert done.returncode == 2 and done.stderr == told and not (tmp_path / "out").exists()
+
+
 def test_other_shards_are_left_alone(begun, animals, tmp_path, command):
     before = {path.name for path in begun.iterdir()}
     argv = ["--data", animals, "--out", tmp_path / "out", "--size", 16, "--shards", 3, "--engine", "beam"]

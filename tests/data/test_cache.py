@@ -59,6 +59,18 @@ def test_an_entry_that_was_half_removed_is_made_anew(tmp_path, monkeypatch):
     assert not entry.exists() and re.fullmatch(rf"\.{entry.name}\.[0-9a-f]{{16}}\.part", removed[0])
 
 
+def test_an_entry_of_0_1_that_left_files_out_is_made_anew(tmp_path):
+    folder_of(tmp_path / "in", a=two_halves(), c=noise())
+    (tmp_path / "in" / "b.png").write_text("no image")
+    before = prepare(tmp_path / "in", cache=str(tmp_path / "cache")).manifest
+    assert before.gaps == [1]
+    (entry,) = (tmp_path / "cache").iterdir()
+    content = entries.description(entry)
+    del content["gaps"]
+    entries.describe(entry, content)
+    assert prepare(tmp_path / "in", cache=str(tmp_path / "cache")).manifest == before
+
+
 def test_a_disk_that_is_full_is_told_with_the_flag(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -157,9 +157,16 @@ def test_metadata_without_labels_leaves_the_folders_as_they_are(tmp_path):
 
 
 def test_a_label_is_text_or_a_whole_number():
-    assert [lists.as_label(value) for value in (" cat ", 3, 0, -1, None, ["cat"], 0.5, "")] == [
-        "cat",
-        "3",
-        "0",
-        *[""] * 5,
-    ]
+    labels = {" cat ": "cat", 3: "3", 0: "0", 2.0: "2"}
+    assert [lists.as_label(value) for value in labels] == [*labels.values()]
+    assert [lists.as_label(value) for value in (True, False)] == ["true", "false"]
+    none = (-1, -1.0, None, ["cat"], 0.5, float("nan"), float("inf"), "")
+    assert [lists.as_label(value) for value in none] == [""] * len(none)
+
+
+def test_labels_that_pandas_wrote_beside_a_missing_one_are_those_of_the_metadata(pets):
+    rows = [{"file_name": name, "label": float(label == "dog")} for name, label in PETS]
+    rows.append({"file_name": "stray.png", "label": None})
+    (pets / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    images = prepare(pets, conditional=True)
+    assert images.classes == ["0", "1"] and images.labels.tolist() == [0, 1, 0, 1]

@@ -97,6 +97,22 @@ def test_workers_share_the_shards_among_them(packed):
     devices.check_workers(images.most_workers, cluster_of(8))
 
 
+def test_shards_without_a_record_are_nobodys(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "corrupt")
+    for name in ("001.png", "002.png", "more/000.png"):
+        (tmp_path / "corrupt" / name).write_bytes(b"none")
+    images = prepare(str(tmp_path / "corrupt"), (16, 16), show=len)
+    index = pack.pack(images, tmp_path / "out", shards=len(images) + 3, show=len)  # a name each
+    empty = [shard["file"] for shard in index["shards"] if not shard["records"]]
+    shards = opened(str(tmp_path / "out" / "*.tfrecord"))
+    assert len(empty) == 3 and shards.most_workers == len(shards) == len(images)
+    assert shards.manifest.fingerprint == images.manifest.fingerprint
+    with pytest.raises(
+        Refused, match="^source: expected shards with images in them, received .*, of which all"
+    ):
+        opened(str(tmp_path / "out" / empty[0]))
+
+
 def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):
     images, pattern = packed
     shards = opened(pattern, conditional=True)
@@ -137,12 +153,12 @@ def test_batches_mix_what_was_listed_together(tmp_path):
 
 
 def test_what_is_left_out_moves_no_other_image_to_another_shard(folder, tmp_path):
-    spoilt = tmp_path / "spoilt"
-    shutil.copytree(folder, spoilt)
+    corrupt = tmp_path / "corrupt"
+    shutil.copytree(folder, corrupt)
     for name in ("001.png", "002.png", "more/000.png"):
-        (spoilt / name).write_bytes(b"none")
+        (corrupt / name).write_bytes(b"none")
     whole = prepare(str(folder), (16, 16), show=len)
-    sound = prepare(str(spoilt), (16, 16), show=len)
+    sound = prepare(str(corrupt), (16, 16), show=len)
     left = [image.tobytes() for image in sound.images]
     pack.pack(whole, tmp_path / "whole", shards=4, show=len)
     pack.pack(sound, tmp_path / "less", shards=4, show=len)

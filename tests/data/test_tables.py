@@ -9,7 +9,7 @@ import sys
 import pytest
 from imagery import PICTURE, encoded, noise, prepare, reasons
 
-from keras_dcgan.data import decode, tables
+from keras_dcgan.data import decode, sources, tables
 from keras_dcgan.errors import Refused, Unavailable
 
 needs_pyarrow = pytest.mark.skipif(
@@ -62,8 +62,27 @@ def test_a_folder_of_the_hub_gives_its_images_and_the_names_of_its_classes(tmp_p
         images = prepare(source, conditional=True)
         assert images.classes == ["cat", "dog"] and images.labels.tolist() == [1, 0] * 4
         places = [f"train-0000{number}-of-00002.{extension}#4" for number in range(2)]
-        assert reasons(images.manifest) == dict.fromkeys(places, "without a class")
+        beside = ["LICENSE", "data/cache-0123.arrow"] if source == tmp_path else []
+        assert reasons(images.manifest) == dict.fromkeys(places, "without a class") | dict.fromkeys(
+            beside, sources.BESIDE
+        )
         assert len(prepare(source)) == 10
+
+
+@needs_pyarrow
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4"])
+def test_feather_and_what_polars_writes_are_read(tmp_path, compression):
+    import pyarrow
+    from pyarrow import feather
+
+    views = [pyarrow.array([PICTURE, NOISE] * 2, pyarrow.binary_view()), ["cat", "dog"] * 2]
+    table = pyarrow.table([views[0], pyarrow.array(views[1], pyarrow.string_view())], ["image", "label"])
+    for name, content in (("a.arrow", table_of([PICTURE, NOISE] * 2, label=[0, 1] * 2)), ("B.ARROW", table)):
+        options = {"compression": compression, "chunksize": 3}
+        feather.write_feather(content, str(tmp_path / name), **options)
+        images = prepare(tmp_path / name, conditional=True)
+        assert images.classes == ["cat", "dog"] and images.labels.tolist() == [0, 1, 0, 1]
+        assert images.manifest.left_out == []
 
 
 @needs_pyarrow

@@ -15,6 +15,7 @@ NOISE = encoded(noise(), "PNG")
 
 
 def tar_of(path: pathlib.Path, *members: tuple[str, bytes]) -> pathlib.Path:
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
@@ -56,6 +57,7 @@ def test_a_range_takes_no_more_than_it_names_and_no_less(tmp_path):
         Unavailable, match=r"^source: expected files called .*\.\.003}.tar, received no .*imgs-003.tar$"
     ):
         prepare(tmp_path / "imgs-{000..003}.tar")
+    assert len(prepare(tmp_path / "imgs-{002..001}.tar")) == len(prepare(tmp_path / "imgs-00{2..1}.tar")) == 6
     tar_of(tmp_path / "a{1..2}.tar", ("a.png", PICTURE))  # a file may be called so
     assert len(prepare(tmp_path / "a{1..2}.tar")) == 1
 
@@ -70,6 +72,43 @@ def test_a_tar_of_a_folder_gives_what_the_folder_gives(tmp_path):
     for options in ({}, {"conditional": True}):
         inside, packed = prepare(folder, **options), prepare(tmp_path / "a.tar", **options)
         assert packed.manifest.fingerprint == inside.manifest.fingerprint and packed.classes == inside.classes
+
+
+@pytest.mark.parametrize(
+    "typed, names", [("{9..0}", "0 9"), ("{10..8}", "8 9 10"), ("{010..0}", "000 010"), ("{10..08}", "08 10")]
+)
+def test_a_range_that_counts_down_is_that_which_counts_up(tmp_path, typed, names, monkeypatch):
+    monkeypatch.setattr(sources.glob, "glob", lambda name: [name])
+    found = [path.name for path in sources._matching(f"{typed}.tar")]
+    assert {f"{name}.tar" for name in names.split()} <= {*found}
+
+
+def test_an_archive_of_one_class_among_others_keeps_its_class(tmp_path):
+    for root in ("", "pets/"):  # the folder that was packed, or none
+        tar_of(tmp_path / "a-0.tar", (f"{root}cats/0.png", PICTURE), (f"{root}cats/1.png", PICTURE))
+        tar_of(tmp_path / "a-1.tar", (f"{root}cats/2.png", PICTURE), (f"{root}dogs/0.png", NOISE))
+        tar_of(tmp_path / "a-2.tar", (f"{root}dogs/1.png", NOISE), (f"{root}dogs/2.png", NOISE))
+        images = prepare(tmp_path / "a-{0..2}.tar", conditional=True)
+        assert images.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert images.manifest.left_out == []
+
+
+def test_an_archive_among_images_without_an_extension_is_none_of_them(tmp_path):
+    for name, content in (("a", PICTURE), ("b", NOISE)):
+        (tmp_path / name).write_bytes(content)
+    for name in ("old/backup.tar", "labels.parquet"):
+        tar_of(tmp_path / name, ("z.png", PICTURE))
+        manifest = prepare(tmp_path).manifest
+        assert manifest.count == 2 and reasons(manifest) == {name: decode.NOT_AN_IMAGE}
+        (tmp_path / name).unlink()
+
+
+def test_what_lies_beside_archives_is_told_and_what_is_new_there_is_seen(tmp_path):
+    tar_of(tmp_path / "a.tar", ("a.png", PICTURE))
+    for names in ([], ["LICENSE"]):
+        for name in names:
+            (tmp_path / name).write_text("none")
+        assert reasons(prepare(tmp_path).manifest) == dict.fromkeys(names, sources.BESIDE)
 
 
 def test_no_name_in_a_tar_can_escape_and_no_link_is_followed(tmp_path):

@@ -356,7 +356,7 @@ def test_in_python_settings_are_called_by_their_names(folder, tmp_path, monkeypa
 
     monkeypatch.setattr(loop, "train_from", fail)
     settings = {"data": str(folder), "run": str(tmp_path / "run"), "size": (16, 16), "filters": 4, "batch": 8}
-    config, images = resolve(settings, 40), prepare(str(folder), 16)
+    config, images = resolve(settings, 40), prepare(str(folder), 16, show=lambda line: None)
     with loop.opened(config, images, devices.find_strategy("single")) as (training, step):
         end = loop.train(training, step)
     assert end == loop.End(0, 0, "OOM", "Try a smaller batch or filters in another run")
