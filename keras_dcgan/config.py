@@ -364,7 +364,7 @@ CHOSEN = {
     "d_lr": "by the filters",
     "augment": "by the number of images",
 }
-FEW = 5_000  # images
+FEW = 5_000  # images, for classic
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15
 # times that a training shows each image; at 5 shifts cost quality, at 12 they save it: see tools/experiments/RECIPE.md
@@ -387,18 +387,15 @@ def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, s
     """What auto or classic takes for so many images, shown for so long, and why."""
     times = 1000 * kimg / images
     shown = f"each of {images:,} images is shown {f'{times:,.0f}' if times >= 10 else f'{times:.2g}'} times"
-    seldom = "none", f"{shown}, too seldom to overfit them"
-    if preset == "auto" and times <= SELDOM:
-        return seldom
-    if images <= FEW:
+    if preset == "classic" and images <= FEW:
         few = f"{images:,} images are few" if images > 1 else "1 image is little"
         return (
             "all",
             f"{few}, and the discriminator would soon overfit {'them' if images > 1 else 'it'}",
         )
-    if times > OFTEN:
+    if times > (OFTEN if preset == "classic" else SELDOM):
         return "translation", f"{shown}, and small shifts keep the discriminator from overfitting them"
-    return seldom
+    return "none", f"{shown}, too seldom to overfit them"
 
 
 FEWEST = 100  # distinct images: with 500 the generator still draws new ones (docs/evaluation.md)

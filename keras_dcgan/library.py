@@ -171,7 +171,7 @@ class DCGAN(gan.DCGAN):
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, by
         default by the images' size; it is taken on every `penalty_every`-th step, and is that many times as
         strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
-        augment.POLICIES, or a row of it; "all" for fewer than 5,000 images that are shown often.
+        augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
         `jit_compile`: by default on a GPU. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
         of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))

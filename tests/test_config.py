@@ -163,13 +163,10 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
     def settings(images, *more):
         return from_flags(["--data", "x", *more], images)
 
-    assert [settings(images).augment for images in (500, 50_000, 200_000)] == [
-        "all",
-        "translation",
-        "none",
-    ]  # for 1000 kimg
+    found = [settings(images).augment for images in (500, 50_000, 200_000)]  # for 1000 kimg
+    assert found == ["translation", "translation", "none"]
     assert [settings(50_000, "--kimg", kimg).augment for kimg in ("750", "751")] == ["none", "translation"]
-    assert [settings(500, "--kimg", kimg).augment for kimg in ("7.5", "7.6")] == ["none", "all"]
+    assert [settings(500, "--kimg", kimg).augment for kimg in ("7.5", "7.6")] == ["none", "translation"]
     classic = [
         settings(images, "--preset", "classic", "--kimg", "501").augment for images in (500, 50_000, 51_000)
     ]
@@ -180,10 +177,10 @@ def test_auto_adapts_to_the_number_of_images_and_the_length_and_what_is_typed_wi
     assert settings(500, "--augment", "cutout").augment == "cutout"
     assert settings(500, "--preset", "paper").augment == "none"
     typed = settings(500, "--augment", "cutout")
-    assert "--augment cutout" in choices(typed, 500) and "500 images are few" in choices(typed, 500)
-    assert "would take --augment all" in choices(typed, 500) and "would take" not in choices(
-        settings(500), 500
-    )
+    assert "--augment cutout" in choices(typed, 500) and "is shown 2,000 times" in choices(typed, 500)
+    assert "would take --augment translation" in choices(typed, 500)
+    assert "would take" not in choices(settings(500), 500)
+    assert "500 images are few" in choices(settings(500, "--preset", "classic"), 500)
 
 
 def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
@@ -313,7 +310,7 @@ def test_settings_made_in_python_are_the_papers_and_one_side_is_a_square():
 
 
 def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_the_preset():
-    began = {"preset": "auto", "augment": "translation", "r1": 7.0, "penalty_every": 1}
+    began = {"preset": "auto", "augment": "colour", "r1": 7.0, "penalty_every": 1}
     typed = {"data": "x", "augment": "cutout", "r1": 0.5}
     found = [
         resolve({"data": "x"}),
@@ -321,7 +318,7 @@ def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_
         resolve({"data": "x"}, images=500, begun=began),
         resolve(typed, images=500, begun=began),
     ]
-    assert [settings.augment for settings in found] == ["none", "all", "translation", "cutout"]
+    assert [settings.augment for settings in found] == ["none", "translation", "colour", "cutout"]
     paper = resolve({"data": "x", "preset": "paper"}, images=500, begun=began)
     assert [settings.r1 for settings in (paper, *found)] == [0, 2.4, 2.4, 7.0, 0.5]
     assert {settings.g_lr for settings in found} == {4e-4} != {TrainConfig.g_lr}
