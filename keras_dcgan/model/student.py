@@ -19,7 +19,7 @@ from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.model.losses import classification
 
 # How much the distances within a pair weigh beside the game: see tools/experiments/RECIPE.md.
-PIXELS, FEATURES = 10.0, 10.0
+PIXELS, FEATURES = 1.0, 3.0
 
 
 def take_channels(student: keras.Model, teacher: keras.Model, inputs):

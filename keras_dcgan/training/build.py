@@ -53,10 +53,11 @@ def compile_for_training(gan: DCGAN, config: TrainConfig):
 
 @devices.keras_defaults()
 def networks(
-    config: TrainConfig, channels: int, classes: int = 0, filters: int = 0
+    config: TrainConfig, channels: int, classes: int = 0, **of_generator: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """-> generator, discriminator and averaged generator, of the layers that are fast on this machine; in the
-    scope of the strategy that trains. `filters`: of the generators, if not config's."""
+    scope of the strategy that trains. `of_generator`: what models.generator
+    is told in place of config's."""
     keras.utils.set_random_seed(config.seed)
 
     def build_network(network: Callable[..., keras.Model], options: dict, **training) -> keras.Model:
@@ -67,7 +68,7 @@ def networks(
         "synchronized": tf.distribute.get_strategy().num_replicas_in_sync > 1,
         "layer_types": keras.layers if devices.has_gpu() else cpu_layers,
     }
-    options = config.generator_options | ({"filters": filters} if filters else {})
+    options = config.generator_options | of_generator
     return (
         build_network(generator, options, **training),
         build_network(discriminator, config.discriminator_options, **training),
