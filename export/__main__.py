@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from keras_dcgan import process
-from keras_dcgan.cli import Expected, Parser, fail, flag, place, user_errors, writing
+from keras_dcgan.cli import Expected, Parser, fail, flag, number, place, user_errors, writing
 from keras_dcgan.errors import Refused, Unavailable
 from keras_dcgan.export import card, web
 from keras_dcgan.export.convert import (
@@ -24,7 +24,9 @@ from keras_dcgan.export.convert import (
     check_place,
     chosen_formats,
     export,
+    inputs_of,
     not_ours,
+    tf_32,
 )
 from keras_dcgan.export.parity import TIMED_RUNS
 from keras_dcgan.process import at_end, importing, nobody_reads, quiet, tidy
@@ -36,24 +38,35 @@ VERB = "export"
 @tidy
 def main(argv: list[str] | None = None):
     flags = read_flags(argv)
-    out, argument = (flags.out, "out") if flags.out else (Run(flags.run, is_new=True).export, "run")
+    usual = Run(flags.run, is_new=True).export
+    if flags.student:
+        usual = usual.with_name(f"{usual.name}-student-{flags.student}")
+    out, argument = (flags.out, "out") if flags.out else (usual, "run")
     with user_errors(VERB):
         check_place(out, argument)
         trained = Run(flags.run)
         trained.check_trained()
+        if flags.student:
+            check_student(trained, flags.student)
         at_end.enter_context(alone(out, argument))
-        generator, classes = load(trained)
+        generator, classes = load(trained, bool(flags.student))
         history, foreign = card.of_run(trained), not_ours(out)
     import tensorflow as tf
 
+    name = flags.run.resolve().name
+
     told = (("licence", flags.licence), ("author", flags.author), ("data_note", flags.data_note))
+    if flags.student:
+        generator, student = taught(trained, generator, flags.student, flags.samples)
+        name, history = f"{name}-student-{flags.student}", card.of_student(history, student)
+        told += (("student", student),)
     options = {"report": print_row, "samples": flags.samples, "history": history}
     options |= {name: text for name, text in told if text}
     tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header(flags.samples)
     try:
         with writing(argument, out), quiet():
-            artefacts = export(generator, flags.formats, out, flags.run.resolve().name, classes, **options)
+            artefacts = export(generator, flags.formats, out, name, classes, **options)
     except Unavailable as error:
         fail(VERB, error.told(flag))
     except (OSError, tf.errors.OpError) as error:  # a full disk
@@ -95,6 +108,8 @@ def read_flags(argv):
     add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
     add("--author", metavar="TEXT", help="who made it, likewise [none]")
     add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
+    about = "instead of the run's generator a smaller one, which learns from it for minutes; into export-student-N [none]"
+    add("--student", type=number(1, kind=int), metavar="FILTERS", help=about)
     about = "images by which a quantised file is held against Keras as a set; 0: not [%(default)s]"
     add("--samples", type=number_of_samples, default=2000, metavar="N", help=about)
     return parser.parse_args(argv)
@@ -113,24 +128,61 @@ def number_of_samples(text: str) -> int:
     return int(text)
 
 
-def load(run: Run):
+def check_student(run: Run, filters: int):
+    """What can be told before TensorFlow's import. Raises Refused."""
+    if not run.checkpoints:  # there may be no config.json either
+        received = f"{run.path}, which has none"
+        raise Refused("student", "a run with checkpoints, whose discriminator judges the student", received)
+    if filters >= run.config.filters:
+        raise Refused("student", f"fewer filters than the {run.config.filters} of {run.path}", filters)
+
+
+def taught(run: Run, teacher, filters: int, samples: int):
+    """-> the student, and what model.json is to tell of it."""
+    import tensorflow as tf
+
+    from keras_dcgan.export import quality
+    from keras_dcgan.training import student
+
+    with user_errors(VERB):
+        game, config = student.begin(run, teacher, filters, student.KIMG)
+    tell(
+        f"a student of {filters} filters learns for minutes: {config.kimg:g} kimg, drawn by the run's own of {config.filters}"
+    )
+    try:
+        generator = student.learn(game, config)
+    except tf.errors.OpError as error:  # too little memory
+        fail(VERB, error)
+    about = {
+        "filters": filters,
+        "kimg": config.kimg,
+        "teacher": {"name": run.path.resolve().name, "filters": config.filters},
+    }
+    if samples:
+        inputs = inputs_of(range(samples), config.latent_dim, len(run.classes))
+        found = quality.KerasImages(teacher, inputs).distances(quality.drawn(generator, inputs))
+        tell(f"between {samples:,} of its images and the run's own: swd {found['swd']}, fid {found['fid']}")
+        about["distance"] = found
+    return generator, about
+
+
+def load(run: Run, is_to_teach: bool):
     with importing():
         import tensorflow as tf
 
         from keras_dcgan import devices
         from keras_dcgan.runs import checkpoints
 
-        devices.reset_keras_settings()
-        try:
-            tf.config.set_visible_devices(
-                [], "GPU"
-            )  # a GPU's own rounding (TF32) would count against files that are exact
-        except RuntimeError:  # a notebook has used it before
-            at_end.callback(
-                tf.config.experimental.enable_tensor_float_32_execution,
-                tf.config.experimental.tensor_float_32_execution_enabled(),
-            )
-            tf.config.experimental.enable_tensor_float_32_execution(False)
+        # A GPU's own rounding (TF32) would count against files that are exact.
+        if is_to_teach:
+            devices.start(run.config.threads, run.config.deterministic)
+            at_end.callback(tf_32, tf_32(False))
+        else:
+            devices.reset_keras_settings()
+            try:
+                tf.config.set_visible_devices([], "GPU")
+            except RuntimeError:  # a notebook has used it before
+                at_end.callback(tf_32, tf_32(False))
     return checkpoints.load_generator(run), run.classes
 
 

@@ -95,6 +95,20 @@ def of_run(run: Run) -> History:
     )
 
 
+def of_student(history: History, student: dict) -> History:
+    """What `history`, the teacher's, tells of a student, of which model.json says `student`: nobody has evaluated
+    it."""
+    told = (
+        f"of {student['filters']} filters, from {1000 * student['kimg']:,.0f} images drawn by a generator of "
+    )
+    told += f"{student['teacher']['filters']}, which was trained as above"
+    if "distance" in student:
+        found = student["distance"]
+        told += f"; swd {found['swd']} and fid {found['fid']} between {found['samples']:,} images of each"
+    rows = [*history.training, ("learned", text(told))]
+    return dataclasses.replace(history, training=rows, figures=[], passed_over=[])
+
+
 def data_of(manifest: Manifest) -> list[Row]:
     # Not the source: that is a path of somebody's machine.
     kind = "the portraits that keras_dcgan draws itself" if manifest.kind == "demo" else manifest.kind

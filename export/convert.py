@@ -217,7 +217,7 @@ def export(
     report: Callable[[Artefact], None] = lambda artefact: None,
     samples: int = 0,
     history: card.History | None = None,
-    **about: str,
+    **about: str | dict,
 ) -> list[Artefact]:
     """Converts a float32 generator into `formats` (of FORMATS) -> what was made, also of what did not pass.
 

@@ -21,18 +21,21 @@ BATCH = 64
 PATCHES = 32  # of an image, for swd: half of what `evaluate` takes, in half the time
 
 
+def drawn(generator, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """-> uint8 (N, height, width, C)."""
+    values = list(inputs.values())
+    batches = ([part[start : start + BATCH] for part in values] for start in range(0, len(values[0]), BATCH))
+    return np.concatenate(
+        [to_uint8(generator(some if len(some) > 1 else some[0], training=False)) for some in batches]
+    )
+
+
 class KerasImages:
     """`inputs`: {"z": (N, latent_dim)}, and "label": (N,) of a conditional generator."""
 
     def __init__(self, generator, inputs: dict[str, np.ndarray]):
         self.inputs = inputs
-        values = list(inputs.values())
-        batches = (
-            [part[start : start + BATCH] for part in values] for start in range(0, len(values[0]), BATCH)
-        )
-        images = np.concatenate(
-            [to_uint8(generator(some if len(some) > 1 else some[0], training=False)) for some in batches]
-        )
+        images = drawn(generator, inputs)
         self.embed = embeddings.load("random")
         self.pixels = metrics.SlicedWasserstein(images, patches=PATCHES)
         self.features = metrics.Moments(self.embed(images))
@@ -42,7 +45,10 @@ class KerasImages:
         .tflite file's images and Keras' own; 0 is equal. With other seeds in place of another file Keras
         itself is further off (6.6 and 0.77 for 2,000 portraits of 64x64)."""
         runner, *_ = edge_sample.load(file, threads=min(8, os.cpu_count() or 1))
-        images = np.stack(list(edge_sample.draw(runner, self.inputs)))
+        return self.distances(np.stack(list(edge_sample.draw(runner, self.inputs))))
+
+    def distances(self, images: np.ndarray) -> dict:
+        """The same of uint8 images (N, height, width, C) of these inputs."""
         found = {
             "swd": self.pixels.distance(images)["swd"],
             "fid": max(0.0, metrics.frechet_distance(self.features, metrics.Moments(self.embed(images)))),

@@ -93,6 +93,7 @@ IMPORTS = {
     "model.extractor": "files pictures.images progress",
     "model.gan": "model.augment model.losses model.penalties",
     "model.penalties": "model.losses model.networks",
+    "model.student": "model.gan model.losses",
     "pictures.draw": "pictures.images",
     "pictures.images": "errors files threads",
     "pictures.inversion": "pictures.latents",
@@ -118,10 +119,14 @@ IMPORTS = {
         "config data.manifest data.prepare errors files pictures.charts progress runs.directory "
         "training.records training.ticks training.watchdog"
     ),
+    "training.student": (
+        "config devices model.gan model.student progress runs.checkpoints runs.directory training.build"
+    ),
     "training.ticks": "config errors model.gan progress training.watchdog",
     "training.watchdog": "errors measure.metrics pictures.draw",
     "export.__main__": (
-        "cli devices errors export.card export.convert export.parity process runs.checkpoints runs.directory"
+        "cli devices errors export.card export.convert export.parity export.quality process "
+        "runs.checkpoints runs.directory training.student"
     ),
     "export.card": "config data.manifest errors pictures.images runs.directory",
     "export.convert": (

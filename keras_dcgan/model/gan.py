@@ -232,11 +232,8 @@ class DCGAN(keras.Model):
                     d_scaled = scale * (d_loss + class_loss + penalty)
                 d_gradients = d_tape.gradient(d_scaled, d_weights)
             self._apply(self.d_optimizer, d_gradients, d_weights, replica)
-            # The relativistic loss compares with the real images; the logits of before D's step serve, and
-            # cost nothing.
-            fake_logits_now, class_loss = discriminate(fakes, 2)
-            g_loss = self.objective.generator(tf.stop_gradient(real_logits), fake_logits_now)
-            g_scaled = self.g_optimizer.scale_loss((g_loss + class_loss) / replicas)
+            g_loss, others = self._generator_loss(real, fakes, labels, real_logits, discriminate)
+            g_scaled = self.g_optimizer.scale_loss((g_loss + others) / replicas)
         g_weights = self.generator.trainable_variables
         self._apply(self.g_optimizer, g_tape.gradient(g_scaled, g_weights), g_weights, replica)
 
@@ -251,6 +248,13 @@ class DCGAN(keras.Model):
             # 0").
             return {name: value[None] for name, value in logs.items()}
         return logs
+
+    def _generator_loss(self, real, fakes, labels, real_logits, discriminate):
+        """-> what the game says of the fakes, and what is added to it."""
+        # The relativistic loss compares with the real images; the logits of before D's step serve, and cost
+        # nothing.
+        fake_logits, class_loss = discriminate(fakes, 2)
+        return self.objective.generator(tf.stop_gradient(real_logits), fake_logits), class_loss
 
     def _apply(self, optimizer, gradients, weights, replica):
         """A step that overflows in float16 on one replica is left out by all: Keras 3.15 asks the first one

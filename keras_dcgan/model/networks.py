@@ -22,7 +22,7 @@ NORMS = ("batch", "spectral", "none")  # of the discriminator
 # checkerboards", 2016)
 KERNEL = 4
 LEAK = 0.2
-MAX_WIDTH = 8  # no layer has more than this times `filters` channels
+MAX_WIDTH = 8  # no layer has more than this times `filters` channels, where nothing else is said
 
 
 def base_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
@@ -34,10 +34,10 @@ def base_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
     return tuple(-(-side // 2**doublings) for side in size), doublings
 
 
-def widths(filters: int, doublings: int) -> list[int]:
+def widths(filters: int, doublings: int, max_width: int = MAX_WIDTH) -> list[int]:
     """Channels at each resolution from the image's side inwards: 64 filters, 4 doublings -> [64, 128, 256,
     512]."""
-    return [filters * min(2**level, MAX_WIDTH) for level in range(doublings)]
+    return [filters * min(2**level, max_width) for level in range(doublings)]
 
 
 def initializer():
@@ -137,6 +137,7 @@ def generator(
     precision: str = "float32",
     synchronized: bool = False,
     layer_types: ModuleType = layers,
+    max_width: int = MAX_WIDTH,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
@@ -145,14 +146,15 @@ def generator(
     all: Brock et al., arXiv:1809.11096, 2018).
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
-    Conv2D, which draws no checkerboards. `precision` is a Keras dtype policy. `synchronized` shares
+    Conv2D, which draws no checkerboards. `max_width`: no layer has more than this times `filters` channels.
+    `precision` is a Keras dtype policy. `synchronized` shares
     batch-norm statistics between replicas. `layer_types` has Conv2D, Conv2DTranspose and BatchNormalization as
     keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
     """
     if upsample not in UPSAMPLINGS:
         raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
     (rows, columns), doublings = base_grid(size)
-    *inner, base = widths(filters, doublings)
+    *inner, base = widths(filters, doublings, max_width)
 
     def double(x, width, name, **options):
         if upsample == "transpose":

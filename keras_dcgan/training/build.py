@@ -23,7 +23,6 @@ from keras_dcgan.model.optimizers import Adam, Decay
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     """Call it in the scope of the strategy that trains. Raises Refused for what cannot be done on several
     devices."""
-    precision = devices.precision(config.precision)
     synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     if synchronized and config.d_norm == "batch" and (config.r1 or config.r2):
         # The second derivative through what replicas tell each other of their batches came out 4 % off
@@ -32,6 +31,12 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         expected = f"0, or {argument('d_norm')} spectral or none, on several devices"
         raise Refused(name, expected, f"{getattr(config, name):g}")
     gan = DCGAN(*networks(config, channels, classes), seed=config.seed)
+    compile_for_training(gan, config)
+    return gan
+
+
+def compile_for_training(gan: DCGAN, config: TrainConfig):
+    precision = devices.precision(config.precision)
     gan.compile(
         optimizer(config, config.g_lr, precision),
         optimizer(config, config.d_lr, precision),
@@ -44,15 +49,15 @@ def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
         jit_compile=devices.compiles(config.jit),
         steps_per_execution=devices.steps_at_once(),
     )
-    return gan
 
 
 @devices.keras_defaults()
 def networks(
-    config: TrainConfig, channels: int, classes: int = 0
+    config: TrainConfig, channels: int, classes: int = 0, **of_generator: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """-> generator, discriminator and averaged generator, of the layers that are fast on this machine; in the
-    scope of the strategy that trains."""
+    scope of the strategy that trains. `of_generator`: what models.generator
+    is told in place of config's."""
     keras.utils.set_random_seed(config.seed)
 
     def build_network(network: Callable[..., keras.Model], options: dict, **training) -> keras.Model:
@@ -63,10 +68,11 @@ def networks(
         "synchronized": tf.distribute.get_strategy().num_replicas_in_sync > 1,
         "layer_types": keras.layers if devices.has_gpu() else cpu_layers,
     }
+    options = config.generator_options | of_generator
     return (
-        build_network(generator, config.generator_options, **training),
+        build_network(generator, options, **training),
         build_network(discriminator, config.discriminator_options, **training),
-        build_network(generator, config.generator_options),
+        build_network(generator, options),
     )
 
 

@@ -1,0 +1,109 @@
+"""A smaller generator that learns from a trained one, its teacher: what the teacher draws of a latent, the
+student is to draw of it too.
+
+    student = generator((64, 64), 3, filters=16)
+    take_channels(student, teacher, z)                  # its start: the channels of the teacher that matter most
+    game = Student(teacher, student, discriminator, ema_student, seed=0)
+    game.compile(...)                                   # as DCGAN's
+    game.learn(batch=16)                                # one step
+
+There is no set of images: the teacher draws new ones for each step. The discriminator that the teacher was
+trained with goes on as the student's, and its features say how far the two images of a pair are apart.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_dcgan.model.gan import DCGAN
+from keras_dcgan.model.losses import classification
+
+# How much the distances within a pair weigh beside the game: see tools/experiments/RECIPE.md.
+PIXELS, FEATURES = 1.0, 3.0
+
+
+def take_channels(student: keras.Model, teacher: keras.Model, inputs):
+    """Gives `student`, a networks.generator with fewer filters, the teacher's weights between those of its
+    channels that matter most: whose variance, when it draws `inputs`, times the squares of the weights that
+    read them is largest. The batch-norm statistics are to be taken anew."""
+    names = [layer.name.removesuffix("_relu") for layer in teacher.layers if layer.name.endswith("_relu")]
+    readers = [*names[1:], "to_image"]
+    active = keras.Model(teacher.input, [teacher.get_layer(f"{name}_relu").output for name in names])
+    kept: dict[str, slice | np.ndarray] = {"to_image": slice(None)}
+    for name, reader, channels in zip(names, readers, active(inputs, training=False)):
+        count = student.get_layer(f"{name}_relu").output.shape[-1]
+        matters = np.var(channels, axis=(0, 1, 2)) * np.square(_out_in(teacher, reader)).sum((0, 1, 2))
+        kept[name] = np.sort(np.argsort(-matters, kind="stable")[:count])
+    taken = {}
+    for name, reader in zip(names, readers):
+        taken[reader] = _out_in(teacher, reader)[:, :, kept[reader]][..., kept[name]]
+        if not isinstance(teacher.get_layer(reader), keras.layers.Conv2DTranspose):
+            taken[reader] = taken[reader].swapaxes(2, 3)
+    base = kept["project"]
+    dense = teacher.get_layer("project").kernel.numpy()
+    by_channel = dense.reshape(len(dense), -1, teacher.get_layer("project_relu").output.shape[-1])
+    for layer in student.layers:
+        name, weights = layer.name, teacher.get_layer(layer.name).get_weights()
+        if name == "project":
+            weights = [by_channel[..., base].reshape(len(dense), -1)]
+        elif name == "meaning":
+            weights = [weights[0][:, base]]
+        elif name.endswith("_meaning"):
+            weights = [weights[0][base][:, kept[name.removesuffix("_meaning")]]]
+        elif name.endswith("_norm"):
+            weights = [weight[kept[name.removesuffix("_norm")]] for weight in weights]
+        elif name in readers:
+            weights = [taken[name], *weights[1:]]
+        layer.set_weights(weights)
+
+
+class Student(DCGAN):
+    """DCGAN's game with the teacher's images in the place of real ones, of the very latents that the student
+    draws; their distances in pixels and in the discriminator's features are part of its loss (Wang et al.,
+    "High-resolution image synthesis with conditional GANs", arXiv:1711.11585, 2018, section 3.2)."""
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        ema_generator: keras.Model,
+        seed: int = 0,
+    ):
+        super().__init__(generator, discriminator, ema_generator, seed)
+        self.teacher = teacher
+        self.classes = generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
+        self.features = [layer.output for layer in discriminator.layers if layer.name.endswith("_leaky")]
+        self.look = keras.Model(discriminator.input, [*self.features, *discriminator.outputs])
+
+    def learn(self, batch: int) -> dict[str, tf.Tensor]:
+        """A step on `batch` images, which the teacher draws, of each class in turn -> the means since
+        `reset_means`."""
+        labels = []
+        if self.classes:
+            first = tf.cast(self.step, tf.int32) * batch
+            labels = [(first + tf.range(batch)) % self.classes]
+        z = self._latents(batch, tf.distribute.get_replica_context())
+        images = self.teacher([z, *labels] if labels else z, training=False)
+        return self.train_step(((images + 1) * 127.5, *labels))
+
+    def _generator_loss(self, real, fakes, labels, real_logits, discriminate):
+        count = len(self.features)
+        wanted = self.look([real, *labels] if labels else real, training=True)[:count]
+        outputs = self.look([fakes, *labels] if labels else fakes, training=True)
+        logits, *guesses = outputs[count:]
+        apart = PIXELS * tf.reduce_mean(tf.abs(fakes - real))
+        for one, other in zip(outputs[:count], wanted):
+            one, other = tf.cast(one, tf.float32), tf.stop_gradient(tf.cast(other, tf.float32))
+            scale = tf.reduce_mean(tf.abs(other)) + keras.config.epsilon()
+            apart += FEATURES / count * tf.reduce_mean(tf.abs(one - other)) / scale
+        if labels:
+            apart += classification(labels[0], guesses[0])
+        return self.objective.generator(tf.stop_gradient(real_logits), logits), apart
+
+
+def _out_in(network: keras.Model, name: str) -> np.ndarray:
+    """The kernel of a convolution, (rows, columns, outputs, inputs)."""
+    layer = network.get_layer(name)
+    kernel = np.asarray(layer.kernel, np.float32)
+    return kernel if isinstance(layer, keras.layers.Conv2DTranspose) else kernel.swapaxes(2, 3)

@@ -1,0 +1,62 @@
+"""A smaller generator for a run: it learns from the run's own, in minutes and without the images.
+
+    run = Run("runs/imgs")
+    game, config = begin(run, load_generator(run), filters=16, kimg=KIMG)
+    student = learn(game, config)                                   # float32, of the same latents
+
+How, model/student.py says. The run's settings hold here too, but for those below.
+"""
+
+import dataclasses
+import functools
+
+import keras
+import tensorflow as tf
+
+from keras_dcgan import devices
+from keras_dcgan.config import TrainConfig
+from keras_dcgan.model.gan import statistics_latents
+from keras_dcgan.model.student import Student, take_channels
+from keras_dcgan.progress import Progress
+from keras_dcgan.runs import checkpoints
+from keras_dcgan.runs.directory import Run
+from keras_dcgan.training.build import compile_for_training, networks
+
+KIMG = 40.0
+# No layer of a student has more than this times its filters: the wide ones, near z, hold most of a generator's bytes.
+# See tools/experiments/RECIPE.md.
+MAX_WIDTH = 4
+DECAY = 0.5  # the last share of it, over which the rates fall
+EMA_KIMG = 10.0  # where the run keeps no average
+
+
+@devices.keras_defaults()
+def begin(run: Run, teacher: keras.Model, filters: int, kimg: float) -> tuple[Student, TrainConfig]:
+    """A student of so many filters at its start, and the settings with which it learns from `teacher`, a float32
+    generator of the run. Raises Refused or Unavailable, naming `run`, where that has no sound checkpoint."""
+    config = dataclasses.replace(
+        run.config, kimg=kimg, decay=DECAY, augment="none", ema_kimg=run.config.ema_kimg or EMA_KIMG
+    )
+    channels, classes = teacher.output_shape[-1], len(run.classes)
+    fast_teacher, discriminator, _ = networks(config, channels, classes)
+    student, _, average = networks(config, channels, classes, filters=filters, max_width=MAX_WIDTH)
+    fast_teacher.set_weights(teacher.get_weights())
+    checkpoints.load_networks(run, discriminator=discriminator)
+    z = statistics_latents(config.seed, config.latent_dim)[0]
+    take_channels(student, teacher, [z, tf.range(len(z)) % classes] if classes else z)
+    game = Student(fast_teacher, student, discriminator, average, config.seed)
+    compile_for_training(game, config)
+    return game, config
+
+
+@devices.keras_defaults()
+def learn(game: Student, config: TrainConfig) -> keras.Model:
+    """-> the student, float32. Its weights follow from the run, the teacher and the number of filters."""
+    batch, steps = config.batch, config.total_steps
+    step = tf.function(functools.partial(game.learn, batch), autograph=False, jit_compile=game.jit_compile)
+    with Progress("learning", steps * batch, "kimg") as progress:
+        for number in range(1, steps + 1):
+            step()
+            progress.update(number * batch)
+    game.recompute_statistics()
+    return game.ema_generator
