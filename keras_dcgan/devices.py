@@ -110,6 +110,10 @@ def settle(threads: int = 0, deterministic: bool = False) -> str | None:
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and
         # changes nothing (2.21).
         tf.config.optimizer.set_experimental_options({"remapping": False})
+    # One graph for one step: Grappler's dependency optimizer rewrote 1 in 12 tracings of the same step differently,
+    # with other last bits, and a run that was resumed with such a graph ended with other weights. Off, none of 56 was,
+    # all were as the 11 of 12 had been, and a step takes as long (2.21).
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
     # On a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21).
     if deterministic and has_gpu():
         tf.config.experimental.enable_op_determinism()

@@ -74,10 +74,12 @@ def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int
 def small_gan(ema_kimg=0.0, precision="float32", seed=3, classes=0):
     import keras
 
+    from keras_dcgan import devices
     from keras_dcgan.model.gan import DCGAN
     from keras_dcgan.model.losses import LOSSES
     from keras_dcgan.model.networks import discriminator, generator
 
+    devices.settle()
     keras.utils.set_random_seed(1)
     options = {"filters": 4, "precision": precision, "classes": classes}
     gan = DCGAN(

@@ -93,3 +93,9 @@ def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
     devices.start()
     assert tried == [True]
+
+
+def test_a_step_is_always_the_same_graph():
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": True})
+    devices.settle()
+    assert tf.config.optimizer.get_experimental_options()["dependency_optimization"] is False

@@ -7,6 +7,7 @@ import conftest
 import numpy as np
 import pytest
 
+from keras_dcgan import devices
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.export import edge_sample
 from keras_dcgan.export.__main__ import main
@@ -26,6 +27,7 @@ SEEDS = range(48)
 def run_of(path, classes=()):
     """A run whose generator draws more than one that has learned for seconds."""
     config = conftest.from_flags([*SETTINGS.split(), "--run", str(path), "--latent-dim", str(LATENT_DIM)])
+    devices.settle()
     gan = build(config, 3, len(classes))
     lively = conftest.lively_generator(latent_dim=LATENT_DIM, classes=len(classes))
     gan.ema_generator.set_weights(lively.get_weights())
