@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -212,22 +213,47 @@ def test_the_page_of_the_api_is_generated_from_the_docstrings():
     assert python_api.PAGE.read_text(encoding="utf-8") == python_api.page()
 
 
+def with_a_small_budget(code: str, changes: dict[str, str]) -> str:
+    changes = {
+        "size=64": "size=16",
+        "pets, 32": "pets, 8",
+        '"int8"': '"fp32"',  # what has learned nothing need not survive int8
+    } | changes
+    for whole, small in changes.items():
+        assert whole in code
+        code = code.replace(whole, small)
+    return code
+
+
+def test_the_readmes_lines_run_as_they_stand(folder, monkeypatch, tmp_path):
+    section = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("## Python\n")[2].partition("\n## ")[0]
+    )
+    small = {
+        "filters=32": "filters=4",
+        "steps_per_epoch=250, epochs=4": "steps_per_epoch=2, epochs=1",
+        "samples=2000": "samples=16",
+        "kimg=100": "kimg=0.032, filters=4",
+    }
+    code = with_a_small_budget(textwrap.dedent(section), small)
+    (tmp_path / "pets").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    kd.train(kd.prepare("pets", size=16, show=lambda line: None), "runs/demo", **RUN)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["run"].metrics[-1]["kimg"] == 0.032 and names["generator"].output_shape[1:] == (16, 16, 3)
+    assert (
+        set(names["figures"]) >= {"kid", "recall"} and (tmp_path / "out" / "generator_fp32.tflite").is_file()
+    )
+
+
 def test_the_notebook_runs_as_it_stands(monkeypatch, tmp_path):
     """With a small budget, and without Jupyter."""
     cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    for whole, small in [
-        ("demo:600", "demo:24"),
-        ("size=64", "size=16"),
-        ("32, 250, 4", "4, 2, 1"),
-        ("pets, 32", "pets, 8"),
-        ("SAMPLES = 500", "SAMPLES = 16"),
-        ('"int8"', '"fp32"'),  # what has learned nothing need not survive int8
-    ]:
-        assert whole in code
-        code = code.replace(whole, small)
+    small = {"demo:600": "demo:24", "32, 250, 4": "4, 2, 1", "SAMPLES = 500": "SAMPLES = 16"}
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "notebook", "exec"), {})
+    exec(compile(with_a_small_budget(code, small), "notebook", "exec"), {})
     assert {"pets.keras", "out"} <= {place.name for place in tmp_path.iterdir()}
     assert not any(cell.get("outputs") for cell in cells)
 
