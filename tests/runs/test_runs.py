@@ -207,7 +207,7 @@ def test_other_settings_or_images_are_refused_by_name(saved):
     before = (Path(config.run) / "config.json").read_text()
     other = settings(config.run, "--d-lr", "0.1", "--seed", "5")
     with pytest.raises(
-        ValueError, match="^seed: the run has 0, received 5; d_lr: the run has 0.0004, received 0.1"
+        ValueError, match="^seed: the run has 0, received 5; d_lr: the run has 0.0008, received 0.1"
     ):
         with begin(other, MANIFEST):
             pass

@@ -122,10 +122,10 @@ def test_a_kill_while_events_are_cut_neither_loses_nor_doubles_them(tmp_path, mo
         patch.setattr(os, "replace", dies(os.replace))
         patch.setattr(Path, "unlink", dies(Path.unlink))
         records._cut_events(tmp_path, 3)
-    records._cut_events(tmp_path, 3)
-    assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
-    records._cut_events(tmp_path, 3)
-    assert [step for step, _ in events(tmp_path)["a"]] == [1, 2, 3]
+    for _ in range(2):
+        records._cut_events(tmp_path, 3)
+        # Sorted: the files of one second are numbered, and by name the tenth comes before the ninth.
+        assert sorted(step for step, _ in events(tmp_path)["a"]) == [1, 2, 3]
 
 
 def test_board_holds_scalars_grids_and_settings_and_resumes_without_doubles(tmp_path):
