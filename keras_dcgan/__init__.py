@@ -38,7 +38,7 @@ class _Clone:
 
 
 if not os.path.isdir(os.path.join(__path__[0], "export")):
-    sys.meta_path.append(_Clone)
+    sys.meta_path.insert(0, _Clone)  # before the finder of an editable install of another clone
 
 
 def _leave(number, frame):

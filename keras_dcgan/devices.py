@@ -112,7 +112,7 @@ def settle(threads: int = 0, deterministic: bool = False) -> str | None:
         tf.config.optimizer.set_experimental_options({"remapping": False})
     # One graph for one step: Grappler's dependency optimizer rewrote 1 in 12 tracings of the same step differently,
     # with other last bits, and a run that was resumed with such a graph ended with other weights. Off, none of 56 was,
-    # all were as the 11 of 12 had been, and a step takes as long (2.21).
+    # all were as the 11 of 12 had been (and of 60 builds of `demo`, 9 and then none), and a step takes as long (2.21).
     tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
     # On a CPU it is so anyway, while the switch makes tf.data slower and noisy (TensorFlow 2.21).
     if deterministic and has_gpu():

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_dcgan import devices
-from keras_dcgan.config import TrainConfig
+from keras_dcgan.config import TrainConfig, penalty
 from keras_dcgan.model.gan import statistics_latents
 from keras_dcgan.model.student import Student, take_channels
 from keras_dcgan.progress import Progress
@@ -34,8 +34,18 @@ EMA_KIMG = 10.0  # where the run keeps no average
 def begin(run: Run, teacher: keras.Model, filters: int, kimg: float) -> tuple[Student, TrainConfig]:
     """A student of so many filters at its start, and the settings with which it learns from `teacher`, a float32
     generator of the run. Raises Refused or Unavailable, naming `run`, where that has no sound checkpoint."""
+    own = run.config
     config = dataclasses.replace(
-        run.config, kimg=kimg, decay=DECAY, augment="none", ema_kimg=run.config.ema_kimg or EMA_KIMG
+        own,
+        kimg=kimg,
+        decay=DECAY,
+        augment="none",  # there is no end to the images
+        ema_kimg=own.ema_kimg or EMA_KIMG,
+        # In a game without penalties, as of `--preset classic`, a student came out further off than it began.
+        loss="relativistic",
+        r1=own.r1 or penalty(own.size),
+        r2=own.r2 or penalty(own.size),
+        beta1=0.0,
     )
     channels, classes = teacher.output_shape[-1], len(run.classes)
     fast_teacher, discriminator, _ = networks(config, channels, classes)
