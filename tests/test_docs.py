@@ -11,7 +11,7 @@ from tools import cli_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MOST_LINES = {"README.md": 150}
+MOST_LINES = {"README.md": 150, "benchmarks.md": 130}  # half of that is generated
 GENERATED = {"cli.md", "python-api.md"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
