@@ -46,10 +46,14 @@ def without_pattern(pattern: str) -> str:
 
 
 def expanded(pattern: str) -> Iterator[str]:
-    """With each number of its ranges, as WebDataset writes them: of as many digits as the first has."""
+    """With each number of its ranges, as bash and WebDataset have them: up or down, and of equal lengths where an
+    end of the range begins with a zero."""
     if not (found := RANGE.search(pattern)):
         yield pattern
         return
-    first, last = found.groups()
-    for number in range(int(first), int(last) + 1):
-        yield from expanded(pattern[: found.start()] + str(number).zfill(len(first)) + pattern[found.end() :])
+    ends = found.groups()
+    low, high = sorted(map(int, ends))
+    is_padded = any(end.startswith("0") and len(end) > 1 for end in ends)
+    digits = max(map(len, ends)) if is_padded else 1
+    for number in range(low, high + 1):
+        yield from expanded(pattern[: found.start()] + str(number).zfill(digits) + pattern[found.end() :])

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from keras_dcgan.addresses import RANGE, demo_count, expanded, is_demo, is_pattern
+from keras_dcgan.addresses import demo_count, expanded, is_demo, is_pattern
 from keras_dcgan.data import cache, lists, portraits, tables, tars
 from keras_dcgan.data.decode import EXTENSIONS, PASSING, TOO_LARGE, TRUNCATED, Rejected
 from keras_dcgan.data.formats.kinds import GIT_LFS, HEAD, kind
@@ -414,20 +414,11 @@ def _list(path: pathlib.Path) -> Source:
 def _matching(pattern: str) -> list[pathlib.Path]:
     """The files of a pattern: of a range all, of a * what there is."""
     found: set[str] = set()
-    for each in expanded(RANGE.sub(_upwards, pattern)):
+    for each in expanded(pattern):
         if not (files := glob.glob(each)):
             raise Unavailable("source", f"files called {pattern}", f"no {each}")
         found.update(files)
     return [pathlib.Path(file) for file in sorted(found)]
-
-
-def _upwards(found: re.Match) -> str:
-    """{9..0} -> {0..9}: the files are the same. As in bash, a leading zero means equal lengths."""
-    first, last = found.groups()
-    if int(first) <= int(last):
-        return found[0]
-    length = len(first) if re.search(r"\b0\d", found[0]) else 1
-    return f"{{{last.zfill(length)}..{first}}}"
 
 
 def _placed(paths: list[pathlib.Path]) -> Iterable[tuple[pathlib.Path, str]]:
