@@ -55,11 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             if config.dry_run:
                 return dry_run(loop.built(config, images, strategy, cli.with_flags))
             training, step = stack.enter_context(loop.opened(config, images, strategy, cli.with_flags))
-        if step >= config.total_steps:
-            kimg = step * config.batch / 1000
-            print(f"{config.run} has been trained for {kimg:g} kimg already; a larger --kimg continues it.")
-            if training.is_chief:
-                training.report.write()
+        if loop.is_finished(training, step):
             return farewell(training.run)
         tell_plan(training)
         return tell_end(training, loop.train(training, step))

@@ -357,7 +357,7 @@ def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Ru
         if config.preset in ADAPTIVE:
             print(spelled(choices(config, len(images))), flush=True)
         training, step = stack.enter_context(loop.opened(config, images, strategy, ends_process=False))
-        if step < config.total_steps:
+        if not loop.is_finished(training, step):
             training.tell(forecast.plan(config, training.gan, strategy))
             end = loop.train(training, step)
             if end.signal:

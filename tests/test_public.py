@@ -280,7 +280,11 @@ def test_a_training_of_python_is_that_of_the_command_and_resumes_it(folder, tmp_
     assert [row["kimg"] for row in run.metrics] == [0.032]
     run = kd.train(pets, "b", kimg=0.064)  # what it began with need not be repeated
     assert main(["--data", str(folder), "--run=b"]) == 0  # and the command finds nothing left to do
-    assert "has been trained for 0.064 kimg already" in capsys.readouterr().out
+    assert (
+        "b has been trained for 0.064 kimg already; a larger --kimg continues it." in capsys.readouterr().out
+    )
+    kd.train(pets, "b")
+    assert "b has been trained for 0.064 kimg already; a larger kimg continues it." in capsys.readouterr().out
     for mine, other in zip(
         run.load_generator(last=True).weights, kd.Run("a").load_generator(last=True).weights
     ):

@@ -159,6 +159,20 @@ def restore(training: Training) -> int:
     return step
 
 
+def is_finished(training: Training, step: int) -> bool:
+    """Whether nothing is left to train; this is then said, and the report written anew: older versions left none."""
+    config = training.config
+    if step < config.total_steps:
+        return False
+    kimg = f"{step * config.batch / 1000:g} kimg"
+    training.tell(
+        f"{config.run} has been trained for {kimg} already; a larger {argument('kimg')} continues it."
+    )
+    if training.is_chief:
+        training.report.write()
+    return True
+
+
 def train(training: Training, step: int) -> End:
     """Trains from `step` on."""
     end = train_with_rollbacks(training, step)
