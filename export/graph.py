@@ -4,7 +4,8 @@
     generator = for_cpu(generator)         # or, of the files for CPUs: convolutions in place of transposed ones
     content = unfused(content)             # after it: nothing that a phone's GPU or an older runtime does not take
     content = with_metadata(content, ...)  # what Android Studio, Netron and MediaPipe show
-    least_runtime(content)                 # "2.3.0": the oldest TensorFlow Lite that knows all its operations
+    operations(content)                    # [("FULLY_CONNECTED", 1), ("RESHAPE", 1), ("TRANSPOSE_CONV", 3), ("RELU", 1), ...]
+    least_runtime(content)                 # "2.3.0": the oldest TensorFlow Lite that knows all of them
 
 The converter fuses ReLU into TRANSPOSE_CONV, which makes that operation version 4. The GPU delegates know it
 up to version 3 and leave the rest to the CPU, without a word (TensorFlow 2.21); runtimes before 2.12 refuse
@@ -199,6 +200,11 @@ def _code(model, builtin: int) -> int:
 
 def _builtin(code) -> int:
     return max(code.builtinCode, code.deprecatedBuiltinCode)  # older files have only the second
+
+
+def operations(content: bytes) -> list[tuple[str, int]]:
+    """The operations of all signatures, in their order: (name, version), such as ("TRANSPOSE_CONV", 3)."""
+    return _operations(flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
 
 
 def _operations(model) -> list[tuple[str, int]]:
