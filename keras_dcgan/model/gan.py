@@ -20,7 +20,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from keras_dcgan.model import augment
+from keras_dcgan.model import augment, program
 from keras_dcgan.model.losses import Loss, classification, gradient_penalty
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
@@ -178,9 +178,31 @@ class DCGAN(keras.Model):
         trained on as black."""
         if isinstance(x, tf.data.Dataset):
             check_range(next(iter(x.take(1)), None))
+            x = self.grouped(x)
         elif x is not None and not callable(getattr(x, "__next__", None)):
             check_range(x)
         return super().fit(x, *args, **kwargs)
+
+    def grouped(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """For several steps per execution, on one device: groups of batches, brought to where it trains."""
+        is_alone = self.steps_per_execution > 1 and not self.run_eagerly and not tf.distribute.has_strategy()
+        if not is_alone or not program.is_groupable(batches):
+            return batches
+        gpus = tf.config.list_logical_devices("GPU")
+        return program.grouped(batches, self.steps_per_execution, gpus[0].name if gpus else "")
+
+    def make_train_function(self, force=False):
+        """Keras' own for batches; for groups of them, all steps as one program."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        one_by_one = self.train_function
+        together = program.one_program(self.train_step, self._means_so_far, self.jit_compile)
+
+        def train(iterator):
+            return (together if program.is_grouped(iterator) else one_by_one)(iterator)
+
+        self.train_function = train
 
     def train_step(self, data):
         """One step on this replica's uint8 images (n, height, width, channels), or (images, labels) -> the
@@ -241,13 +263,16 @@ class DCGAN(keras.Model):
         self._update_average(tf.shape(images)[0] * replicas)
         accuracies = self.objective.accuracies(real_logits, fake_logits)
         self.sums.assign_add(tf.stack([d_loss, g_loss, *accuracies, 1.0]))
-        sums = tf.convert_to_tensor(self.sums)
-        logs = {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
+        logs = self._means_so_far()
         if isinstance(replica.strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras 3.15 takes their mean over axis 0, which a scalar has not ("Invalid reduction dimension
             # 0").
             return {name: value[None] for name, value in logs.items()}
         return logs
+
+    def _means_so_far(self) -> dict[str, tf.Tensor]:
+        sums = tf.convert_to_tensor(self.sums)
+        return {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
 
     def _generator_loss(self, real, fakes, labels, real_logits, discriminate):
         """-> what the game says of the fakes, and what is added to it."""

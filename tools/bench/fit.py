@@ -59,7 +59,7 @@ def everything(args, scratch: str) -> dict:
 
         strategy = devices.find_strategy("single")
     bare = build.build(config, 3)
-    stream = iter(tf.data.Dataset.from_tensors(images[: config.batch]).repeat())
+    stream = iter(bare.grouped(tf.data.Dataset.from_tensors(images[: config.batch]).repeat()))
     at_once = bare.steps_per_execution
     bare.make_train_function()
     bare.train_function(stream)  # traced

@@ -36,7 +36,7 @@ def ours(precision: str, size: int, filters: int, batch: int, preset: str):
         "batch": batch,
     }
     gan = build(resolve({**settings, "precision": precision}), channels=3)
-    stream = iter(tf.data.Dataset.from_tensors(images(size, batch)).repeat())
+    stream = iter(gan.grouped(tf.data.Dataset.from_tensors(images(size, batch)).repeat()))
     gan.make_train_function()
 
     def steps(count):
