@@ -4,6 +4,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +13,7 @@ from PIL import Image
 
 from keras_dcgan import pack
 from keras_dcgan.runs import checkpoints
-from tools.bench import train
+from tools.bench import launches, products, train
 from tools.experiments import classify, modes, quality
 
 
@@ -21,6 +22,26 @@ def test_the_work_of_a_step_is_counted_from_the_shapes():
     d = 16 * (1024 * 3 * 64 + 256 * 64 * 128 + 64 * 128 * 256 + 16 * 256 * 512 + 512)
     from_images = 16 * 1024 * 3 * 64  # nobody needs the gradient of images that D learns from
     assert train.multiply_adds(64, 64) == 2 * first + 3 * g + 2 * (3 * d - from_images) + 2 * d
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [("Conv2D", (5, 4, 2, "same")), ("Conv2D", (5, 3, 1, "same")), ("Conv2D", (5, (8, 6), 1, "valid"))]
+    + [("Conv2DTranspose", (5, 4, 2, "same"))],
+)
+def test_convolutions_as_products_are_keras_own(name, arguments):
+    plain, ours = (getattr(module, name)(*arguments) for module in (keras.layers, products))
+    images = tf.random.stateless_normal((3, 8, 6, 2), [1, 2])
+    plain.build(images.shape), ours.build(images.shape)
+    ours.set_weights([*plain.get_weights()[:1], np.arange(5.0)])
+    plain.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(images), plain(images), atol=1e-5)
+
+
+def test_a_step_of_products_has_no_convolution():
+    own, as_products = (launches.count(launches.program_text("auto", 16, 4, form)) for form in (False, True))
+    assert own["convolutions"] > 30 and as_products["convolutions"] == 0
+    assert as_products["products"] == own["convolutions"] + own["products"]
 
 
 def test_few_takes_so_many_of_each_class_and_none_that_are_held_out():

@@ -1,7 +1,7 @@
 """Every speed figure in docs/: each a ratio against something else that ran on the same machine in the
 same minutes.
 
-    python -m tools.bench data|train|fit|memory|startup|edge|edit|quality [--json F]
+    python -m tools.bench data|train|launches|fit|memory|startup|edge|edit|quality [--json F]
 
 Repeats alternate between the contestants, and the figure is the median: other programs on the machine then
 slow both.
@@ -15,7 +15,7 @@ import sys
 
 from keras_dcgan import cli
 
-BENCHES = ("data", "train", "fit", "memory", "startup", "edge", "edit", "quality")
+BENCHES = ("data", "train", "launches", "fit", "memory", "startup", "edge", "edit", "quality")
 
 
 def main():

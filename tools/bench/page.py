@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 from keras_dcgan import cli
+from tools.bench.launches import FORMS, PRESETS
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- written by tools.bench.page -->\n", "<!-- until here -->\n"
@@ -115,6 +116,20 @@ def growth(records: list[dict]) -> str:
     )
 
 
+def launches(records: list[dict]) -> str:
+    def counts(record: dict, preset: str, form: str) -> str:
+        kinds = ("convolutions", "products")
+        return ", ".join(f"{record[f'{preset}_as_{form}_{kind}']} {kind}" for kind in kinds)
+
+    rows = [
+        [f"`{preset}`, {record['size']}x{record['size']}", *(counts(record, preset, form) for form in FORMS)]
+        for record in records
+        for preset in PRESETS
+    ]
+    header = ["one step on a GPU, counted, not timed", "of Keras' own layers", "all written as products"]
+    return table(header, rows) + caption(records) if rows else ""
+
+
 def whole(records: list[dict]) -> str:
     rows = [
         [
@@ -192,7 +207,14 @@ def edge(records: list[dict]) -> str:
     return text
 
 
-TABLES = {"train": step, "fit": whole, "startup": startup, "memory": memory, "edge": edge}
+TABLES = {
+    "train": step,
+    "launches": launches,
+    "fit": whole,
+    "startup": startup,
+    "memory": memory,
+    "edge": edge,
+}
 
 
 if __name__ == "__main__":

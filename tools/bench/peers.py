@@ -21,11 +21,15 @@ STEPS = {"cpu": 3, "cuda": 192}
 PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can do
 
 
-def ours(precision: str, size: int, filters: int, batch: int, preset: str):
+def ours(precision: str, size: int, filters: int, batch: int, preset: str, as_products: bool = False):
+    """`as_products`: all convolutions as matrix products (tools/bench/products.py)."""
+    import contextlib
+
     import tensorflow as tf
 
     from keras_dcgan.config import resolve
     from keras_dcgan.training.build import build
+    from tools.bench import products
 
     settings = {
         "data": "",
@@ -35,7 +39,8 @@ def ours(precision: str, size: int, filters: int, batch: int, preset: str):
         "filters": filters,
         "batch": batch,
     }
-    gan = build(resolve({**settings, "precision": precision}), channels=3)
+    with products.everywhere() if as_products else contextlib.nullcontext():
+        gan = build(resolve({**settings, "precision": precision}), channels=3)
     stream = iter(gan.grouped(tf.data.Dataset.from_tensors(images(size, batch)).repeat()))
     gan.make_train_function()
 
@@ -145,9 +150,10 @@ def torch_loop(
     device = accelerator()
     torch.backends.cudnn.benchmark = True
     generator, discriminator = (net.to(device) for net in torch_networks(size, filters, preset))
-    real = torch.from_numpy(images(size, batch)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    given = torch.from_numpy(images(size, batch))
+    given = given.pin_memory() if device == "cuda" else given
+    brought = given.to(device)
     if channels_last:
-        real = real.contiguous(memory_format=torch.channels_last)
         generator, discriminator = (
             net.to(memory_format=torch.channels_last) for net in (generator, discriminator)
         )
@@ -166,7 +172,14 @@ def torch_loop(
         torch.nn.BCEWithLogitsLoss(),
     )
 
+    def batch_of_images():
+        real = brought.permute(0, 3, 1, 2).float() / 127.5 - 1
+        return real.contiguous(
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format
+        )
+
     def recipe():
+        real = batch_of_images()
         with arithmetic():
             d_optimizer.zero_grad()
             fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
@@ -193,6 +206,7 @@ def torch_loop(
         return torch.autocast(device, torch.bfloat16, cache_enabled=not graphed)
 
     def step():
+        real = batch_of_images()
         with arithmetic():
             d_optimizer.zero_grad()
             fakes = generator(torch.randn(batch, LATENT, 1, 1, device=device))
@@ -212,6 +226,7 @@ def torch_loop(
 
     def steps(count):
         for _ in range(count):
+            brought.copy_(given, non_blocking=True)
             step()
         return weight[0, 0, 0, 0].item()  # when all of it is done
 
@@ -257,9 +272,11 @@ def images(size: int, batch: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
 
 
+OF_A_GPU = ("torch_graphed", "ours_auto_products")
 CONTESTANTS = {
     "ours_float32": lambda *shape: ours("float32", *shape),
     "ours_auto": lambda *shape: ours("auto", *shape),
+    "ours_auto_products": lambda *shape: ours("auto", *shape, as_products=True),
     "keras_as_usual": keras_as_usual,
     "torch": torch_loop,
     "torch_channels_last": lambda *shape: torch_loop(*shape, channels_last=True),

@@ -31,7 +31,7 @@ def measure(args) -> dict:
         print("PyTorch is not installed, and takes no part")
         names = [name for name in names if not name.startswith("torch")]
     if peers.accelerator() == "cpu":
-        names = [name for name in names if name != "torch_graphed"]  # a GPU's alone
+        names = [name for name in names if name not in peers.OF_A_GPU]
     if (
         args.preset == "auto"
     ):  # no second derivatives through what is compiled, no usual form in Keras, no peak counted
