@@ -297,6 +297,11 @@ def steps_at_once() -> int:
     return 16 if has_gpu() else 1
 
 
+def completes_ticks_aside(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the CPU can complete a tick while training goes on: where it does not train itself."""
+    return has_gpu() and worker(strategy)[1] == 1
+
+
 def _cpu_flags() -> set[str]:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -137,6 +137,14 @@ class DCGAN(keras.Model):
     def steps_taken(self) -> int:
         return int(self.step.numpy())
 
+    def copy_state(self, source: "DCGAN"):
+        """All that a step of the same networks reads and writes elsewhere, here as well."""
+        for ours, theirs in zip(self._state(), source._state(), strict=True):
+            ours.assign(theirs)
+
+    def _state(self) -> list[keras.Variable]:
+        return [*self.variables, *self.g_optimizer.variables, *self.d_optimizer.variables]
+
     def reset_means(self):
         """`fit` does not do it: the means run over a tick, which may begin in one process and end in
         another."""

@@ -276,7 +276,9 @@ def batches(training: Training, seed: int, step: int):
 
 def chief_ticks(training: Training, step: int) -> Ticks:
     """The ticks of the process that writes: samples, metrics, TensorBoard, alarms and checkpoints."""
-    config, run, gan = training.config, training.run, training.gan
+    config, run = training.config, training.run
+    aside = copy_aside(training) if devices.completes_ticks_aside(training.strategy) else None
+    gan = aside or training.gan
     metrics = MetricsFile(run, step)
     if config.ticks(step) and not metrics.rows:
         training.warn(
@@ -310,7 +312,17 @@ def chief_ticks(training: Training, step: int) -> Ticks:
         metrics.rows,
         run.seconds(step) or (metrics.rows[-1]["seconds"] if metrics.rows else 0.0),
         training.spell,
+        aside,
     )
+
+
+def copy_aside(training: Training) -> DCGAN:
+    """The same networks in the same state, on the CPU."""
+    manifest = training.images.manifest
+    with tf.device("/CPU:0"):
+        copy = build(training.config, manifest.channels, len(manifest.classes))
+    copy.copy_state(training.gan)
+    return copy
 
 
 def follower_ticks(training: Training) -> Ticks:

@@ -4,7 +4,8 @@
     gan.fit(batches, steps_per_epoch=config.total_steps - step, callbacks=[ticks], verbose=0)
 
 Ticks are counted from the start of the run and not of the process. What happens at the end of one stands in
-`Ticks.end_tick`, top to bottom; the checkpoint comes last, so that all it vouches for is on disk by then.
+`Ticks.end_tick` and `Ticks.complete`, top to bottom; the checkpoint comes last, so that all it vouches for is on disk
+by then.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -52,6 +54,10 @@ class Ticks(keras.callbacks.Callback):
     fake_acc}; `save(rows, seconds)` saves the model. `rows`, `seconds`: of earlier processes. `spell`: how
     messages name settings. After a signal `received` holds its number; a second one ends the process at once.
     Raises Diverged after a step whose loss is no number, and before anything of it is saved.
+
+    `aside`: a copy of the model, of which `measure`, `actions` and `save` are, on a device that does not train. A
+    tick is then completed there in another thread while training goes on; the next one waits for it, and so does
+    the end of the training.
     """
 
     model: DCGAN
@@ -66,6 +72,7 @@ class Ticks(keras.callbacks.Callback):
         rows: Sequence[dict] = (),
         seconds: float = 0.0,
         spell: Callable[[str], str] = spelled,
+        aside: DCGAN | None = None,
     ):
         super().__init__()
         self.config, self.progress = config, progress
@@ -73,6 +80,10 @@ class Ticks(keras.callbacks.Callback):
         self.rows, self.seconds_before, self.spell = list(rows), seconds, spell
         self.received: int | None = None
         self.is_stopped = False  # by an action
+        self.aside = aside
+        self.helper = ThreadPoolExecutor(1) if aside else None
+        self.pending: Future | None = None  # the tick that is being completed there
+        self.lines: list[Callable[[], None]] = []  # of it, for the screen
 
     @property
     def seconds(self) -> float:
@@ -87,9 +98,11 @@ class Ticks(keras.callbacks.Callback):
         before, total = self.step, self.config.total_steps
         self.step = min(self.step + self.model.steps_per_execution, total)
         if not all(map(math.isfinite, logs.values())):
-            raise self.diverged([name for name, value in logs.items() if not math.isfinite(value)])
+            names = [name for name, value in logs.items() if not math.isfinite(value)]
+            raise self.diverged(names, self.model, self.step)
         self.progress.update(self.step * self.config.batch)
         received = self.received  # once: it may come at any moment
+        self.settle(wait=False)
         if self.config.ticks(self.step) > self.config.ticks(before) or self.step == total:
             self.end_tick()
         elif received:
@@ -97,31 +110,67 @@ class Ticks(keras.callbacks.Callback):
         if received or self.is_stopped:
             self.model.stop_training = True
 
+    def on_train_end(self, logs=None):
+        self.settle()
+
     def end_tick(self):
-        self.check_weights()
-        self.model.recompute_statistics()
-        row = self.measured()
+        self.settle()
+        row, model = self.counted(), self.model
+        model.reset_means()
+        if self.aside is None:
+            self.complete(model, row)
+            return
+        self.aside.copy_state(model)
+        self.pending = self.helper.submit(self.complete, self.aside, row)
+
+    def complete(self, model: DCGAN, row: dict[str, float]):
+        """All of a tick's end that looks at the model and not at the training."""
+        self.check_weights(model, row["step"])
+        model.recompute_statistics()
+        row |= self.measure()
         self.rows.append(row)
-        self.show(row)
-        self.model.reset_means()
+        self.say(lambda: self.show(row))
         tick = Tick(row, self.rows)
         with file_errors():
             for action in self.actions:
                 action(tick)
             for message in tick.messages:
-                self.progress.note(self.spell(message))
+                self.say(lambda message=message: self.progress.note(self.spell(message)))
             self.save(self.rows, self.seconds)
         self.is_stopped = tick.stop
 
+    def say(self, line: Callable[[], None]):
+        """On the screen, which is the training thread's."""
+        if self.aside is None:
+            line()
+        else:
+            self.lines.append(line)
+
+    def settle(self, wait: bool = True):
+        """Says what the pending tick has come to, or raises it; unless told to wait, only if it is done."""
+        if self.pending is None or not (wait or self.pending.done()):
+            return
+        error, self.pending = self.pending.exception(), None
+        lines, self.lines = self.lines, []
+        for line in lines:
+            line()
+        if error:
+            raise error
+
     def save_within_a_tick(self):
         """It goes on in the next process: the means so far are part of the checkpoint."""
-        self.check_weights()
-        self.model.recompute_statistics()
+        self.settle()
+        model = self.model
+        if self.aside:
+            self.aside.copy_state(model)
+            model = self.aside
+        self.check_weights(model, self.step)
+        model.recompute_statistics()
         with file_errors():
             self.save(self.rows, self.seconds)
 
-    def measured(self) -> dict[str, float]:
-        """The tick's row."""
+    def counted(self) -> dict[str, float]:
+        """The tick's row, as far as nothing is measured for it."""
         now, batch = time.perf_counter(), self.config.batch
         rollbacks = int(self.model.stream.numpy())
         row = {
@@ -131,7 +180,6 @@ class Ticks(keras.callbacks.Callback):
             "seconds": self.seconds,
             "img_per_s": round((self.step - self.tick_start) * batch / (now - self.tick_began), 2),
             **self.model.current_means(),
-            **self.measure(),
             **({"rollbacks": rollbacks} if rollbacks else {}),
         }
         self.tick_began, self.tick_start = now, self.step
@@ -142,15 +190,15 @@ class Ticks(keras.callbacks.Callback):
         self.progress.facts = "".join(shown)
         self.progress.leave()
 
-    def check_weights(self):
-        if watchdog.not_finite(self.model):
-            raise self.diverged([])
+    def check_weights(self, model: DCGAN, step: int):
+        if watchdog.not_finite(model):
+            raise self.diverged([], model, step)
 
-    def diverged(self, losses: list[str]) -> watchdog.Diverged:
-        weights = watchdog.not_finite(self.model)
+    def diverged(self, losses: list[str], model: DCGAN, step: int) -> watchdog.Diverged:
+        weights = watchdog.not_finite(model)
         more = f" and {len(weights) - 1} more weights" if len(weights) > 1 else ""
         names = ", ".join([*losses, *weights[:1]])
-        error = watchdog.Diverged(f"after step {self.step} not a number: {names}{more}")
+        error = watchdog.Diverged(f"after step {step} not a number: {names}{more}")
         error.received = self.received
         return error
 
@@ -175,6 +223,8 @@ class Ticks(keras.callbacks.Callback):
         try:
             yield
         finally:
+            if self.helper:
+                self.helper.shutdown()  # a tick that is being completed is not broken off
             self.progress.close()
             for number, handler in before.items():
                 signal.signal(number, handler)

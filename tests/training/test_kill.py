@@ -26,9 +26,10 @@ def interrupt_twice(*_):
         time.sleep(1)  # for the first one's handler; the second one does not come back
 
 
-def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
-    """The verb itself, in a process that is killed at the given occasion of a moment."""
-    from keras_dcgan import files, fit, progress
+def train(arguments: list[str], moment: str | None = None, occasion: int = 0, aside: bool = False):
+    """The verb itself, in a process that is killed at the given occasion of a moment. `aside`: it completes its
+    ticks while it trains, as with a GPU."""
+    from keras_dcgan import devices, files, fit, progress
     from keras_dcgan.runs import checkpoints
     from keras_dcgan.training import records
 
@@ -74,6 +75,7 @@ def train(arguments: list[str], moment: str | None = None, occasion: int = 0):
     }
     if moment:
         moments[moment]()
+    devices.completes_ticks_aside = lambda strategy: aside
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         raise SystemExit(fit.main(arguments))
 
@@ -105,12 +107,12 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_one_ends(start, f
     # The first grid comes before the first step; a row is there in each tick.
     kills = [(moment, 2 if moment in ("grid", "row") else occasion) for moment, occasion in kills]
     seen = []
-    for moment, occasion in kills:
+    for number, (moment, occasion) in enumerate(kills):
         ended = -signal.SIGTERM if moment == "impatient" else -signal.SIGKILL
-        assert start(killed, moment, occasion) == ended, f"{moment} {occasion} came too late"
+        assert start(killed, moment, occasion, number % 2 == 1) == ended, f"{moment} {occasion} came too late"
         seen.append(checkpoint_steps(tmp_path / "killed")[-1:])
     assert len(set(map(str, seen))) > 2  # it did get on meanwhile
     assert list((tmp_path / "killed").rglob(".*.part"))
-    assert start(killed) == 0
+    assert start(killed, None, 0, True) == 0
     assert not list((tmp_path / "killed").rglob(".*.part"))
     assert differences(tmp_path / "calm", tmp_path / "killed") == []

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import keras
@@ -217,6 +218,32 @@ def test_an_alarm_is_told_once_until_it_is_over():
     noted.clear()
     resumed, screen = ticks_of([bad], [Alarm(ticks.rows, False), board], ticks.rows)
     assert noted == [] and "warning" not in screen and len(resumed.rows) == 10
+
+
+def test_training_goes_on_while_a_tick_is_completed_aside():
+    going_on = threading.Event()
+    copied = []
+
+    def measure():
+        assert going_on.wait(20)
+        return {"swd": 10.0}
+
+    class Copy(StillModel):
+        def copy_state(self, model):
+            copied.append(model)
+
+    out = io.StringIO()
+    config = TrainConfig(data="x", batch=1000, tick_kimg=2, kimg=100)
+    ticks = Ticks(config, Progress("", 100_000, "kimg", out), measure, aside=Copy(0))
+    ticks.set_model(StillModel(0))
+    ticks.on_train_begin()
+    for _ in range(3):
+        ticks.on_train_batch_end(0, {})
+    assert ticks.step == 3 and ticks.rows == [] and "swd" not in out.getvalue()
+    going_on.set()
+    ticks.on_train_end()
+    assert [row["step"] for row in ticks.rows] == [2] and copied == [ticks.model]
+    assert "swd 10.0" in out.getvalue()
 
 
 def test_messages_name_settings_as_python_does_unless_they_are_spelled_otherwise(tmp_path):

@@ -27,9 +27,10 @@ from keras_dcgan.progress import Progress
 from keras_dcgan.runs import checkpoints, directory
 from keras_dcgan.runs.checkpoints import load_generator
 from keras_dcgan.runs.directory import Run
-from keras_dcgan.training import loop
+from keras_dcgan.training import loop, records
 from keras_dcgan.training.build import build
 from keras_dcgan.training.ticks import Ticks
+from tools.soak import checkpoint_steps, differences
 
 
 @pytest.fixture
@@ -191,9 +192,9 @@ def test_a_signal_in_the_step_that_diverges_ends_the_run_for_now(fit, poison, mo
     poison(1)
     diverged = Ticks.diverged
 
-    def receive_and_diverge(self, losses):
+    def receive_and_diverge(*arguments):
         signal.raise_signal(signal.SIGTERM)
-        return diverged(self, losses)
+        return diverged(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ticks, "diverged", receive_and_diverge)
@@ -213,6 +214,47 @@ def test_several_steps_at_once_train_the_same_and_end_their_ticks_a_little_later
     weights = (load_generator(Run(run), last=True).get_weights() for run in (trained, tmp_path / "run"))
     for one_by_one, at_once in zip(*weights):
         np.testing.assert_allclose(at_once, one_by_one, atol=1e-5)
+
+
+@pytest.fixture
+def aside(monkeypatch):
+    """As with a GPU: ticks are completed while training goes on."""
+    monkeypatch.setattr(devices, "completes_ticks_aside", lambda strategy: True)
+
+
+def test_ticks_completed_aside_leave_the_same_run(fit, trained, aside, tmp_path):
+    done = fit(0.12)
+    assert done.returncode == 0 and done.stderr == ""
+    assert differences(trained, tmp_path / "run") == []
+    assert len([line for line in done.stdout.splitlines() if "swd" in line]) == 3
+
+
+def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tmp_path, monkeypatch):
+    complete = Ticks.complete
+
+    def with_a_signal(self, model, row):
+        complete(self, model, row)
+        if row["step"] == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ticks, "complete", with_a_signal)
+        assert fit(0.12).returncode == 128 + signal.SIGTERM
+    assert rows(tmp_path)[0]["step"] == 5
+    assert fit(0.12).returncode == 0
+    (one,) = differences(trained, tmp_path / "run")  # that it stopped within a tick
+    assert one.startswith("checkpoints: ")
+
+
+def test_what_goes_wrong_aside_ends_the_training(fit, aside, tmp_path, monkeypatch):
+    def full(file, tick):
+        if tick.row["step"] == 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(records.MetricsFile, "__call__", full)
+    done = fit(0.16)
+    assert done.returncode == 1 and "fit: stopped: " in done.stderr and "No space left" in done.stderr
+    assert checkpoint_steps(tmp_path / "run") == [0, 5]
 
 
 def test_seconds_count_what_was_spent_before_a_stop_within_a_tick(fit, tmp_path, monkeypatch):
