@@ -10,6 +10,7 @@ by then.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import signal
 import threading
@@ -125,7 +126,7 @@ class Ticks(keras.callbacks.Callback):
 
     def complete(self, model: DCGAN, row: dict[str, float]):
         """All of a tick's end that looks at the model and not at the training."""
-        self.check_weights(model, row["step"])
+        self.check_weights(model, int(row["step"]))
         model.recompute_statistics()
         row |= self.measure()
         self.rows.append(row)
@@ -135,7 +136,7 @@ class Ticks(keras.callbacks.Callback):
             for action in self.actions:
                 action(tick)
             for message in tick.messages:
-                self.say(lambda message=message: self.progress.note(self.spell(message)))
+                self.say(functools.partial(self.progress.note, self.spell(message)))
             self.save(self.rows, self.seconds)
         self.is_stopped = tick.stop
 
