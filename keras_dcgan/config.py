@@ -226,7 +226,7 @@ class TrainConfig:
         "Logging",
         "swd",
         one_of("swd", "none"),
-        "measure samples at each tick; generator.keras is then the best so far, not the last",
+        "measure samples at each tick; generator.keras is then the last one whose swd is not clearly above the lowest",
     )
     on_nan: str = setting(
         "Logging",

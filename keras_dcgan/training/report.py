@@ -159,9 +159,9 @@ def facts(config: TrainConfig, manifest: Manifest, rows: list[dict], troubles: i
         found.append(("Time", duration(last["seconds"]), f"about {duration(left)} left" if left else ""))
         found.append(("Speed", f"{last['img_per_s']:,.0f}", "images/s"))
     if "swd" in last:
-        best = best_row(rows)
+        lowest = lowest_row(rows)
         found.append(
-            ("Distance (swd)", f"{last['swd']:.1f}", f"best {best['swd']:.1f} at {best['kimg']:g} kimg")
+            ("Distance (swd)", f"{last['swd']:.1f}", f"lowest {lowest['swd']:.1f} at {lowest['kimg']:g} kimg")
         )
     left_out = f"{len(manifest.left_out):,} left out" if manifest.left_out else "none left out"
     found.append(("Images", f"{manifest.count:,}", left_out))
@@ -171,7 +171,7 @@ def facts(config: TrainConfig, manifest: Manifest, rows: list[dict], troubles: i
     )
 
 
-def best_row(rows: list[dict]) -> dict:
+def lowest_row(rows: list[dict]) -> dict:
     return min((row for row in rows if "swd" in row), key=lambda row: row["swd"])
 
 
@@ -245,8 +245,8 @@ def all_charts(rows: list[dict]) -> tuple[str, str]:
     """-> those that everybody looks at, and those of the other columns, grouped as swd_64, swd_32, ..."""
     shown = ""
     for title, names, bounds in CHARTS:
-        best = best_row(rows) if "swd" in names and any("swd" in row for row in rows) else None
-        note = f"best {best['swd']:.1f} at {best['kimg']:g} kimg" if best else ""
+        lowest = lowest_row(rows) if "swd" in names and any("swd" in row for row in rows) else None
+        note = f"lowest {lowest['swd']:.1f} at {lowest['kimg']:g} kimg" if lowest else ""
         shown += chart(title, rows, names, bounds, note)
     known = {*COUNTERS, *(name for _, names, _ in CHARTS for name in names)}
     others = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in known]

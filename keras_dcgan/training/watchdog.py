@@ -22,6 +22,9 @@ COLLAPSED = 0.25  # of the real images' spread; healthy runs are at 0.8 to 1.1 a
 ALIKE = 1.0  # grey level: real images that differ by less are no measure
 IMPROVED = 0.999  # times the best distance so far: a generator that hardly moves drifts by less
 LOST = 2.0  # times the best distance so far
+# times the lowest distance: up to there it says nothing of which generator is the better one. Near its floor it goes
+# up and down by a third while a classifier's fid falls from tick to tick: see tools/experiments/RECIPE.md
+ALIKE_FAR = 1.5
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
 # times the real detail at the finest level; runs of demo are at 1.4 after their first tick, at 1.1 at their
 # end
@@ -116,9 +119,10 @@ def _alarms(best: float | None, recent: list[dict]) -> dict[str, str]:
 
 
 def best_step(rows: list[dict]) -> int | None:
-    """The step of the row with the lowest swd; None where nothing was measured."""
+    """The step of the newest row whose swd is not clearly above the lowest; None where nothing was measured."""
     measured = [row for row in rows if "swd" in row]
-    return min(measured, key=lambda row: row["swd"])["step"] if measured else None
+    most = ALIKE_FAR * min((row["swd"] for row in measured), default=0.0)
+    return next((row["step"] for row in reversed(measured) if row["swd"] <= most), None)
 
 
 def not_finite(gan) -> list[str]:

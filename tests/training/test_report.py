@@ -108,7 +108,7 @@ def test_the_page_is_one_file_that_asks_no_network_and_shows_names_as_names(run)
 def test_curves_show_every_column_and_alarms_are_told_from_the_rows(run):
     bad = {"swd": 40.0, "spread": 0.01, "swd_16": 3.5, "novel": 1}
     page = written(run([row | (bad if row["step"] > 3 else {}) for row in rows(7)]))
-    assert "best 27.0 at 3 kimg" in page and "swd 40" in page
+    assert "lowest 27.0 at 3 kimg" in page and "swd 40" in page
     assert "swd_16 3.5" in page and "novel 1" in page and "tick 7" not in page
     told = re.findall("<li><b>(.*?)</b>: (.*?) ", page)
     assert told == [("At 6 kimg", "collapse:")] and "docs/bad-images.md" in page

@@ -77,8 +77,20 @@ def test_without_measurements_only_the_accuracies_speak():
     assert best_step(plain) is None
 
 
-def test_best_step_is_the_lowest_swd():
-    assert best_step(rows(swd=[30, 20, 25, 40])) == 1
+@pytest.mark.parametrize(
+    "swd, best",
+    [
+        ([30, 20, 25, 40], 2),  # 25 is as far as 20, for all that can be told; 40 is lost
+        ([30, 20, 31, 40, 30], 4),  # it came back
+        ([30, 20, 31, 40, 10], 4),
+        ([20, 30, 20, 10, 16], 3),
+    ],
+)
+def test_the_best_step_is_the_newest_that_is_not_clearly_worse(swd, best):
+    assert best_step(rows(swd=swd)) == best
+    # It never goes back to an older one: a checkpoint that is not the best now may be gone.
+    chosen = [best_step(rows(swd=swd[:end])) for end in range(1, len(swd) + 1)]
+    assert chosen == sorted(chosen)
 
 
 def test_sample_count_is_a_tenth_of_a_tick_within_bounds():
