@@ -290,9 +290,8 @@ class DCGAN(gan.DCGAN):
             self.settle()
             raise
 
-    def train_step(self, data):
-        """One step -> the means of the epoch so far."""
-        super().train_step(data)
+    def _means_so_far(self) -> dict[str, tf.Tensor]:
+        """Of the epoch."""
         *sums, steps = tf.unstack(tf.convert_to_tensor(self.sums) - tf.convert_to_tensor(self.sums_before))
         return {name: total / steps for name, total in zip(gan.MEANS, sums)}
 

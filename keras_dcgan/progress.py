@@ -70,9 +70,9 @@ class Progress:
         elif now >= self.due and count > self.first[1]:
             self.leave()
 
-    def leave(self):
-        """The state as a line that stays."""
-        self.note(self._state() + self.facts)
+    def leave(self, count: float | None = None):
+        """The state as a line that stays: the present one, or that of an earlier count."""
+        self.note(self._state(count) + self.facts)
 
     def note(self, text: str):
         """Another line that stays."""
@@ -122,13 +122,14 @@ class Progress:
         except BrokenPipeError:  # the work goes on
             process.nobody_reads(self.stream)
 
-    def _state(self) -> str:
+    def _state(self, count: float | None = None) -> str:
+        shown = self.count if count is None else count
         if self.unit == "kimg":
-            state = f"{self.count / 1000:.1f}/{self.total / 1000:.1f} kimg"
+            state = f"{shown / 1000:.1f}/{self.total / 1000:.1f} kimg"
         elif self.unit == "%":
-            state = f"{self.count:.0f} %"
+            state = f"{shown:.0f} %"
         else:
-            state = f"{self.count:,} of {self.total:,} {self.unit}" if self.total else ""
+            state = f"{shown:,} of {self.total:,} {self.unit}" if self.total else ""
         state = f"{self.what} {state}".strip()
         if self.first and self.count > self.first[1]:
             since, before = self.first

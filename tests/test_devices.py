@@ -28,6 +28,13 @@ def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch
     assert not devices.compiles("auto")
 
 
+@pytest.mark.parametrize("replicas, steps", [(1, 16), (2, 1)])
+def test_several_steps_at_once_are_one_gpus(replicas, steps, monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=replicas))
+    assert devices.steps_at_once() == steps
+
+
 @pytest.fixture
 def nvidia(tmp_path, monkeypatch):
     """nvidia(program, file): a machine with this nvidia-smi, or none, and this file in /dev."""

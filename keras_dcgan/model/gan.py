@@ -193,11 +193,12 @@ class DCGAN(keras.Model):
 
     def grouped(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """For several steps per execution, on one device: groups of batches, brought to where it trains."""
-        is_alone = self.steps_per_execution > 1 and not self.run_eagerly and not tf.distribute.has_strategy()
-        if not is_alone or not program.is_groupable(batches):
+        is_shared = self._distribute_strategy is not None or tf.distribute.has_strategy()
+        is_one_by_one = self.steps_per_execution == 1 or self.run_eagerly
+        if is_shared or is_one_by_one or not program.is_groupable(batches):
             return batches
-        gpus = tf.config.list_logical_devices("GPU")
-        return program.grouped(batches, self.steps_per_execution, gpus[0].name if gpus else "")
+        device = self.step.value.device
+        return program.grouped(batches, self.steps_per_execution, device if "GPU" in device else "")
 
     def make_train_function(self, force=False):
         """Keras' own for batches; for groups of them, all steps as one program."""
@@ -279,6 +280,7 @@ class DCGAN(keras.Model):
         return logs
 
     def _means_so_far(self) -> dict[str, tf.Tensor]:
+        """What a step returns."""
         sums = tf.convert_to_tensor(self.sums)
         return {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
 

@@ -14,18 +14,20 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-AHEAD = 2  # groups that are made and brought to the device while another one trains
+AHEAD = 1  # groups that wait on the device while another one trains and the next is being brought
 
 
 def grouped(dataset: tf.data.Dataset, steps: int, device: str = "") -> tf.data.Dataset:
     """Elements of one shape become {"steps": int32, how many; "batches": `steps` of them in one tensor}, filled up
     with zeros where the data ends sooner. `device`: where they are brought ahead of time, such as "/gpu:0".
 
-    It does not tell how many it has: Keras counts steps, and would take the number of groups for theirs."""
+    Its cardinality is that of `dataset`: Keras takes it for the number of steps."""
 
     def filled(part, missing):
-        full = tf.pad(part, [[0, missing], *[[0, 0]] * (part.shape.rank - 1)])
-        return tf.ensure_shape(full, [steps, *part.shape[1:]])
+        def padded():
+            return tf.pad(part, [[0, missing], *[[0, 0]] * (part.shape.rank - 1)])
+
+        return tf.ensure_shape(tf.cond(missing > 0, padded, lambda: part), [steps, *part.shape[1:]])
 
     def group(*batches):
         count = tf.shape(tf.nest.flatten(batches)[0])[0]
@@ -33,11 +35,13 @@ def grouped(dataset: tf.data.Dataset, steps: int, device: str = "") -> tf.data.D
         return {"steps": count, "batches": parts if len(parts) > 1 else parts[0]}
 
     group = tf.autograph.experimental.do_not_convert(group)
-    any_at_all = tf.autograph.experimental.do_not_convert(lambda group: True)
-    groups = dataset.batch(steps).map(group).filter(any_at_all)
+    groups = dataset.batch(steps).map(group)
     if device:
-        return groups.apply(tf.data.experimental.prefetch_to_device(device, AHEAD))
-    return groups.prefetch(AHEAD)
+        groups = groups.apply(tf.data.experimental.prefetch_to_device(device, AHEAD))
+    else:
+        groups = groups.prefetch(AHEAD)
+    groups.cardinality = dataset.cardinality
+    return groups
 
 
 def is_groupable(dataset: tf.data.Dataset) -> bool:

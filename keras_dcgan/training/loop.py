@@ -289,10 +289,11 @@ def chief_ticks(training: Training, step: int) -> Ticks:
         board = Board(run.logs, step, training.spell)
         if step == 0:
             board.introduce(config.to_json(), grids.write(images.grid(training.images.evenly(GRID)), "reals"))
-            # One batch is enough for what has not learned anything.
-            gan.recompute_statistics() if config.init_from else gan.recompute_statistics(batches=1)
-            grids.draw(0)
-            checkpoints.save(run, gan)
+            with tf.device(gan.step.value.device) if aside else contextlib.nullcontext():
+                # One batch is enough for what has not learned anything.
+                gan.recompute_statistics() if config.init_from else gan.recompute_statistics(batches=1)
+                grids.draw(0)
+                checkpoints.save(run, gan)
     training.report.write(metrics.rows)
     measure: Callable[[], dict[str, float]] = dict
     if config.metrics == "swd":

@@ -56,9 +56,9 @@ class Ticks(keras.callbacks.Callback):
     messages name settings. After a signal `received` holds its number; a second one ends the process at once.
     Raises Diverged after a step whose loss is no number, and before anything of it is saved.
 
-    `aside`: a copy of the model, of which `measure`, `actions` and `save` are, on a device that does not train. A
-    tick is then completed there in another thread while training goes on; the next one waits for it, and so does
-    the end of the training.
+    `aside`: a copy of the model on a device that does not train; `measure`, `actions` and `save` look at it. A tick
+    is then completed there in another thread while training goes on; the next one waits for it, and so does the
+    end of the training.
     """
 
     model: DCGAN
@@ -85,6 +85,7 @@ class Ticks(keras.callbacks.Callback):
         self.helper = ThreadPoolExecutor(1) if aside else None
         self.pending: Future | None = None  # the tick that is being completed there
         self.lines: list[Callable[[], None]] = []  # of it, for the screen
+        self.saved = 0  # the step of the newest checkpoint of this process
 
     @property
     def seconds(self) -> float:
@@ -113,9 +114,13 @@ class Ticks(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.settle()
+        if self.aside and self.saved < self.step:  # it went on beyond the tick that stopped it
+            self.save_within_a_tick()
 
     def end_tick(self):
         self.settle()
+        if self.is_stopped:
+            return
         row, model = self.counted(), self.model
         model.reset_means()
         if self.aside is None:
@@ -126,6 +131,10 @@ class Ticks(keras.callbacks.Callback):
 
     def complete(self, model: DCGAN, row: dict[str, float]):
         """All of a tick's end that looks at the model and not at the training."""
+        with self.where_aside_is():
+            self.look_and_save(model, row)
+
+    def look_and_save(self, model: DCGAN, row: dict[str, float]):
         self.check_weights(model, int(row["step"]))
         model.recompute_statistics()
         row |= self.measure()
@@ -138,7 +147,11 @@ class Ticks(keras.callbacks.Callback):
             for message in tick.messages:
                 self.say(functools.partial(self.progress.note, self.spell(message)))
             self.save(self.rows, self.seconds)
-        self.is_stopped = tick.stop
+        self.saved, self.is_stopped = int(row["step"]), tick.stop
+
+    def where_aside_is(self) -> contextlib.AbstractContextManager:
+        """A device is a thread's own choice."""
+        return tf.device(self.aside.step.value.device) if self.aside else contextlib.nullcontext()
 
     def say(self, line: Callable[[], None]):
         """On the screen, which is the training thread's."""
@@ -152,11 +165,16 @@ class Ticks(keras.callbacks.Callback):
         if self.pending is None or not (wait or self.pending.done()):
             return
         error, self.pending = self.pending.exception(), None
+        self.say_the_rest()
+        if isinstance(error, watchdog.Diverged):
+            error.received = self.received
+        if error:
+            raise error
+
+    def say_the_rest(self):
         lines, self.lines = self.lines, []
         for line in lines:
             line()
-        if error:
-            raise error
 
     def save_within_a_tick(self):
         """It goes on in the next process: the means so far are part of the checkpoint."""
@@ -165,10 +183,12 @@ class Ticks(keras.callbacks.Callback):
         if self.aside:
             self.aside.copy_state(model)
             model = self.aside
-        self.check_weights(model, self.step)
-        model.recompute_statistics()
-        with file_errors():
-            self.save(self.rows, self.seconds)
+        with self.where_aside_is():
+            self.check_weights(model, self.step)
+            model.recompute_statistics()
+            with file_errors():
+                self.save(self.rows, self.seconds)
+        self.saved = self.step
 
     def counted(self) -> dict[str, float]:
         """The tick's row, as far as nothing is measured for it."""
@@ -189,7 +209,7 @@ class Ticks(keras.callbacks.Callback):
     def show(self, row: dict[str, float]):
         shown = (f"  {name} {row[name]:{digits}}" for name, digits in SHOWN.items() if name in row)
         self.progress.facts = "".join(shown)
-        self.progress.leave()
+        self.progress.leave(row["step"] * self.config.batch)
 
     def check_weights(self, model: DCGAN, step: int):
         if watchdog.not_finite(model):
@@ -202,6 +222,16 @@ class Ticks(keras.callbacks.Callback):
         error = watchdog.Diverged(f"after step {step} not a number: {names}{more}")
         error.received = self.received
         return error
+
+    def close(self):
+        """A tick that is being completed is not broken off; what it has come to is said, also where something else
+        has ended the training."""
+        if self.helper:
+            self.helper.shutdown()
+            self.say_the_rest()
+            if self.pending and (error := self.pending.exception()):
+                self.progress.note(self.spell(f"warning: the last tick was not saved: {error}"))
+        self.progress.close()
 
     @contextlib.contextmanager
     def signals(self, ends_process: bool = True) -> Iterator[None]:
@@ -224,11 +254,11 @@ class Ticks(keras.callbacks.Callback):
         try:
             yield
         finally:
-            if self.helper:
-                self.helper.shutdown()  # a tick that is being completed is not broken off
-            self.progress.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            try:
+                self.close()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from conftest import discs, small_gan
 
+import keras_dcgan as kd
 from keras_dcgan.model import program
 from keras_dcgan.model.augment import POLICIES
 from keras_dcgan.model.losses import LOSSES
@@ -70,11 +71,34 @@ def test_a_training_broken_off_within_a_group_has_the_same_bits():
     same(whole, broken, 0)
 
 
-def test_epochs_are_counted_in_steps():
+@pytest.mark.parametrize("steps, options", [(7, {}), (6, {"steps_per_epoch": 3})])
+@pytest.mark.filterwarnings("error:.*ran out of data")
+def test_epochs_are_counted_in_steps(steps, options):
     gan = small_gan()
     gan.compile(gan.g_optimizer, gan.d_optimizer, LOSSES["bce"], ema_kimg=0.0, steps_per_execution=AT_ONCE)
-    gan.fit(dataset(), epochs=2, verbose=0)
-    assert gan.steps_taken == 2 * STEPS
+    gan.fit(dataset(steps=steps), epochs=4, verbose=0, shuffle=False, **options)
+    assert gan.steps_taken == 4 * options.get("steps_per_epoch", steps)
+
+
+def test_epochs_of_the_library_have_means_of_their_own():
+    histories = []
+    for at_once in (1, AT_ONCE):
+        own = small_gan()
+        gan = kd.DCGAN(own.generator, own.discriminator, own.ema_generator)
+        gan.compile(steps_per_execution=at_once, ema_kimg=0)
+        histories.append(gan.fit(dataset(), epochs=3, verbose=0).history)
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, atol=1e-4)
+
+
+def test_a_model_of_several_devices_is_left_to_keras():
+    """Also outside of its strategy's scope, where Keras' users call fit."""
+    gan = small_gan()
+    gan.compile(gan.g_optimizer, gan.d_optimizer, LOSSES["bce"], ema_kimg=0.0, steps_per_execution=AT_ONCE)
+    batches = dataset()
+    assert gan.grouped(batches) is not batches
+    gan._distribute_strategy = tf.distribute.get_strategy()
+    assert gan.grouped(batches) is batches
 
 
 def test_a_last_group_is_filled_up_and_says_how_many_it_has():

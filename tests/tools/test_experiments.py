@@ -25,6 +25,14 @@ def test_a_trait_that_nothing_shows_is_not_asked_for():
     )
 
 
+def test_larger_pictures_are_brought_down_by_the_means_of_blocks():
+    small = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    assert np.array_equal(portraits.halved_to(large, 4), small)
+    large[:, ::2, ::2] += 2
+    assert np.array_equal(portraits.halved_to(large, 4), np.round(small + 0.5).astype(np.uint8))
+
+
 def test_the_same_portraits_are_at_no_distance_and_have_every_kind():
     keras.utils.set_random_seed(1)  # not every judge that has learned nothing tells kinds apart
     reference = portraits.Reference(portraits.network(16), size=16, count=60)

@@ -3,6 +3,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -229,6 +230,8 @@ def test_training_goes_on_while_a_tick_is_completed_aside():
         return {"swd": 10.0}
 
     class Copy(StillModel):
+        step = SimpleNamespace(value=tf.Variable(0.0))
+
         def copy_state(self, model):
             copied.append(model)
 
@@ -241,9 +244,31 @@ def test_training_goes_on_while_a_tick_is_completed_aside():
         ticks.on_train_batch_end(0, {})
     assert ticks.step == 3 and ticks.rows == [] and "swd" not in out.getvalue()
     going_on.set()
-    ticks.on_train_end()
+    ticks.settle()
     assert [row["step"] for row in ticks.rows] == [2] and copied == [ticks.model]
-    assert "swd 10.0" in out.getvalue()
+    assert "2.0/100.0 kimg" in out.getvalue() and "swd 10.0" in out.getvalue()
+
+
+def test_what_comes_of_a_tick_aside_is_told_though_the_training_has_failed():
+    class Copy(StillModel):
+        step = SimpleNamespace(value=tf.Variable(0.0))
+
+        def copy_state(self, model):
+            pass
+
+    def full(rows, seconds):
+        raise OSError("the disk is full")
+
+    out = io.StringIO()
+    config = TrainConfig(data="x", batch=1000, tick_kimg=2, kimg=100)
+    ticks = Ticks(config, Progress("", 100_000, "kimg", out), save=full, aside=Copy(0))
+    ticks.set_model(StillModel(0))
+    with pytest.raises(ArithmeticError), ticks.signals():
+        ticks.on_train_begin()
+        ticks.on_train_batch_end(0, {})
+        ticks.on_train_batch_end(0, {})
+        raise ArithmeticError
+    assert "2.0/100.0 kimg" in out.getvalue() and "not saved: the disk is full" in out.getvalue()
 
 
 def test_messages_name_settings_as_python_does_unless_they_are_spelled_otherwise(tmp_path):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import keras
 import numpy as np
@@ -226,7 +227,8 @@ def test_ticks_completed_aside_leave_the_same_run(fit, trained, aside, tmp_path)
     done = fit(0.12)
     assert done.returncode == 0 and done.stderr == ""
     assert differences(trained, tmp_path / "run") == []
-    assert len([line for line in done.stdout.splitlines() if "swd" in line]) == 3
+    ticks = [line.split()[0] for line in done.stdout.splitlines() if "swd" in line]
+    assert ticks == ["0.0/0.1", "0.1/0.1", "0.1/0.1"]  # of the tick, not of when it was told
 
 
 def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tmp_path, monkeypatch):
@@ -244,6 +246,34 @@ def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tm
     assert fit(0.12).returncode == 0
     (one,) = differences(trained, tmp_path / "run")  # that it stopped within a tick
     assert one.startswith("checkpoints: ")
+
+
+def test_it_stops_aside_as_well_and_saves_what_it_has_trained_meanwhile(fit, aside, tmp_path, monkeypatch):
+    def stop(file, tick):
+        if tick.row["step"] == 10:
+            tick.stop = True
+            time.sleep(0.5)
+
+    monkeypatch.setattr(records.MetricsFile, "__call__", stop)
+    done = fit(0.4)
+    assert done.returncode == 1 and "stopped: by --on-collapse stop" in done.stderr
+    assert done.stdout.count("swd") == 2
+    assert checkpoint_steps(tmp_path / "run")[-1] == 15 and "step-000000015 is sound" in done.stderr
+
+
+def test_a_signal_counts_though_the_tick_before_it_has_diverged(fit, aside, monkeypatch):
+    def spoil_and_receive(self, model, row):
+        model.ema_generator.weights[0].assign(model.ema_generator.weights[0] * float("nan"))
+        try:
+            look(self, model, row)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)
+
+    look = Ticks.look_and_save
+    monkeypatch.setattr(Ticks, "look_and_save", spoil_and_receive)
+    done = fit(0.16, "--on-nan", "rollback")
+    assert done.returncode == 128 + signal.SIGTERM and "Rollback" not in done.stdout
 
 
 def test_what_goes_wrong_aside_ends_the_training(fit, aside, tmp_path, monkeypatch):

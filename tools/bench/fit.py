@@ -75,18 +75,23 @@ def everything(args, scratch: str) -> dict:
             measured.append(time.perf_counter() - began)
             return figures
 
-        def bare_tick(tick):
+        def bare_steps() -> float:
+            return seconds(lambda: [bare.train_function(stream) for _ in range(per_tick // 4 // at_once)])
+
+        def end_of_tick(tick):
             rows.append(tick.row)
-            bare_seconds.append(
-                seconds(lambda: [bare.train_function(stream) for _ in range(per_tick // 4 // at_once)])
-            )
-            ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
+            if not ticks.aside:  # else the training goes on meanwhile
+                bare_seconds.append(bare_steps())
+                ticks.tick_began += bare_seconds[-1]  # not part of the tick that has begun
 
         ticks.measure = timed_quality
-        ticks.actions = (*ticks.actions, bare_tick)
+        ticks.actions = (*ticks.actions, end_of_tick)
         steps = config.total_steps
         batches = loop.batches(training, 0, 0)
+        before = bare_steps() if ticks.aside else 0.0
         training.gan.fit(batches, steps_per_epoch=steps, shuffle=False, callbacks=[ticks], verbose=0)
+        if ticks.aside:
+            bare_seconds = [(before + bare_steps()) / 2] * len(rows)
     # A row's rate holds the end of the tick before it: the first, which has compiled the step, had none.
     rates = [row["img_per_s"] for row in rows[1:]]
     bare_rates = [per_tick // 4 // at_once * at_once * config.batch / value for value in bare_seconds[:-1]]

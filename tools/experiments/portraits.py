@@ -144,6 +144,14 @@ def grain(pictures: np.ndarray) -> float:
     return total / len(pictures)
 
 
+def halved_to(pictures: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (N, H, W, C) of a multiple of `side` -> (N, side, side, C), the means of square blocks."""
+    count, height, _, channels = pictures.shape
+    block = height // side
+    blocks = pictures.reshape(count, side, block, side, block, channels)
+    return np.round(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+
+
 class Reference:
     """What new portraits are to a judge; `compare` holds others against them."""
 
@@ -201,12 +209,12 @@ def measure(args) -> str:
     generator = load_generator(Run(args.run), last=args.last)
     z = latents(range(args.samples), generator.inputs[0].shape[-1])
     model = keras.saving.load_model(args.judge, compile=False)
-    if generator.output_shape[1:] != model.input_shape[1:]:
-        raise ValueError(
-            f"--run: expected images of {model.input_shape[1:]}, received {generator.output_shape[1:]}"
-        )
-    reference = Reference(model)
-    return "\n".join(report(reference.compare(np.stack(list(draw(generator, z))))))
+    side, (height, width, channels) = model.input_shape[1], generator.output_shape[1:]
+    if height != width or height % side or channels != 3:
+        expected = f"square images of a multiple of {side} pixels, in colour"
+        raise ValueError(f"--run: expected {expected}, received {generator.output_shape[1:]}")
+    pictures = np.concatenate([halved_to(image[None], side) for image in draw(generator, z)])
+    return "\n".join(report(Reference(model).compare(pictures)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -221,7 +229,12 @@ def main(arguments: list[str] | None = None) -> int:
         "measure", prog="tools.experiments.portraits measure", description="Judges a run's samples."
     )
     verb.add_argument("--judge", required=True, metavar="NAME.keras", help="what `judge` wrote")
-    verb.add_argument("--run", required=True, metavar="DIR", help="trained on --data demo at 64x64")
+    verb.add_argument(
+        "--run",
+        required=True,
+        metavar="DIR",
+        help="trained on --data demo; larger pictures are brought down to the judge's 64x64",
+    )
     verb.add_argument("--samples", type=number(8, kind=int), default=4000, metavar="N", help="[4000]")
     verb.add_argument("--last", action="store_true", help="the last generator, not the best one")
     verb.set_defaults(work=measure)
