@@ -17,9 +17,8 @@ def arguments(parser):
         "--size", type=side_lengths, default=(64, 64), metavar="N|HxW", help="of the images [64]"
     )
     parser.add_argument("--filters", type=number(1, kind=int), default=64, metavar="N", help="[64]")
-    parser.add_argument(
-        "--ticks", type=number(1, kind=int), default=3, metavar="N", help="of the default length [3]"
-    )
+    parser.add_argument("--ticks", type=number(1, kind=int), default=3, metavar="N", help="that count [3]")
+    parser.add_argument("--tick-kimg", type=number(0, above=True), default=8.0, metavar="N", help="[8]")
 
 
 def measure(args) -> dict:
@@ -41,7 +40,7 @@ def everything(args, scratch: str) -> dict:
             "--size",
             "x".join(map(str, args.size)),
         ]
-        + ["--filters", str(args.filters), "--cache", f"{scratch}/cache"]
+        + ["--filters", str(args.filters), "--cache", f"{scratch}/cache", "--tick-kimg", str(args.tick_kimg)]
     )
     config = fit.settings_of(typed)
     per_tick = round(1000 * config.tick_kimg / config.batch)  # steps
@@ -102,5 +101,6 @@ def everything(args, scratch: str) -> dict:
         "fit_times_bare_step": statistics.median(
             rate / bare for rate, bare in zip(rates, bare_rates, strict=True)
         ),
+        "tick_kimg": args.tick_kimg,
         "swd_share_of_a_tick": statistics.median(measured[:-1]) / statistics.median(tick_seconds),
     }

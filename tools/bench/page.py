@@ -133,6 +133,7 @@ def launches(records: list[dict]) -> str:
 def whole(records: list[dict]) -> str:
     rows = [
         [
+            f"{record.get('tick_kimg', 8):g} kimg",
             f"{rate(record['fit_img_per_s'])} images/s",
             f"{record['fit_img_per_s'] / record['bare_step_img_per_s']:.0%} of {rate(record['bare_step_img_per_s'])}",
             f"{record['swd_share_of_a_tick']:.1%}",
@@ -140,6 +141,7 @@ def whole(records: list[dict]) -> str:
         for record in records
     ]
     header = [
+        "a tick",
         "`fit`, with its ticks, samples, metrics and checkpoints",
         "of the bare step's",
         "the metrics take",
