@@ -1,5 +1,5 @@
 # docker build -t keras_dcgan .                              for CPUs
-# docker build -t keras_dcgan --build-arg EXTRA=[cuda] .     for NVIDIA GPUs: docker run --gpus all ...
+# docker build -t keras_dcgan --build-arg 'EXTRA=[cuda]' .   for NVIDIA GPUs, with --gpus all below
 # docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" keras_dcgan fit --data imgs
 FROM python:3.12-slim
 ARG EXTRA=""

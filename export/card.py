@@ -7,6 +7,7 @@
 """
 
 import dataclasses
+import filecmp
 import html
 import json
 import re
@@ -138,9 +139,9 @@ def training_of(run: Run, images: int) -> list[Row]:
     ]
     if rows:
         shown = f"{1000 * rows[-1]['kimg']:,.0f}"
-        best = min((row for row in rows if "swd" in row), key=lambda row: row["swd"], default=rows[-1])
-        if best is not rows[-1]:
-            shown = f"{1000 * best['kimg']:,.0f} of {shown}: the generator with the lowest swd"
+        last = run.generator(last=True)
+        if last.is_file() and not filecmp.cmp(last, run.generator(), shallow=False):
+            shown += ", but fewer to this generator: the last ones were clearly worse by swd"
         told += [("real images shown", shown)]
     told += [("seed", str(config.seed))]
     told += [("trained with", ", ".join(f"{name} {number}" for name, number in run.written_with.items()))]

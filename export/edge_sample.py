@@ -307,7 +307,8 @@ def main(argv: list[str] | None = None):
     parser.error = lambda message: parser.exit(
         2, f"edge_sample: {' '.join(message.removeprefix('argument ').split())}\n"
     )
-    parser.add_argument("--model", type=place, required=True, metavar="DIR_OR_FILE")
+    about = "a .tflite file, or the folder of an export: its most exact one"
+    parser.add_argument("--model", type=place, required=True, metavar="DIR_OR_FILE", help=about)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=seeds, default="0-15", help="such as 0-63 or 1,5,9 [%(default)s]")
     which.add_argument(

@@ -2,7 +2,7 @@
 built, and the presets. Stdlib only; reads no disk.
 
     config = resolve({"data": "./imgs", "size": (32, 32)}, images=5_000)
-    config.size, config.batch, config.augment      # ((32, 32), 32, "all")
+    config.size, config.batch, config.augment      # ((32, 32), 32, "translation")
 
 A setting is one row: its group, its default, how its text is read, its help. What a preset says differently
 stands in PRESETS; what a run began with and what the user types win over it.
@@ -206,7 +206,7 @@ class TrainConfig:
         "Performance",
         "auto",
         one_of("auto", "on", "off"),
-        "compile the step with XLA; auto: on a GPU",
+        "compile the step with XLA; auto: on one GPU",
         resume=True,
     )
     threads: int = setting(
@@ -243,7 +243,11 @@ class TrainConfig:
         resume=True,
     )
     keep: int = setting(
-        "Logging", 3, number(1, kind=int), "newest checkpoints to keep, beside the best", resume=True
+        "Logging",
+        3,
+        number(1, kind=int),
+        "newest checkpoints to keep, beside that of generator.keras",
+        resume=True,
     )
 
     def __post_init__(self):

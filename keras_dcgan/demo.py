@@ -21,7 +21,10 @@ def main():
     )
     parser.add_argument("folder", type=cli.path, help="where face-0000.png ... go; made if missing")
     parser.add_argument(
-        "--count", type=number(1, 10**6, kind=int), default=COUNT, help="how many images [%(default)s]"
+        "--count",
+        type=number(1, 10**6, kind=int),
+        default=COUNT,
+        help="how many images; --data demo has 12000 [%(default)s]",
     )
     parser.add_argument(
         "--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]"

@@ -231,7 +231,7 @@ def unused_gpu() -> str | None:
         return None
     cuda = tf.sysconfig.get_build_info().get("cuda_version")
     wanted = (
-        f"the libraries and a driver of CUDA {cuda} (pip install -e '.[cuda]')"
+        f"the libraries and a driver of CUDA {cuda} (pip install 'keras_dcgan[cuda]')"
         if cuda
         else "a build with CUDA"
     )

@@ -104,9 +104,7 @@ def parser() -> cli.Parser:
     result.add_argument(
         "--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]"
     )
-    result.add_argument(
-        "--last", action="store_true", help="measure generator_last.keras [generator.keras, the best]"
-    )
+    result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras]")
     about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json]"
     result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result

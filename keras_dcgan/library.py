@@ -301,7 +301,7 @@ class Run(directory.Run):
     .checkpoints."""
 
     def load_generator(self, last: bool = False) -> keras.Model:
-        """The best generator so far, or the last one, float32: z (N, latent_dim), or [z, labels] -> images
+        """The run's generator.keras, or generator_last.keras, float32: z (N, latent_dim), or [z, labels] -> images
         (N, height, width, channels) in [-1, 1]. Raises Refused or Unavailable."""
         return checkpoints.load_generator(self, last)
 
@@ -323,7 +323,7 @@ def _prepared(about: Manifest) -> dict:
 
 def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Run:
     """Trains on prepared images, as `python -m keras_dcgan.fit` does, and writes all that it does into the
-    directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the best generator. The same
+    directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the generator. The same
     call again resumes, to the same bits; a larger `kimg` continues it.
 
     `settings`: the flags of `fit` with underscores, with its defaults and its check of each: preset, kimg, filters,

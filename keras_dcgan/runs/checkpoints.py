@@ -27,7 +27,7 @@ from keras_dcgan.runs.directory import SUMS, Run
 
 @devices.keras_defaults()
 def load_generator(run: Run, last: bool = False) -> keras.Model:
-    """The run's best generator or its last, float32: z (N, latent_dim) -> images (N, height, width, channels)
+    """The run's generator.keras or its last one, float32: z (N, latent_dim) -> images (N, height, width, channels)
     in [-1, 1]."""
     run.check_trained()
     file = run.generator(last)
@@ -91,9 +91,9 @@ def _shape_of(config: TrainConfig, manifest: Manifest) -> dict:
 
 
 def save(run: Run, gan: DCGAN, best_step: int | None = None, seconds: float = 0.0, keep: int = 1):
-    """generator_last.keras, and generator.keras if this step is the best or none is; then a checkpoint of
+    """generator_last.keras, and generator.keras if `best_step` is this one or None; then a checkpoint of
     everything that a step reads, and of how many seconds it took to get there. Of the older checkpoints the
-    newest `keep` stay, and the best."""
+    newest `keep` stay, and that of `best_step`."""
     step = gan.steps_taken
     place = run.checkpoint(step)
     is_best = best_step in (None, step)

@@ -66,7 +66,7 @@ class Run:
         return (self.path / CONFIG).is_file()
 
     def generator(self, last: bool = False) -> Path:
-        """The file of the best generator so far, or of the last one."""
+        """The file of the generator to use, or of the last one."""
         return self.path / (LAST if last else BEST)
 
     def generator_sha256(self, last: bool = False) -> str:

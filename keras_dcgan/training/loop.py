@@ -255,7 +255,7 @@ def train_from(training: Training, step: int) -> End:
     if ticks.received:
         return End(ticks.step, ticks.received)
     if ticks.step < config.total_steps:
-        advice = f"{training.run.generator()} is the best so far"
+        advice = f"{training.run.generator()} is the last good one"
         return End(ticks.step, 0, f"by {argument('on_collapse')} stop", advice)
     return End(ticks.step)
 
@@ -282,7 +282,7 @@ def chief_ticks(training: Training, step: int) -> Ticks:
     metrics = MetricsFile(run, step)
     if config.ticks(step) and not metrics.rows:
         training.warn(
-            f"warning: {metrics.path} has no row up to here: the next tick's generator counts as the best"
+            f"warning: {metrics.path} has no row up to here: the next tick's generator becomes generator.keras"
         )
     grids = SampleGrids(run.samples, gan.ema_generator, grid_inputs(training), config.grid_every)
     with file_errors():

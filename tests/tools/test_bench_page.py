@@ -100,6 +100,7 @@ def test_memory_is_told_by_images_and_minutes_and_so_is_what_the_other_commands_
 def test_a_whole_training_is_told_by_its_bare_step():
     record = {"bench": "fit", "machine": "2 cores of X, load 0.3", "command": "C"}
     record |= {"fit_img_per_s": 43.21, "bare_step_img_per_s": 44.5, "swd_share_of_a_tick": 0.0123}
+    record |= {"fit_times_bare_step": 0.9712, "tick_kimg": 1.0}
     assert "| 43 images/s | 97% of 44 | 1.2% |" in page.section([record])
 
 

@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="trained on --data demo; larger pictures are brought down to the judge's 64x64",
     )
     verb.add_argument("--samples", type=number(8, kind=int), default=4000, metavar="N", help="[4000]")
-    verb.add_argument("--last", action="store_true", help="the last generator, not the best one")
+    verb.add_argument("--last", action="store_true", help="generator_last.keras, not generator.keras")
     verb.set_defaults(work=measure)
     args = parser.parse_args(arguments)
     with cli.user_errors(parser.verb):
