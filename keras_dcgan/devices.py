@@ -100,9 +100,11 @@ def settle(threads: int = 0, deterministic: bool = False) -> str | None:
                 tf.config.threading.get_intra_op_parallelism_threads() or "as many threads as there are cores"
             )
             warning = f"{argument('threads')}: TensorFlow has begun before, and keeps to {there}"
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # a notebook has used it before
+        with contextlib.suppress(
+            RuntimeError, ValueError
+        ):  # a notebook has used it before, or has capped its memory
             tf.config.experimental.set_memory_growth(
                 gpu, True
             )  # or TensorFlow takes all of the memory from everybody else
@@ -258,7 +260,8 @@ def _listed(folder: str) -> list[str]:
 
 
 def has_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
+    """One that may be used: `export` hides them for as long as its process lives."""
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 def precision(name: str) -> str:
@@ -268,7 +271,7 @@ def precision(name: str) -> str:
     """
     if name != "auto":
         return POLICIES[name]
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capabilities = [
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
@@ -288,13 +291,20 @@ def compiles(jit: str) -> bool:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if jit == "on" and replicas > 1:
         raise Refused("jit", "auto or off on several devices", f"on with {replicas}")
-    return jit == "on" or (jit == "auto" and replicas == 1 and has_gpu())
+    return jit == "on" or (jit == "auto" and _is_alone() and has_gpu())
+
+
+def _is_alone() -> bool:
+    """Whether the strategy of this scope is one device: a cluster of one is not, since nobody has seen it compiled."""
+    strategy = tf.distribute.get_strategy()
+    is_cluster = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return strategy.num_replicas_in_sync == 1 and not is_cluster
 
 
 def steps_at_once() -> int:
     """Steps between two looks at the losses. On a GPU each look would make it wait for Python; on a CPU it
     costs nothing. On several devices Keras 3.15 fails at more than one ("You must feed a value for placeholder")."""
-    return 16 if has_gpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1 else 1
+    return 16 if has_gpu() and _is_alone() else 1
 
 
 def completes_ticks_aside(strategy: tf.distribute.Strategy) -> bool:

@@ -87,19 +87,45 @@ def test_devices_are_called_by_their_names(monkeypatch):
     assert devices.names(several) == "2 x H200, 1 x T4"
 
 
-def test_a_second_training_in_one_notebook_starts_on_a_gpu_too(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "Physical devices cannot be modified after being initialized"
+        ),  # TensorFlow 2.21, an H100
+        ValueError("Cannot set memory growth on device when virtual devices configured"),
+    ],
+)
+def test_a_notebook_that_has_used_or_capped_its_gpu_starts_too(error, monkeypatch):
     tried = []
 
     def too_late(gpu, growth):
         tried.append(growth)
-        raise RuntimeError(
-            "Physical devices cannot be modified after being initialized"
-        )  # as TensorFlow 2.21 on an H100
+        raise error
 
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a GPU"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
     devices.start()
     assert tried == [True]
+
+
+def test_a_gpu_that_is_hidden_does_not_count(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+    assert not devices.has_gpu() and not devices.compiles("auto") and devices.steps_at_once() == 1
+
+
+def test_a_cluster_of_one_is_not_compiled(monkeypatch):
+    class Cluster(tf.distribute.MultiWorkerMirroredStrategy):
+        num_replicas_in_sync = 1
+
+        def __init__(self):
+            pass
+
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    assert devices.compiles("auto") and devices.steps_at_once() == 16
+    monkeypatch.setattr(tf.distribute, "get_strategy", Cluster)
+    assert not devices.compiles("auto") and devices.steps_at_once() == 1
 
 
 def test_a_step_is_always_the_same_graph():

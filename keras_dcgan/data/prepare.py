@@ -94,6 +94,7 @@ def prepare(
             prepared = _read(entry, source, found)
             if not _are_back(prepared.manifest, found):
                 return prepared
+            del prepared  # Windows renames no folder with a file that is open
         entries.discard(entry)
     with entries.making(entry) as unfinished:
         manifest = _prepare(unfinished, entry.parent, source, found, settings, show)

@@ -74,7 +74,7 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
 
         find, opened = tf.io.gfile.glob, tf.io.gfile.GFile
     else:
-        find, opened = glob.glob, open
+        find, opened, pattern = glob.glob, open, pattern.replace(os.sep, "/")
     folder = pattern.rpartition("/")[0] or "."
     try:
         files = sorted(find(pattern))

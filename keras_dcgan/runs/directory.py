@@ -239,7 +239,7 @@ def default_path(data: str) -> str:
         data = without_pattern(data)
     # Not pathlib's: those raise where a folder may not be entered, a name is too long or a link leads to
     # itself.
-    path = Path(os.path.realpath(data.rpartition("/")[0] if is_shards(data) else data))
+    path = Path(os.path.realpath(data.replace(os.sep, "/").rpartition("/")[0] if is_shards(data) else data))
     name = path.name if os.path.isdir(path) else path.stem
     name = os.fsencode(name).decode(errors="replace").replace("\ufffd", "_")
     return str(Path("runs") / (name.translate(dict.fromkeys(map(ord, files.PATTERN), "_")) or "images"))
@@ -328,7 +328,7 @@ def _locked(path: Path) -> Iterator[None]:
             _lock(file)
         except OSError as error:
             # These on Lustre, and some FUSE.
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
                 raise Unavailable("run", "a run that nobody trains at the moment", path) from error
             print(
                 f"warning: {path} lies where nothing can be locked: see to it that nobody else trains it",

@@ -89,6 +89,9 @@ def strategy_for(config: TrainConfig, data: ImageSet | ShardSet) -> tf.distribut
     devices.check_batch(config.batch, strategy)
     devices.check_workers(data.most_workers, strategy)
     checkpoints.check_source(config, data.manifest)
+    if config.on_collapse == "stop" and devices.worker(strategy)[1] > 1:
+        # The one that writes knows of an alarm; the others would take it for lost.
+        raise Refused("on_collapse", "warn with several processes", config.on_collapse)
     return strategy
 
 

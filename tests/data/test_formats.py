@@ -2,6 +2,8 @@
 bytes."""
 
 import io
+import os
+import pathlib
 import struct
 import subprocess
 import sys
@@ -625,6 +627,22 @@ def test_heic_has_the_limits_of_all_others():
     content = heic_file(two_halves())
     assert reason(content, max_pixels=1000) == TOO_LARGE
     assert reason(content[:-300]) == DAMAGED
+
+
+def test_heic_is_read_by_a_process_that_finds_this_package(monkeypatch, tmp_path):
+    """Also where it is only on sys.path, as a clone in a notebook."""
+    content = heic_file(two_halves())
+    monkeypatch.chdir(tmp_path)
+    told, run = [], subprocess.run
+
+    def noted(command, env, **more):
+        told.append(env)
+        return run(command, env=env, **more)
+
+    monkeypatch.setattr(heic.subprocess, "run", noted)
+    decoded(content)
+    first = told[0]["PYTHONPATH"].split(os.pathsep)[0]
+    assert (pathlib.Path(first) / "keras_dcgan" / "data" / "formats" / "heic.py").is_file()
 
 
 def test_heic_that_takes_for_ever_is_ended(monkeypatch):

@@ -221,6 +221,16 @@ def test_an_alarm_is_told_once_until_it_is_over():
     assert noted == [] and "warning" not in screen and len(resumed.rows) == 10
 
 
+def test_a_cluster_of_one_tells_its_losses_in_vectors():
+    config = TrainConfig(data="x", batch=1000, tick_kimg=2, kimg=100)
+    ticks = Ticks(config, Progress("", 100_000, "kimg", io.StringIO()))
+    ticks.set_model(StillModel(0))
+    ticks.on_train_begin()
+    ticks.on_train_batch_end(0, {"d_loss": np.array([0.5], np.float32)})
+    with pytest.raises(ArithmeticError, match="after step 2 not a number: g_loss"):
+        ticks.on_train_batch_end(0, {"d_loss": np.array([0.5]), "g_loss": np.array([np.inf])})
+
+
 def test_training_goes_on_while_a_tick_is_completed_aside():
     going_on = threading.Event()
     copied = []

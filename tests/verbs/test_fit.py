@@ -459,6 +459,13 @@ def test_a_cluster_that_is_none_is_told(text, monkeypatch):
         devices.find_strategy("multiworker")
 
 
+def test_several_processes_do_not_stop_at_an_alarm_that_one_of_them_knows_of(folder, monkeypatch):
+    monkeypatch.setattr(devices, "worker", lambda strategy: (0, 2))
+    config = from_flags(["--data", str(folder), "--size", "16", "--on-collapse", "stop"])
+    with pytest.raises(ValueError, match="^on_collapse: expected warn with several processes, received stop"):
+        loop.strategy_for(config, prepare(folder, (16, 16)))
+
+
 def test_a_port_that_is_taken_is_told(monkeypatch):
     def join():
         raise tf.errors.UnknownError(None, None, "Could not start gRPC server")

@@ -35,7 +35,7 @@ def check_installed():
 
 
 def decoded(content: bytes, max_pixels: int) -> Image.Image:
-    place = [str(pathlib.Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    place = [str(pathlib.Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place)}
     command = [sys.executable, "-c", COMMAND, str(max_pixels)]
     try:
