@@ -102,12 +102,10 @@ def settle(threads: int = 0, deterministic: bool = False) -> str | None:
             warning = f"{argument('threads')}: TensorFlow has begun before, and keeps to {there}"
     gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
-        with contextlib.suppress(
-            RuntimeError, ValueError
-        ):  # a notebook has used it before, or has capped its memory
-            tf.config.experimental.set_memory_growth(
-                gpu, True
-            )  # or TensorFlow takes all of the memory from everybody else
+        # Or TensorFlow takes all of the memory from everybody else. A notebook may have used the GPU before, or have
+        # capped its memory.
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
         # With oneDNN it fails on the gradient of LeakyReLU behind a bias, says so on the user's screen, and
         # changes nothing (2.21).
