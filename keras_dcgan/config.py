@@ -160,6 +160,12 @@ class TrainConfig:
         number(1, 1000, kind=int),
         "steps between two penalties, which are that many times as strong",
     )
+    penalty_end: float = setting(
+        "Optimisation",
+        1.0,
+        number(0, 1, above=True),
+        "what is left of both penalties' weights at the end of the training, to which they fall exponentially",
+    )
     g_lr: float = setting("Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, generator")
     d_lr: float = setting(
         "Optimisation", 2e-4, number(0, 10, above=True), "Adam's learning rate, discriminator"
@@ -332,6 +338,7 @@ AUTO = {
     "d_stem": 16,
     "minibatch_std": 4,
     "penalty_every": 1,
+    "penalty_end": 0.1,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     # Radford et al. 2015 as it stands in TrainConfig's defaults: no moving average, float32, batch 64 (the
@@ -347,6 +354,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_lr": 8e-4,
         "r1": 6.0,
         "r2": 6.0,
+        "penalty_end": 1.0,
         "filters": 32,
         "kimg": 60.0,
         "tick_kimg": 4.0,
@@ -358,6 +366,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 OLD_DEMO = "demo:4000"
 BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
+LATER = {"penalty_end": 1.0}  # settings that runs of auto have begun without, and what they did
 
 
 # What auto chooses.
@@ -442,7 +451,7 @@ def resolve(
     if preset not in PRESETS:
         raise Refused("preset", f"one of {', '.join(PRESETS)}", repr(preset))
     is_resumed = preset == as_begun(begun.get("preset", ""), begun)
-    settings = PRESETS[preset] | (dict(begun) if is_resumed else {}) | dict(typed)
+    settings = PRESETS[preset] | (LATER | dict(begun) if is_resumed else {}) | dict(typed)
     settings |= {"data": portraits(begun) if data == "demo" else data, "preset": preset}
     config = TrainConfig(**settings)
     chosen: dict[str, Any] = {}

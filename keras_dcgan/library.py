@@ -154,23 +154,23 @@ class DCGAN(gan.DCGAN):
         d_optimizer: str | keras.Optimizer | None = None,
         loss: str | Loss = AUTO["loss"],
         ema_kimg: float = AUTO["ema_kimg"],
-        r1: float | None = None,
-        r2: float | None = None,
+        r1: gan.Weight | None = None,
+        r2: gan.Weight | None = None,
         penalty_every: int = AUTO["penalty_every"],
         augment: str | tuple[Callable, ...] = (),
         jit_compile: bool | None = None,
         steps_per_execution: int = 1,
     ):
         """The defaults are those of the preset auto of `fit`, except for what depends on the length of the
-        training: the learning rates do not fall, and nothing is augmented.
+        training: neither learning rates nor penalties fall, and nothing is augmented.
 
         `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; in
         float16 a name gets a scale of the loss, an object is taken as it is. By default Adam of auto's rate.
         A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name of LOSSES, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
-        generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, by
-        default by the images' size; it is taken on every `penalty_every`-th step, and is that many times as
-        strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
+        generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
+        functions of the step; by default by the images' size; it is taken on every `penalty_every`-th step, and is
+        that many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
         augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
         `jit_compile`: by default on a GPU. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]

@@ -32,6 +32,8 @@ SMALL = [
     "0.01",
     "--decay",
     "0",
+    "--penalty-end",
+    "1",
 ]
 
 

@@ -254,6 +254,15 @@ def test_a_run_of_the_last_release_goes_on_as_it_began(data, preset, rates, tmp_
     assert from_flags([*flags, *typed]) == resumed
 
 
+def test_penalties_do_not_fall_in_a_run_that_began_without(tmp_path):
+    flags = ["--data", "x", "--run", str(tmp_path)]
+    began = from_flags(flags).to_json()
+    assert began.pop("penalty_end") == 0.1 and from_flags(["--data", "demo"]).penalty_end == 1
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": began}))
+    assert from_flags(flags).penalty_end == from_flags([*flags, "--preset", "auto"]).penalty_end == 1
+    check_fits(from_flags(flags))
+
+
 def test_the_data_may_be_what_no_folder_can_be(tmp_path, monkeypatch):
     """It is refused later, and in one line."""
     monkeypatch.chdir(tmp_path)

@@ -265,6 +265,7 @@ RUN = {
     "tick_kimg": 0.032,
     "kimg": 0.064,
     "decay": 0,
+    "penalty_end": 1,
     "augment": "none",
 }
 

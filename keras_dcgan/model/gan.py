@@ -24,6 +24,7 @@ from keras_dcgan.model import augment, program
 from keras_dcgan.model.losses import Loss, classification, gradient_penalty
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
+Weight = float | Callable[[tf.Tensor], tf.Tensor]
 MEANS = ("d_loss", "g_loss", "real_acc", "fake_acc")
 STATISTICS_BATCHES, STATISTICS_BATCH = 6, 64  # costs 1 % of a tick
 STATISTICS = 0x736574  # keeps these random numbers apart from the others
@@ -105,17 +106,18 @@ class DCGAN(keras.Model):
         d_optimizer: keras.Optimizer,
         loss: Loss,
         ema_kimg: float,
-        r1: float = 0.0,
-        r2: float = 0.0,
+        r1: Weight = 0.0,
+        r2: Weight = 0.0,
         penalty_every: int = 8,
         augment: tuple[Callable, ...] = (),
         jit_compile: bool = False,
         steps_per_execution: int = 1,
     ):
         """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
-        generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images; it is
-        taken on every `penalty_every`-th step, and is that many times as strong (lazy regularisation: Karras
-        et al., arXiv:1912.04958, 2020). `augment`: a row of augment.POLICIES."""
+        generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
+        functions of the step, such as optimizers.Fall; it is taken on every `penalty_every`-th step, and is that
+        many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a row of
+        augment.POLICIES."""
         super().compile(
             optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution
         )
@@ -245,7 +247,8 @@ class DCGAN(keras.Model):
             d_weights, still = self.discriminator.trainable_variables, tf.stop_gradient(fakes)
             if self.critic:
                 seen = augmented(real, 0), augmented(still, 1)
-                step = self.critic.gradients(*seen, labels, self.objective, self.r1, self.r2, scale)
+                weights = self._now(self.r1), self._now(self.r2)
+                step = self.critic.gradients(*seen, labels, self.objective, *weights, scale)
                 real_logits, fake_logits, d_loss, d_gradients = (
                     step.real_logits,
                     step.fake_logits,
@@ -329,13 +332,16 @@ class DCGAN(keras.Model):
         flat = tf.unstack(tf.random.stateless_uniform(shape, seed)[:, first : first + count])
         return [flat[purpose * changes :][:changes] for purpose in range(PURPOSES)]
 
+    def _now(self, weight: Weight):
+        return weight(tf.convert_to_tensor(self.step)) if callable(weight) else weight
+
     def _penalty(self, discriminate, real, fakes):
         """R1 and R2 on every `penalty_every`-th step, through second derivatives."""
 
         def penalise():
             terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
             penalties = [
-                weight
+                self._now(weight)
                 * gradient_penalty(
                     lambda pictures, purpose=purpose: discriminate(pictures, purpose)[0], pictures
                 )

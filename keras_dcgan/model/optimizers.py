@@ -1,5 +1,5 @@
-"""How the weights follow the gradients: Keras' Adam in one pass over the memory, and its learning rate over
-time.
+"""How the weights follow the gradients: Keras' Adam in one pass over the memory, and what changes over time, its
+learning rate and the weight of a penalty.
 
 Adam(Decay(4e-4, steps=7500, share=0.5), beta_1=0.5)     # as keras.optimizers.Adam
 """
@@ -38,6 +38,16 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+class Fall:
+    """Step -> `weight` at first, falling exponentially to `end` times that after `steps`, where it stays."""
+
+    def __init__(self, weight: float, steps: int, end: float):
+        self.weight, self.steps, self.end = weight, steps, end
+
+    def __call__(self, step):
+        return self.weight * self.end ** tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
 
 
 class Decay(keras.optimizers.schedules.LearningRateSchedule):

@@ -59,9 +59,7 @@ class PiecewiseLinear:
         deviation = [self.deviation.output] if self.deviation else []
         self.head = keras.Model([features, *deviation, *discriminator.inputs[1:]], discriminator.outputs)
 
-    def gradients(
-        self, real, fakes, labels: list[tf.Tensor], loss: Loss, r1: float, r2: float, scale=1.0
-    ) -> Step:
+    def gradients(self, real, fakes, labels: list[tf.Tensor], loss: Loss, r1, r2, scale=1.0) -> Step:
         """The gradient of `scale` times the loss, of which class real images are (with `labels`: int32 (N,)),
         and the penalties: half of r1 or r2 times the mean over the images of the squared norm of the logit's
         derivative with respect to the image (Mescheder et al., arXiv:1801.04406, 2018, eq. 9). `real` and

@@ -16,7 +16,7 @@ from keras_dcgan.model.augment import POLICIES
 from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.model.losses import LOSSES
 from keras_dcgan.model.networks import discriminator, generator
-from keras_dcgan.model.optimizers import Adam, Decay
+from keras_dcgan.model.optimizers import Adam, Decay, Fall
 
 
 @devices.keras_defaults()
@@ -42,8 +42,8 @@ def compile_for_training(gan: DCGAN, config: TrainConfig):
         optimizer(config, config.d_lr, precision),
         LOSSES[config.loss],
         config.ema_kimg,
-        r1=config.r1,
-        r2=config.r2,
+        r1=penalty(config, config.r1),
+        r2=penalty(config, config.r2),
         penalty_every=config.penalty_every,
         augment=POLICIES[config.augment],
         jit_compile=devices.compiles(config.jit),
@@ -74,6 +74,12 @@ def networks(
         build_network(discriminator, config.discriminator_options, **training),
         build_network(generator, options),
     )
+
+
+def penalty(config: TrainConfig, weight: float) -> float | Fall:
+    if not weight or config.penalty_end == 1:
+        return weight
+    return Fall(weight, config.total_steps, config.penalty_end)
 
 
 def optimizer(config: TrainConfig, rate: float, precision: str) -> keras.Optimizer:

@@ -9,6 +9,7 @@ from conftest import RATE, discs, small_gan
 from keras_dcgan.model.gan import DCGAN, check_range, statistics_latents
 from keras_dcgan.model.losses import LOSSES, gradient_penalty
 from keras_dcgan.model.networks import discriminator, generator
+from keras_dcgan.model.optimizers import Fall
 
 
 def train(gan, images, steps, batch=8):
@@ -280,6 +281,31 @@ def test_penalties_at_every_step_are_those_of_second_derivatives(precision):
     assert loss == pytest.approx(their_loss, rel=tolerance)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+@pytest.mark.parametrize("norm, every", [("none", 1), ("batch", 2)])
+def test_penalties_fall_with_the_steps(norm, every):
+    """From step 4 of 8 on, of two: as constant ones of what is left there."""
+    ended = []
+    for weights in [
+        {"r1": Fall(4.0, 8, 0.25), "r2": Fall(1.0, 8, 0.25)},
+        {"r1": 2.0, "r2": 0.5},
+        {"r1": 4.0, "r2": 1.0},
+    ]:
+        keras.utils.set_random_seed(1)
+        options = {"filters": 4}
+        gan = DCGAN(
+            generator((16, 16), 3, latent_dim=6, **options),
+            discriminator((16, 16), 3, norm=norm, **options),
+            generator((16, 16), 3, latent_dim=6, **options),
+        )
+        optimizers = keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)
+        gan.compile(*optimizers, LOSSES["relativistic"], 0, penalty_every=every, **weights)
+        gan.step.assign(4)
+        ended.append(values(train(gan, discs(8), 1).discriminator))
+    for falling, left in zip(*ended[:2]):
+        np.testing.assert_allclose(falling, left, atol=1e-6)
+    assert any(np.abs(left - first).max() > 1e-4 for left, first in zip(*ended[1:]))
 
 
 def test_discriminator_sees_both_kinds_changed_and_the_generator_learns_through_the_changes():

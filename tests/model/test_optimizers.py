@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_dcgan.model.optimizers import Adam, Decay
+from keras_dcgan.model.optimizers import Adam, Decay, Fall
 
 
 def after(optimizer, steps=5) -> list[np.ndarray]:
@@ -80,3 +80,10 @@ def test_learning_rates_fall_to_zero_over_the_last_share():
     found = [float(schedule(tf.constant(step))) for step in (0, 74, 75, 80, 100, 120)]
     np.testing.assert_allclose(found, [0.2, 0.2, 0.2, 0.16, 0, 0], atol=1e-7)
     assert float(Decay(0.2, 100, 0.0)(tf.constant(99))) == pytest.approx(0.2)
+
+
+def test_a_weight_falls_exponentially_to_its_end_and_stays_there():
+    fall = Fall(8.0, steps=200, end=0.01)
+    assert [float(fall(tf.constant(step, tf.int64))) for step in (0, 100, 200, 900)] == pytest.approx(
+        [8.0, 0.8, 0.08, 0.08]
+    )

@@ -588,7 +588,7 @@ def test_a_generator_or_rows_that_are_gone_are_told_or_written_again(go_on, tmp_
     assert done.returncode == 0 and (run / "generator.keras").exists()
     assert (
         done.stderr
-        == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator counts as the best\n"
+        == f"warning: {run}/metrics.jsonl has no row up to here: the next tick's generator becomes generator.keras\n"
     )
 
 
