@@ -166,7 +166,7 @@ class DCGAN(gan.DCGAN):
 
         `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; in
         float16 a name gets a scale of the loss, an object is taken as it is. By default Adam of auto's rate.
-        A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name of LOSSES, or a
+        A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
         functions of the step; by default by the images' size; it is taken on every `penalty_every`-th step, and is
