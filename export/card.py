@@ -141,7 +141,7 @@ def training_of(run: Run, images: int) -> list[Row]:
         shown = f"{1000 * rows[-1]['kimg']:,.0f}"
         last = run.generator(last=True)
         if last.is_file() and not filecmp.cmp(last, run.generator(), shallow=False):
-            shown += ", but fewer to this generator: the last ones were clearly worse by swd"
+            shown += ", but fewer to this generator, which was kept for its swd"
         told += [("real images shown", shown)]
     told += [("seed", str(config.seed))]
     told += [("trained with", ", ".join(f"{name} {number}" for name, number in run.written_with.items()))]

@@ -366,7 +366,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 OLD_DEMO = "demo:4000"
 BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
-LATER = {"penalty_end": 1.0}  # settings that runs of auto have begun without, and what they did
 
 
 # What auto chooses.
@@ -451,7 +450,8 @@ def resolve(
     if preset not in PRESETS:
         raise Refused("preset", f"one of {', '.join(PRESETS)}", repr(preset))
     is_resumed = preset == as_begun(begun.get("preset", ""), begun)
-    settings = PRESETS[preset] | (LATER | dict(begun) if is_resumed else {}) | dict(typed)
+    # A run knows all settings that there were when it began. What came later stays at what changes nothing.
+    settings = (dict(begun) if is_resumed else PRESETS[preset]) | dict(typed)
     settings |= {"data": portraits(begun) if data == "demo" else data, "preset": preset}
     config = TrainConfig(**settings)
     chosen: dict[str, Any] = {}

@@ -8,6 +8,7 @@ import shlex
 
 from keras_dcgan import cli, files, process
 from keras_dcgan.cli import number
+from keras_dcgan.data.portraits import COUNT as ALL
 from keras_dcgan.data.portraits import faces, paint
 from keras_dcgan.errors import counted
 from keras_dcgan.progress import watched
@@ -24,7 +25,7 @@ def main():
         "--count",
         type=number(1, 10**6, kind=int),
         default=COUNT,
-        help="how many images; --data demo has 12000 [%(default)s]",
+        help=f"how many images; --data demo has {ALL} [%(default)s]",
     )
     parser.add_argument(
         "--size", type=number(16, 512, kind=int), default=64, help="width and height in pixels [%(default)s]"

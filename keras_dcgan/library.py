@@ -172,7 +172,8 @@ class DCGAN(gan.DCGAN):
         functions of the step; by default by the images' size; it is taken on every `penalty_every`-th step, and is
         that many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
         augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
-        `jit_compile`: by default on a GPU. Raises Refused."""
+        `jit_compile`: by default on a GPU. `steps_per_execution`: steps between two looks at the figures; `fit` takes
+        16 on one GPU. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
         of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))
         of_d = self._optimizer("d_optimizer", d_optimizer, rate(filters))

@@ -224,7 +224,7 @@ def test_the_card_tells_of_data_and_training_but_not_of_places_on_this_machine(r
         "| fingerprint | abc |",
         "| preset | auto |",
         "| settings that differ from it | init_from other, filters 8 |",
-        "| real images shown | 12,000, but fewer to this generator: the last ones were clearly worse by swd |",
+        "| real images shown | 12,000, but fewer to this generator, which was kept for its swd |",
         "| seed | 5 |",
         "| trained with | keras_dcgan 0.2.0, tensorflow 2.21.0, keras 3.15.1 |",
         "| `generator_int8.tflite` | 1.23 | 50.3 | int8 | 2.4.0 |",
