@@ -160,6 +160,7 @@ class DCGAN(gan.DCGAN):
         augment: str | tuple[Callable, ...] = (),
         jit_compile: bool | None = None,
         steps_per_execution: int = 1,
+        merged: bool | None = None,
     ):
         """The defaults are those of the preset auto of `fit`, except for what depends on the length of the
         training: neither learning rates nor penalties fall, and nothing is augmented.
@@ -173,7 +174,8 @@ class DCGAN(gan.DCGAN):
         that many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a name of
         augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
         `jit_compile`: by default on a GPU. `steps_per_execution`: steps between two looks at the figures; `fit` takes
-        16 on one GPU. Raises Refused."""
+        16 on one GPU. `merged`: D looks at real images and fakes in one pass, the same but for rounding; by default on
+        a GPU. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
         of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))
         of_d = self._optimizer("d_optimizer", d_optimizer, rate(filters))
@@ -193,6 +195,7 @@ class DCGAN(gan.DCGAN):
             augment=changes,
             jit_compile=devices.compiles("auto") if jit_compile is None else jit_compile,
             steps_per_execution=steps_per_execution,
+            merged=devices.has_gpu() if merged is None else merged,
         )
 
     def _optimizer(

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from keras_dcgan.model import augment, program
 from keras_dcgan.model.losses import Loss, classification, gradient_penalty
+from keras_dcgan.model.networks import in_halves
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
 Weight = float | Callable[[tf.Tensor], tf.Tensor]
@@ -112,12 +113,14 @@ class DCGAN(keras.Model):
         augment: tuple[Callable, ...] = (),
         jit_compile: bool = False,
         steps_per_execution: int = 1,
+        merged: bool = False,
     ):
         """`ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
         functions of the step, such as optimizers.Fall; it is taken on every `penalty_every`-th step, and is that
         many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a row of
-        augment.POLICIES."""
+        augment.POLICIES. `merged`: D looks at real images and fakes in one pass, which is the same but for
+        rounding; penalties at every step merge them anyway."""
         super().compile(
             optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution
         )
@@ -127,6 +130,11 @@ class DCGAN(keras.Model):
         self.r1, self.r2, self.penalty_every, self.augment = r1, r2, penalty_every, augment
         is_for_critic = penalty_every == 1 and bool(r1 or r2) and is_piecewise_linear(self.discriminator)
         self.critic = PiecewiseLinear(self.discriminator) if is_for_critic else None
+        # Each pass is a step of spectral norm's power iteration; a subclass of keras.Model has no graph to change.
+        is_mergeable = hasattr(self.discriminator, "inputs") and not any(
+            layer.name.endswith("_spectral") for layer in self.discriminator.layers
+        )
+        self.halves = in_halves(self.discriminator) if merged and is_mergeable else None
         pairs = zip(self.ema_generator.weights, self.generator.weights)
         # Without an average the weights are the generator's own, and so are the statistics.
         self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
@@ -259,8 +267,12 @@ class DCGAN(keras.Model):
                 with tf.GradientTape() as d_tape:
                     # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015;
                     # ganhacks no. 4).
-                    real_logits, class_loss = discriminate(real, 0)
-                    fake_logits, _ = discriminate(still, 1)
+                    if self.halves:
+                        seen = augmented(real, 0), augmented(still, 1)
+                        real_logits, fake_logits, class_loss = self._tell_both(*seen, labels)
+                    else:
+                        real_logits, class_loss = discriminate(real, 0)
+                        fake_logits, _ = discriminate(still, 1)
                     d_loss = self.objective.discriminator(real_logits, fake_logits)
                     penalty = self._penalty(discriminate, real, still) if self.r1 or self.r2 else 0.0
                     d_scaled = scale * (d_loss + class_loss + penalty)
@@ -286,6 +298,15 @@ class DCGAN(keras.Model):
         """What a step returns."""
         sums = tf.convert_to_tensor(self.sums)
         return {name: sums[place] / sums[-1] for place, name in enumerate(MEANS)}
+
+    def _tell_both(self, real, fakes, labels):
+        """One pass -> logits of real images and of fakes, and how far D is from the classes of the real ones."""
+        images = tf.concat([real, fakes], axis=0)
+        outputs = self.halves([images, tf.tile(*labels, [2])] if labels else images, training=True)
+        logits, *guesses = outputs if labels else (outputs,)
+        real_logits, fake_logits = tf.split(logits, 2)
+        count = tf.shape(real)[0]
+        return real_logits, fake_logits, classification(labels[0], guesses[0][:count]) if labels else 0.0
 
     def _generator_loss(self, real, fakes, labels, real_logits, discriminate):
         """-> what the game says of the fakes, and what is added to it."""

@@ -297,3 +297,18 @@ def plain(network: keras.Model) -> keras.Model:
         else:
             result.get_layer(layer.name).set_weights(layer.get_weights())
     return result
+
+
+def in_halves(network: keras.Model) -> keras.Model:
+    """The same layers for a batch of two halves, such as real images and fakes: what looks at a whole batch
+    (batch norm, MinibatchStd) looks at each half by itself, as if they came one after the other."""
+
+    def call(layer, *inputs, **options):
+        if not isinstance(layer, (layers.BatchNormalization, MinibatchStd)):
+            return layer(*inputs, **options)
+        halves = keras.ops.split(inputs[0], 2)
+        return keras.ops.concatenate([layer(half, **options) for half in halves])
+
+    ends = [tensors if len(tensors) > 1 else tensors[0] for tensors in (network.inputs, network.outputs)]
+    graph = keras.Model(*ends)  # of a Sequential as well
+    return keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)

@@ -48,6 +48,7 @@ def compile_for_training(gan: DCGAN, config: TrainConfig):
         augment=POLICIES[config.augment],
         jit_compile=devices.compiles(config.jit),
         steps_per_execution=devices.steps_at_once(),
+        merged=devices.has_gpu(),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import RATE, discs, small_gan
 
+from keras_dcgan.model.augment import POLICIES
 from keras_dcgan.model.gan import DCGAN, check_range, statistics_latents
 from keras_dcgan.model.losses import LOSSES, gradient_penalty
 from keras_dcgan.model.networks import discriminator, generator
@@ -137,10 +138,11 @@ def test_accuracies_count_what_the_discriminator_tells_rightly():
             keras.layers.Dense(4, kernel_initializer="zeros", bias_initializer="ones")(z)
         ),
     )
-    mean = keras.layers.GlobalAveragePooling2D()(pictures)  # an image's logit is its brightness
-    D = keras.Model(pictures, keras.layers.Dense(1, kernel_initializer="ones")(mean))
+    # an image's logit is its brightness
+    mean, score = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1, kernel_initializer="ones")
+    D = keras.Sequential([pictures, mean, score])
     gan = DCGAN(G, D, keras.models.clone_model(G))
-    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0)
+    gan.compile(keras.optimizers.SGD(1e-9), keras.optimizers.SGD(1e-9), LOSSES["bce"], 0, merged=True)
     images = np.array([255, 255, 255, 0], np.uint8).reshape(4, 1, 1, 1).repeat(2, 1).repeat(2, 2)
     train(gan, images, steps=2, batch=4)
     means = gan.current_means()
@@ -281,6 +283,32 @@ def test_penalties_at_every_step_are_those_of_second_derivatives(precision):
     assert loss == pytest.approx(their_loss, rel=tolerance)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "of_discriminator, options",
+    [
+        ({}, {"classes": 2, "augment": POLICIES["all"]}),
+        ({}, {"r1": 1.0, "r2": 0.5, "penalty_every": 2}),
+        ({"norm": "none", "minibatch_std": 4, "stem": 2}, {}),
+        ({"norm": "spectral"}, {}),
+    ],
+)
+def test_real_and_fake_in_one_pass_are_as_in_two(of_discriminator, options):
+    classes, ended = options.pop("classes", 0), []
+    labels = np.arange(8, dtype=np.int32) % 2
+    for merged in (False, True):
+        keras.utils.set_random_seed(1)
+        shape = {"size": (16, 16), "channels": 3, "filters": 4, "classes": classes}
+        G, E = (generator(**shape, latent_dim=6) for _ in range(2))
+        gan = DCGAN(G, discriminator(**shape, **of_discriminator), E)
+        optimizers = keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)
+        gan.compile(*optimizers, LOSSES["bce"], 0, merged=merged, **options)
+        assert bool(gan.halves) == (merged and of_discriminator.get("norm") != "spectral")
+        train(gan, (discs(8), labels) if classes else discs(8), 2)
+        ended.append([weight.numpy() for weight in gan.variables])
+    for one, two in zip(*ended, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("norm, every", [("none", 1), ("batch", 2)])

@@ -53,9 +53,9 @@ def train(name: str, out: str, environment: dict):
         )
         optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
         # SGD, since Adam's first step turns rounding into signs; with all that looks at more than one image,
-        # or that is random.
-        penalties = {"r1": 0.5, "r2": 0.25} if is_penalised else {}
-        gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, augment=POLICIES["all"], **penalties)
+        # or that is random. Merged as on several GPUs.
+        options = {"r1": 0.5, "r2": 0.25} if is_penalised else {"merged": name == "mirrored"}
+        gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, augment=POLICIES["all"], **options)
     rows = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)
 
     def batches(context):

@@ -11,8 +11,9 @@ race() {
 }
 python -c 'import tensorflow as tf; print(tf.config.list_physical_devices("GPU"))'
 
-# Sixteen steps in one program, and that with all convolutions as products, against PyTorch's loop in one CUDA graph.
-race train64 --only ours_auto,ours_auto_products,torch,torch_channels_last_bfloat16,torch_graphed,peak_bfloat16
+# Sixteen steps in one program, that with all convolutions as products, and that with two passes through D, against
+# PyTorch's loop in one CUDA graph.
+race train64 --only ours_auto,ours_auto_products,ours_auto_two_passes,torch,torch_channels_last_bfloat16,torch_graphed,peak_bfloat16
 race train64-auto --preset auto --batch 32 --only ours_auto,ours_auto_products,torch,torch_channels_last_bfloat16
 # The same where graphs are recorded from two kernels on.
 XLA_FLAGS=--xla_gpu_graph_min_graph_size=2 race train64-graphs --only ours_auto,ours_auto_products

@@ -21,8 +21,9 @@ STEPS = {"cpu": 3, "cuda": 192}
 PEAK_SIDE = 2048  # of the matrices whose product stands for what the cores can do
 
 
-def ours(precision: str, size: int, filters: int, batch: int, preset: str, as_products: bool = False):
-    """`as_products`: all convolutions as matrix products (tools/bench/products.py)."""
+def ours(precision: str, size: int, filters: int, batch: int, preset: str, as_products=False, in_two=False):
+    """`as_products`: all convolutions as matrix products (tools/bench/products.py). `in_two`: real and fake go
+    through D in two passes on a GPU too."""
     import contextlib
 
     import tensorflow as tf
@@ -41,6 +42,8 @@ def ours(precision: str, size: int, filters: int, batch: int, preset: str, as_pr
     }
     with products.everywhere() if as_products else contextlib.nullcontext():
         gan = build(resolve({**settings, "precision": precision}), channels=3)
+    if in_two:
+        gan.halves = None
     stream = iter(gan.grouped(tf.data.Dataset.from_tensors(images(size, batch)).repeat()))
     gan.make_train_function()
 
@@ -272,11 +275,12 @@ def images(size: int, batch: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
 
 
-OF_A_GPU = ("torch_graphed", "ours_auto_products")
+OF_A_GPU = ("torch_graphed", "ours_auto_products", "ours_auto_two_passes")
 CONTESTANTS = {
     "ours_float32": lambda *shape: ours("float32", *shape),
     "ours_auto": lambda *shape: ours("auto", *shape),
     "ours_auto_products": lambda *shape: ours("auto", *shape, as_products=True),
+    "ours_auto_two_passes": lambda *shape: ours("auto", *shape, in_two=True),
     "keras_as_usual": keras_as_usual,
     "torch": torch_loop,
     "torch_channels_last": lambda *shape: torch_loop(*shape, channels_last=True),
