@@ -8,7 +8,7 @@ import TensorFlowLite
 let path = Bundle.main.path(forResource: "generator_int8", ofType: "tflite")!
 let runner = try Interpreter(modelPath: path).signatureRunner(with: "sample_rgba")
 try runner.invoke(with: ["z": latent(seed: 7, length: 100).withUnsafeBufferPointer { Data(buffer: $0) }])
-let pixels = try runner.output(named: "pixels").data  // 64 x 64 x R, G, B, A
+let pixels = try runner.output(named: "pixels").data  // 64 x 64 x R, G, B, A; of a generator with alpha take .last below
 let image = CGImage(
     width: 64, height: 64, bitsPerComponent: 8, bitsPerPixel: 32, bytesPerRow: 4 * 64, space: CGColorSpaceCreateDeviceRGB(),
     bitmapInfo: CGBitmapInfo(rawValue: CGImageAlphaInfo.noneSkipLast.rawValue), provider: CGDataProvider(data: pixels as CFData)!,

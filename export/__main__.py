@@ -105,9 +105,10 @@ def read_flags(argv):
     )
     about = "where to [export in the run]; it then holds what this export made, no earlier one"
     add("--out", type=place, metavar="DIR", help=about)
-    add("--licence", metavar="TEXT", help="of the generator, to be told by every file [none]")
-    add("--author", metavar="TEXT", help="who made it, likewise [none]")
-    add("--data-note", metavar="TEXT", help="where the training images came from, likewise [none]")
+    add("--licence", type=text, metavar="TEXT", help="of the generator, to be told by every file [none]")
+    add("--author", type=text, metavar="TEXT", help="who made it, likewise [none]")
+    about = "where the training images came from, likewise [none]"
+    add("--data-note", type=text, metavar="TEXT", help=about)
     about = "instead of the run's generator a smaller one, which learns from it for minutes; into export-student-N [none]"
     add("--student", type=number(1, kind=int), metavar="FILTERS", help=about)
     about = "images by which a quantised file is held against Keras as a set; 0: not [%(default)s]"
@@ -120,6 +121,14 @@ def formats(text: str) -> tuple[str, ...]:
         return chosen_formats(name.strip() for name in text.split(","))
     except Refused as error:
         raise Expected(error.problem) from error
+
+
+def text(given: str) -> str:
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:  # bytes of another encoding, typed in a terminal of UTF-8
+        raise Expected(f"expected text, received {ascii(given)}") from error
+    return given
 
 
 def number_of_samples(text: str) -> int:

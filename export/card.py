@@ -339,7 +339,12 @@ tf.io.write_file("image.png", tf.io.encode_png(pixels))
 
 
 def on_android(file: str, description: dict) -> list[str]:
-    label = given = ""
+    label = given = alpha = ""
+    if description["channels"] == 4:
+        alpha = (
+            "for (i in rgba.indices) if (i % 4 < 3)  // a bitmap's colours are multiplied by its alpha\n"
+            "    rgba[i] = ((rgba[i].toInt() and 255) * (rgba[i - i % 4 + 3].toInt() and 255) / 255).toByte()\n"
+        )
     if description["classes"]:
         label = 'val label = model.createInputBuffer("label", "sample_rgba")\nlabel.writeInt(intArrayOf(0))\n'
         given = ', "label" to label'
@@ -360,7 +365,8 @@ val random = java.util.Random()
 z.writeFloat(FloatArray({description["latent_dim"]}) {{ random.nextGaussian().toFloat() }})
 model.run(mapOf("z" to z{given}), mapOf("pixels" to pixels), "sample_rgba")
 val bitmap = Bitmap.createBitmap({description["width"]}, {description["height"]}, Bitmap.Config.ARGB_8888)
-bitmap.copyPixelsFromBuffer(ByteBuffer.wrap(pixels.readInt8()))
+val rgba = pixels.readInt8()
+{alpha}bitmap.copyPixelsFromBuffer(ByteBuffer.wrap(rgba))
 ```""",
     ]
 

@@ -11,6 +11,8 @@ Of a folder that `python -m keras_dcgan.export` has written, the most exact file
 own.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json
@@ -366,7 +368,7 @@ def main(argv: list[str] | None = None):
         if out and out.suffix.lower() == ".png":
             save(grid(np.stack(list(watched(draw(runner, inputs), len(numbers)))), flags.cols), out)
         elif out:
-            for number, image in zip(numbers, watched(draw(runner, inputs), len(numbers)), strict=True):
+            for number, image in zip(numbers, watched(draw(runner, inputs), len(numbers))):
                 save(image, out / f"{kind}-{number:04d}.png")
     except (ValueError, OSError) as error:
         parser.error(str(error))

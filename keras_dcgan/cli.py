@@ -114,7 +114,7 @@ def with_flags(text: str) -> str:
 
 @contextlib.contextmanager
 def user_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Turns ValueError and OSError of the enclosed steps into `fail`: wrap what reads the user's input, not
+    """Turns ValueError, OSError and TensorFlow's errors of the enclosed steps into `fail`: wrap what reads the user's input, not
     the training. `flags`: the flags of arguments that have others here than `flag` says."""
     try:
         yield
@@ -124,6 +124,11 @@ def user_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[N
         fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name)))
     except (ValueError, OSError) as error:
         fail(verb, str(error))
+    except Exception as error:
+        # TensorFlow's own, of damaged data or too little memory; known by its name, since nothing is imported here.
+        if "OpError" not in {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        fail(verb, getattr(error, "message", str(error)).splitlines()[0])
 
 
 @contextlib.contextmanager

@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         generator, classes = load(run)
         labels = labels_of(flags, classes)
         given = read(flags, run.config, generator.output_shape[1:])
-    found = search(generator, given, labels, flags)
+    with cli.user_errors(VERB):
+        found = search(generator, given, labels, flags)
     for line in report(found, flags, classes):
         print(line)
     result = restored(given, found.drawn)

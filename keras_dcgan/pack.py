@@ -13,6 +13,7 @@ others.
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise Refused("data", "images", f"shards: {args.data}")
         settings = {name: value for name, value in vars(args).items() if name in PREPARATION}
         index = (_with_beam if args.engine == "beam" else _in_this_process)(args, settings, of_beam)
-    print(f"{index['images']:,} images in {len(index['shards'])} shards; --data '{args.out}/*.tfrecord'")
+    print(
+        f"{index['images']:,} images in {len(index['shards'])} shards; --data {shlex.quote(f'{args.out}/*.tfrecord')}"
+    )
     return 0
 
 
@@ -125,6 +128,7 @@ def _in_this_process(args, settings: dict, of_beam: list[str]) -> dict:
     for name in ("data", "out"):
         if "://" in vars(args)[name]:
             raise Refused(name, "a path of this machine", f"{vars(args)[name]!r}, which lies elsewhere")
+    files.check_place(Path(args.out), "out")
     images = cast(ImageSet, prepare(args.data, **settings))  # of shards alone another
     print(report(images.manifest))
     return pack(images, Path(args.out), args.encoding, args.shards)

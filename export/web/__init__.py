@@ -9,7 +9,6 @@ else the page points at a CDN's copy of the same version.
 
 import html
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -38,9 +37,10 @@ PACKAGES = {
 def install(out: Path) -> bool:
     """Writes out/web anew, for the run that out/model.json tells of -> whether the runtime lies there too.
     Raises OSError where it cannot be written."""
-    place, beside = out / "web", out / f".web.{os.getpid()}.part"  # another export may be at work here
+    place, beside = out / "web", out / ".web.part"  # convert.alone keeps other exports out
     about = json.loads((out / "model.json").read_text(encoding="utf-8"))
-    shutil.rmtree(beside, ignore_errors=True)
+    for left in out.glob(".web*.part"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
         for name in PAGE:

@@ -201,7 +201,7 @@ $('class').onchange = ({target}) => {
   show();
 };
 $('file').onchange = $('accelerator').onchange = start;
-$('edges').onchange = show;
+$('edges').onchange = () => drawnBy && show();
 addEventListener('hashchange', () => {
   if (!drawnBy) return;
   stop();
@@ -263,7 +263,7 @@ $('download').onclick = () => attempt(async () => {
 $('share').hidden = !navigator.canShare?.({files: [new File([], 'a.png', {type: 'image/png'})]});
 $('share').onclick = () => attempt(async () => {
   made ||= await make();
-  if (!navigator.userActivation.isActive) return 'Ready: press Share once more.';
+  if (navigator.userActivation?.isActive === false) return 'Ready: press Share once more.';
   await navigator.share({files: [made], title: about.name});
 });
 

@@ -12,6 +12,10 @@ function problem(text, isFinal) {
   if (text) document.getElementById('loading').hidden = true;
 }
 
+function tooOld() {
+  problem('This browser is too old for the page, or its WebAssembly is turned off.', true);
+}
+
 var forbidden = '';  // what the host's Content-Security-Policy has refused
 
 document.addEventListener('securitypolicyviolation', function (event) {
@@ -22,6 +26,7 @@ document.addEventListener('securitypolicyviolation', function (event) {
 
 window.addEventListener('error', function (event) {
   if (event.target.src) problem('A part of this page could not be fetched: ' + event.target.src.split('/').pop() + ', or what it imports.');
+  else if (/SyntaxError/.test(event.message)) tooOld();
 }, true);
 
 document.addEventListener('DOMContentLoaded', function () {
@@ -29,6 +34,6 @@ document.addEventListener('DOMContentLoaded', function () {
     problem('Open this page through a server: from a file a browser lets it read no model. Here: ' +
       'python -m keras_dcgan.export.web --run DIR; for everybody: put the export folder on any static host.', true);
   } else if (!('noModule' in HTMLScriptElement.prototype && window.WebAssembly)) {
-    problem('This browser is too old for the page, or its WebAssembly is turned off.', true);
+    tooOld();
   }
 });

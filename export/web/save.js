@@ -47,14 +47,15 @@ export async function video(frames, milliseconds) {
   const recorded = [], canvas = blank(1, 1), mimeType = ['video/mp4;codecs=avc1.42E01E', 'video/mp4', 'video/webm'].find((type) => MediaRecorder.isTypeSupported(type));
   const recorder = canvas.getContext('2d') && new MediaRecorder(canvas.captureStream(), {mimeType, videoBitsPerSecond: 8e6});
   recorder.ondataavailable = ({data}) => recorded.push(data);
-  for await (const frame of frames) {
-    enlarge(frame, 1, false, canvas);
-    if (recorder.state === 'inactive') recorder.start();
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  try {
+    for await (const frame of frames) {
+      enlarge(frame, 1, false, canvas);
+      if (recorder.state === 'inactive') recorder.start();
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    }
+  } finally {
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    if (recorder.state !== 'inactive') await (recorder.stop(), stopped);
   }
-  await new Promise((resolve) => {
-    recorder.onstop = resolve;
-    recorder.stop();
-  });
   return new Blob(recorded, {type: mimeType.split(';')[0]});
 }

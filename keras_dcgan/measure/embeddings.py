@@ -108,7 +108,8 @@ def from_file(path: str) -> Embedding:
     except Exception as error:
         why = versions.why_not(error, versions.newer(versions.of_keras_file(Path(path))))
         raise Refused("features", "a model that Keras can load", f"{path} ({why})") from error
-    shapes = model.input_shape, model.output_shape
+    names = "input_shape", "output_shape"  # none of an unbuilt one
+    shapes: list = [getattr(model, name, None) for name in names]
     if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2] or shapes[0][-1] != 3:
         expected = "a model from images (N, H, W, 3) to (N, dim)"
         raise Refused("features", expected, f"{shapes[0]} to {shapes[1]}")

@@ -146,10 +146,15 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     level = images.astype(np.float32) / 127.5 - 1
     levels = []
     while min(level.shape[1:3]) >= 2 * SMALLEST:
-        smaller = _blur(_blur(level, 1, step=2), 2, step=2)
-        levels.append(level - _enlarge(smaller, level.shape))
-        level = smaller
+        finest, level = _apart(level)
+        levels.append(finest)
     return [*levels, level]
+
+
+def _apart(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-> what half of its pixels cannot hold, and that half."""
+    smaller = _blur(_blur(level, 1, step=2), 2, step=2)
+    return level - _enlarge(smaller, level.shape), smaller
 
 
 def _blur(images: np.ndarray, axis: int, step: int = 1) -> np.ndarray:
@@ -213,8 +218,8 @@ def detail(images: np.ndarray) -> dict[int, float]:
     at_once = max(1, CHUNK_BYTES // (8 * images[0].size))
     totals = collections.defaultdict(float)
     for start in range(0, len(images), at_once):
-        levels = laplacian_pyramid(images[start : start + at_once])
-        for level in levels[:-1] or levels:
+        *levels, last = laplacian_pyramid(images[start : start + at_once])
+        for level in levels or [_apart(last)[0]]:  # of images below 2 * SMALLEST
             totals[min(level.shape[1:3])] += float(np.abs(level).mean(axis=(1, 2, 3)).sum(dtype=np.float64))
     return {side: total / len(images) for side, total in totals.items()}
 

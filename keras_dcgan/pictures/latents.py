@@ -141,6 +141,11 @@ def load(latent: str | Path, latent_dim: int) -> np.ndarray:
             z = np.atleast_2d(np.lib.format.read_array(file))
         except Exception as error:  # of a damaged file NumPy raises whatever its parsers raise
             raise Refused("latent", expected, f"{latent} ({error})") from error
-    if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != latent_dim or not np.isfinite(z).all():
-        raise Refused("latent", expected, f"{latent} with {z.dtype} of shape {z.shape}")
-    return z.astype(np.float32)
+    received = f"{latent} with {z.dtype} of shape {z.shape}"
+    if z.dtype.kind != "f" or z.ndim != 2 or z.shape[1] != latent_dim or not len(z):
+        raise Refused("latent", expected, received)
+    with np.errstate(over="ignore"):
+        z = z.astype(np.float32)
+    if not np.isfinite(z).all():
+        raise Refused("latent", expected, f"{received}, not all of them numbers that float32 has")
+    return z

@@ -57,7 +57,7 @@ def test_files_signatures_and_tensors_are_called_as_export_calls_them(kotlin, ab
     (pixels,) = about["signatures"][signature]["outputs"].values()
     assert (pixels["shape"][-1], pixels["dtype"]) == (4, "uint8")  # ARGB_8888
     keys = re.findall(r'about\.get\w+\("(\w+)"', kotlin)
-    assert len(keys) == 4 and set(keys) <= about.keys()
+    assert len(keys) == 5 and set(keys) <= about.keys()
 
 
 def test_what_to_copy_is_what_the_app_opens(kotlin):

@@ -114,6 +114,13 @@ def test_the_android_snippet_calls_what_the_app_calls(out):
     assert f'"com.google.ai.edge.litert:litert:{card.LITERT}"' in (app / "build.gradle.kts").read_text()
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_android_gets_colours_multiplied_by_their_alpha(channels):
+    about = {"latent_dim": 100, "width": 64, "height": 64, "classes": [], "channels": channels}
+    (kotlin,) = snippets("\n".join(card.on_android("f.tflite", about)), "kotlin")
+    assert ("rgba[i - i % 4 + 3]" in kotlin) == (channels == 4)
+
+
 @pytest.mark.parametrize(
     ("licence", "expected"),
     [

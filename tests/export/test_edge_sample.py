@@ -1,6 +1,7 @@
 """`export/edge_sample.py`: alone with numpy, pillow and ai-edge-litert it draws what Keras draws, seed by
 seed."""
 
+import ast
 import functools
 import json
 import os
@@ -390,6 +391,20 @@ def test_metadata_of_another_shape_are_refused(told, folder, tmp_path, capsys):
 def test_licence_and_origin_of_the_images_are_shown(folder, tmp_path, capsys):
     edge_sample.main(["--model", str(folder), "--out", str(tmp_path / "grid.png")])
     assert capsys.readouterr().out.splitlines()[1:] == ["licence: CC0-1.0", "data note: drawn by us"]
+
+
+def test_it_is_python_of_the_oldest_boards():
+    """3.9, for which tflite-runtime has its wheels of ARM."""
+    source = SCRIPT.read_text()
+    tree = ast.parse(source, feature_version=(3, 9))
+    assert "from __future__ import annotations\n" in source  # else X | None fails when a function is defined
+    zips = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "zip"
+    ]
+    assert zips and not any(node.keywords for node in zips)  # strict= is of 3.10
+    assert not any(isinstance(node, ast.Match) for node in ast.walk(tree))
 
 
 def test_where_litert_is_absent_its_older_name_is_taken(tmp_path):

@@ -435,6 +435,8 @@ def test_every_file_says_within_itself_what_model_json_says(run, out, tmp_path):
                 archive.namelist() == ["metadata.json"] and json.loads(archive.read("metadata.json")) == about
             )
     typed = [*WITHOUT_QUALITY, "--run", str(run), "--out", str(tmp_path), "--formats", "int8"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*typed, "--author", "Jos\udce9"])  # what a byte of Latin-1 becomes
     main([*typed, "--licence", "CC0-1.0", "--author", "A. Person", "--data-note", "drawn by us"])
     with zipfile.ZipFile(tmp_path / "generator_int8.tflite") as archive:
         told = json.loads(archive.read("metadata.json"))

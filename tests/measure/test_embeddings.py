@@ -65,6 +65,9 @@ def test_what_is_not_such_a_model_is_refused_in_one_line(tmp_path, monkeypatch):
         Refused, match=r"^features: expected a model from images \(N, H, W, 3\) to \(N, dim\)"
     ):
         embeddings.load(str(tmp_path / "images.keras"))
+    keras.Sequential([keras.layers.Dense(2)]).save(tmp_path / "unbuilt.keras")
+    with pytest.raises(Refused, match=r"to \(N, dim\), received None to None"):
+        embeddings.load(str(tmp_path / "unbuilt.keras"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(
         Unavailable,

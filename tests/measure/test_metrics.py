@@ -3,6 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from conftest import discs
+from PIL import Image, ImageFilter
 from scipy import linalg
 from scipy.spatial import distance
 
@@ -103,6 +104,14 @@ def test_sharpness_is_the_detail_of_each_level_over_that_of_real_images():
     ]
     assert sharpness(blurred, detail(real[:, :62, :62]))["sharpness"] < 0.75
     assert sharpness(real, {64: 0.0, 32: 0.0}) == {} and set(detail(discs(2))) == {16}
+
+
+def test_sharpness_of_images_too_small_for_a_pyramid_is_that_of_their_detail():
+    real = discs(8, size=28)
+    blurred = np.stack([np.asarray(Image.fromarray(each).filter(ImageFilter.BoxBlur(3))) for each in real])
+    noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
+    found = [sharpness(images, detail(real))["sharpness"] for images in (real, 0 * real, blurred, noise)]
+    assert found[0] == 1 and found[1] < 1e-6 and found[2] < 0.5 and found[3] > 2
 
 
 def test_memory_for_what_a_tick_measures_does_not_grow_with_the_images(monkeypatch):

@@ -104,7 +104,16 @@ def test_latents_are_read_as_they_were_written(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [np.zeros((2, 4)), np.zeros((1, 1, 5)), np.full(5, np.nan), np.zeros(5, int), np.array([None] * 5), None],
+    [
+        np.zeros((2, 4)),
+        np.zeros((1, 1, 5)),
+        np.zeros((0, 5)),
+        np.full(5, np.nan),
+        np.full(5, 1e39),  # float32 has no such number
+        np.zeros(5, int),
+        np.array([None] * 5),
+        None,
+    ],
 )
 def test_what_is_no_latent_is_refused(content, tmp_path):
     (tmp_path / "z.npy").write_text("")

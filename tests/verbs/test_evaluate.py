@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from conftest import SMALL, discs
 from PIL import Image
 
-from keras_dcgan import progress
+from keras_dcgan import pack, progress
 from keras_dcgan.data.prepare import prepare
 from keras_dcgan.fit import main
 from keras_dcgan.measure import evaluation, page
@@ -225,6 +226,16 @@ def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):
     done = evaluate(*more)
     assert done.returncode == 2
     assert done.stderr.startswith(f"evaluate: {complaint}") and done.stderr.count("\n") == 1
+
+
+def test_a_shard_that_breaks_off_is_one_line(trained, evaluate, tmp_path):
+    images = prepare(str(trained / "new"), (16, 16), show=len)
+    pack.pack(images, tmp_path, shards=1, show=len)
+    (shard,) = tmp_path.glob("*.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    done = evaluate("--data", tmp_path / "*.tfrecord")
+    assert done.returncode == 2, done.stderr
+    assert re.match(r"evaluate: .*(truncated|corrupt|cut short)", done.stderr.splitlines()[-1])
 
 
 def test_too_few_real_images_are_told_before_anything_is_drawn(trained, evaluate, tmp_path):

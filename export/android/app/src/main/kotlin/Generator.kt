@@ -40,8 +40,16 @@ class Generator(assets: AssetManager) : AutoCloseable {
         val inputs = listOfNotNull("z" to z, label?.let { "label" to it }).toMap()
         model.run(inputs, mapOf("pixels" to pixels), SIGNATURE)
         val bitmap = Bitmap.createBitmap(about.getInt("width"), about.getInt("height"), Bitmap.Config.ARGB_8888)
-        bitmap.copyPixelsFromBuffer(ByteBuffer.wrap(pixels.readInt8()))
+        bitmap.copyPixelsFromBuffer(ByteBuffer.wrap(pixels.readInt8().also { if (about.getInt("channels") == 4) premultiply(it) }))
         return bitmap
+    }
+
+    /** A bitmap's colours are multiplied by its alpha, those of the file are not. */
+    private fun premultiply(rgba: ByteArray) {
+        for (i in rgba.indices) if (i % 4 < 3) {
+            val alpha = rgba[i - i % 4 + 3].toInt() and 255
+            rgba[i] = ((rgba[i].toInt() and 255) * alpha / 255).toByte()
+        }
     }
 
     override fun close() = listOfNotNull(z, label, pixels, model).forEach { it.close() }
