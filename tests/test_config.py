@@ -109,7 +109,9 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
     for row in dataclasses.fields(TrainConfig):
         assert cli.flag(row.name) in help
     unwrapped = " ".join(help.split())
-    assert "[64; demo: 32]" in unwrapped and "[32; paper: 64; demo: 16]" in unwrapped  # --filters, --batch
+    assert (
+        "[64; demo: 32]" in unwrapped and "[by the length; paper: 64; demo: 16]" in unwrapped
+    )  # --filters, --batch
     assert "bce|hinge|least_squares" in help
 
 
@@ -187,9 +189,25 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     flags = ["--data", "x", "--run", str(tmp_path)]
     begun = from_flags([*flags, "--kimg", "240"], 50_000)
     (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": begun.to_json()}))
-    assert begun.augment == from_flags([*flags, "--kimg", "1000"], 50_000).augment == "none"
+    longer = from_flags([*flags, "--kimg", "1000"], 50_000)
+    assert (begun.augment, begun.batch) == (longer.augment, longer.batch) == ("none", 16)
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+def test_auto_takes_small_batches_for_short_trainings():
+    def batch(kimg, **typed):
+        return resolve({"data": "x", "kimg": kimg, **typed}).batch
+
+    assert [batch(kimg) for kimg in (5, 250, 250.1, 1000)] == [16, 16, 32, 32]
+    assert batch(100, batch=48) == 48 and resolve({"data": "x"}).batch == 32
+    assert [batch(100, preset=name) for name in ("paper", "classic", "classic-demo", "demo")] == [
+        64,
+        32,
+        32,
+        16,
+    ]
+    assert "--batch 16 " in choices(resolve({"data": "x", "kimg": 100}), 500)
 
 
 def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
@@ -332,7 +350,7 @@ def test_what_is_typed_wins_over_what_the_run_began_with_over_autos_choice_over_
     assert [settings.r1 for settings in (paper, *found)] == [0, 2.4, 2.4, 7.0, 0.5]
     assert {settings.g_lr for settings in found} == {4e-4} != {TrainConfig.g_lr}
     assert resolve({**typed, "g_lr": 0.01}, images=500, begun={**began, "g_lr": 0.02}).g_lr == 0.01
-    assert resolve(typed, begun={**began, "batch": 8}).batch == 8 != PRESETS["auto"]["batch"]
+    assert resolve(typed, begun={**began, "batch": 8}).batch == 8
 
 
 def test_auto_takes_lower_rates_for_wider_layers():
