@@ -33,7 +33,7 @@ from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import latents
 from keras_dcgan.runs import checkpoints, directory
 from keras_dcgan.training import forecast, loop
-from keras_dcgan.training.build import networks
+from keras_dcgan.training.build import check_penalties, networks
 
 if TYPE_CHECKING:
     from keras_dcgan.data.manifest import Manifest
@@ -184,13 +184,17 @@ class DCGAN(gan.DCGAN):
         objective = _named("loss", loss, LOSSES, Loss)
         changes = _named("augment", augment, augmentation.POLICIES, tuple)
         of_size = penalty(self.generator.output_shape[1:3])
+        r1, r2 = (of_size if weight is None else weight for weight in (r1, r2))
+        of_batches = keras.layers.BatchNormalization
+        has_norm = any(isinstance(layer, of_batches) for layer in self.discriminator.layers)
+        check_penalties(has_norm, r1, r2)
         super().compile(
             of_g,
             of_d,
             objective,
             ema_kimg,
-            r1=of_size if r1 is None else r1,
-            r2=of_size if r2 is None else r2,
+            r1=r1,
+            r2=r2,
             penalty_every=penalty_every,
             augment=changes,
             jit_compile=devices.compiles("auto") if jit_compile is None else jit_compile,
@@ -272,19 +276,21 @@ class DCGAN(gan.DCGAN):
         """keras.Model.fit -> its History, whose figures are means over each epoch. A second call trains on
         from where the first one has ended.
 
-        Raises Refused where there are no steps to count an epoch by, for validation data, and for callbacks
-        that would not do what they say; ValueError where images are floats in [-1, 1] or [0, 1], which would
-        be trained on as black."""
+        Raises Refused where there are no steps to count an epoch by, or it would end within steps that are taken
+        at once, for validation data, and for callbacks that would not do what they say; ValueError where images
+        are floats in [-1, 1] or [0, 1], which would be trained on as black."""
         wanted = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or ())
         for callback in wanted:
             _check_callback(callback)
         if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
             raise Refused("validation_data", f"expected none: {NO_VALIDATION}; see measure")
+        steps = kwargs.get("steps_per_epoch") or 0
+        if steps % self.steps_per_execution:
+            at_once = self.steps_per_execution
+            raise Refused("steps_per_epoch", f"a multiple of steps_per_execution, {at_once}", steps)
         if isinstance(x, tf.data.Dataset):
             length = int(x.cardinality())
-            if kwargs.get("steps_per_epoch") is None and (
-                length == tf.data.INFINITE_CARDINALITY or length > ENDLESS
-            ):
+            if not steps and (length == tf.data.INFINITE_CARDINALITY or length > ENDLESS):
                 raise Refused("steps_per_epoch", "a number, since these batches are endless", None)
             kwargs.setdefault("shuffle", False)  # Keras 3.15 would, and warns that it cannot
         try:

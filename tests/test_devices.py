@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
-from conftest import from_flags
+from conftest import from_flags, small_gan
 
-from keras_dcgan import devices
+from keras_dcgan import devices, library
 from keras_dcgan.training.build import build
 
 
@@ -18,11 +18,14 @@ def settings(path, *typed):
 
 
 def test_what_several_devices_cannot_do_is_refused_by_name(tmp_path, monkeypatch):
+    gan = small_gan()
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
     with pytest.raises(
         ValueError, match="^r2: expected 0, or d_norm spectral or none, on several devices, received 0.5"
     ):
         build(settings(tmp_path, "--d-norm", "batch", "--r1", "0", "--r2", "0.5"), 3)
+    with pytest.raises(ValueError, match="^r1: expected 0, or d_norm spectral or none, on several devices"):
+        library.DCGAN(gan.generator, gan.discriminator, gan.ema_generator).compile()
     with pytest.raises(ValueError, match="^jit: expected auto or off on several devices, received on with 2"):
         devices.compiles("on")
     assert not devices.compiles("auto")

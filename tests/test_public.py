@@ -13,9 +13,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import discs
 
 import keras_dcgan as kd
+from keras_dcgan.pack import pack
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.images import to_uint8
 
@@ -188,6 +190,30 @@ def test_optimizers_and_losses_by_name_or_object_and_the_defaults_of_auto(pets):
     assert [float(o.learning_rate) for o in (gan.g_optimizer, gan.d_optimizer)] == pytest.approx([8e-4] * 2)
     assert gan.g_optimizer.beta_1 == 0 and gan.objective.is_relative
     assert gan.r1 == gan.r2 == 0.15 and gan.critic and gan.ema_kimg == 10
+
+
+def test_a_discriminator_of_ones_own_and_whole_numbers_train_as_well(pets):
+    of_pets = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 4, 2), keras.layers.LeakyReLU(0.1)]
+    own = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(1)])
+    for discriminator, options in (own, {}), (of_pets.discriminator, {"r1": 1, "r2": 0}):
+        gan = kd.DCGAN(of_pets.generator, discriminator, of_pets.ema_generator)
+        gan.compile(**options)
+        gan.fit(kd.batches(pets, 8), steps_per_epoch=1, verbose=0)
+        assert gan.steps_taken == 1 and bool(gan.critic) == bool(options)
+
+
+def test_batches_of_shards_are_known_to_be_endless(pets, tmp_path):
+    pack(pets, tmp_path, shards=2, show=len)
+    shards = kd.prepare(tmp_path / "*.tfrecord", size=16, show=len)
+    assert kd.batches(shards, 8).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def test_an_epoch_that_ends_within_several_steps_at_once_is_refused(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    gan.compile(steps_per_execution=4)
+    with pytest.raises(kd.Refused, match="^steps_per_epoch: expected a multiple of .*, 4, received 10"):
+        gan.fit(kd.batches(pets, 8), steps_per_epoch=10, verbose=0)
 
 
 def test_images_in_memory_are_prepared_as_files_are(pets):

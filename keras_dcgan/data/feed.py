@@ -152,7 +152,8 @@ def from_shards(
         .map(_record_parser(encoding, shape), num_parallel_calls=tf.data.AUTOTUNE)
     )
     steps = parsed.batch(local, drop_remainder=True).enumerate(start_step)
-    return steps.map(lambda step, both: (step, *both))
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return steps.map(lambda step, both: (step, *both)).apply(endless)
 
 
 def first_images(files: list[str], encoding: str, shape: tuple[int, int, int], count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ batch), so a run that is killed and resumed at step n sees what it would have se
 the batch see what one sees at the whole.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ import tensorflow as tf
 
 from keras_dcgan.model import augment, program
 from keras_dcgan.model.losses import Loss, classification, gradient_penalty
-from keras_dcgan.model.networks import in_halves
+from keras_dcgan.model.networks import in_halves, is_halved
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
 Weight = float | Callable[[tf.Tensor], tf.Tensor]
@@ -130,11 +131,8 @@ class DCGAN(keras.Model):
         self.r1, self.r2, self.penalty_every, self.augment = r1, r2, penalty_every, augment
         is_for_critic = penalty_every == 1 and bool(r1 or r2) and is_piecewise_linear(self.discriminator)
         self.critic = PiecewiseLinear(self.discriminator) if is_for_critic else None
-        # Each pass is a step of spectral norm's power iteration; a subclass of keras.Model has no graph to change.
-        is_mergeable = hasattr(self.discriminator, "inputs") and not any(
-            layer.name.endswith("_spectral") for layer in self.discriminator.layers
-        )
-        self.halves = in_halves(self.discriminator) if merged and is_mergeable else None
+        is_merged = merged and not self.critic and is_halved(self.discriminator)
+        self.halves = functools.partial(in_halves(self.discriminator), training=True) if is_merged else None
         pairs = zip(self.ema_generator.weights, self.generator.weights)
         # Without an average the weights are the generator's own, and so are the statistics.
         self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
@@ -239,9 +237,8 @@ class DCGAN(keras.Model):
                 pictures = change(pictures, uniform)
             return pictures
 
-        def discriminate(pictures, purpose):
+        def discriminate(pictures):
             """-> logits, and how far D is from finding the class that the images are of."""
-            pictures = augmented(pictures, purpose)
             if not labels:
                 return self.discriminator(pictures, training=True), 0.0
             logits, guesses = self.discriminator([pictures, *labels], training=True)
@@ -252,9 +249,9 @@ class DCGAN(keras.Model):
             # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this
             # division.
             scale = self.d_optimizer.scale_loss(tf.constant(1 / replicas))
-            d_weights, still = self.discriminator.trainable_variables, tf.stop_gradient(fakes)
+            d_weights = self.discriminator.trainable_variables
+            seen = augmented(real, 0), augmented(tf.stop_gradient(fakes), 1)
             if self.critic:
-                seen = augmented(real, 0), augmented(still, 1)
                 weights = self._now(self.r1), self._now(self.r2)
                 step = self.critic.gradients(*seen, labels, self.objective, *weights, scale)
                 real_logits, fake_logits, d_loss, d_gradients = (
@@ -268,17 +265,18 @@ class DCGAN(keras.Model):
                     # Real and fake in batches of their own: each batch norm must see one kind (Radford 2015;
                     # ganhacks no. 4).
                     if self.halves:
-                        seen = augmented(real, 0), augmented(still, 1)
                         real_logits, fake_logits, class_loss = self._tell_both(*seen, labels)
                     else:
-                        real_logits, class_loss = discriminate(real, 0)
-                        fake_logits, _ = discriminate(still, 1)
+                        real_logits, class_loss = discriminate(seen[0])
+                        fake_logits, _ = discriminate(seen[1])
                     d_loss = self.objective.discriminator(real_logits, fake_logits)
-                    penalty = self._penalty(discriminate, real, still) if self.r1 or self.r2 else 0.0
+                    penalty = self._penalty(discriminate, *seen) if self.r1 or self.r2 else 0.0
                     d_scaled = scale * (d_loss + class_loss + penalty)
                 d_gradients = d_tape.gradient(d_scaled, d_weights)
             self._apply(self.d_optimizer, d_gradients, d_weights, replica)
-            g_loss, others = self._generator_loss(real, fakes, labels, real_logits, discriminate)
+            g_loss, others = self._generator_loss(
+                real, fakes, labels, real_logits, lambda pictures: discriminate(augmented(pictures, 2))
+            )
             g_scaled = self.g_optimizer.scale_loss((g_loss + others) / replicas)
         g_weights = self.generator.trainable_variables
         self._apply(self.g_optimizer, g_tape.gradient(g_scaled, g_weights), g_weights, replica)
@@ -302,7 +300,7 @@ class DCGAN(keras.Model):
     def _tell_both(self, real, fakes, labels):
         """One pass -> logits of real images and of fakes, and how far D is from the classes of the real ones."""
         images = tf.concat([real, fakes], axis=0)
-        outputs = self.halves([images, tf.tile(*labels, [2])] if labels else images, training=True)
+        outputs = self.halves([images, tf.tile(*labels, [2])] if labels else images)
         logits, *guesses = outputs if labels else (outputs,)
         real_logits, fake_logits = tf.split(logits, 2)
         count = tf.shape(real)[0]
@@ -312,7 +310,7 @@ class DCGAN(keras.Model):
         """-> what the game says of the fakes, and what is added to it."""
         # The relativistic loss compares with the real images; the logits of before D's step serve, and cost
         # nothing.
-        fake_logits, class_loss = discriminate(fakes, 2)
+        fake_logits, class_loss = discriminate(fakes)
         return self.objective.generator(tf.stop_gradient(real_logits), fake_logits), class_loss
 
     def _apply(self, optimizer, gradients, weights, replica):
@@ -353,20 +351,16 @@ class DCGAN(keras.Model):
         flat = tf.unstack(tf.random.stateless_uniform(shape, seed)[:, first : first + count])
         return [flat[purpose * changes :][:changes] for purpose in range(PURPOSES)]
 
-    def _now(self, weight: Weight):
-        return weight(tf.convert_to_tensor(self.step)) if callable(weight) else weight
+    def _now(self, weight: Weight) -> tf.Tensor:
+        return tf.cast(weight(tf.convert_to_tensor(self.step)) if callable(weight) else weight, tf.float32)
 
     def _penalty(self, discriminate, real, fakes):
         """R1 and R2 on every `penalty_every`-th step, through second derivatives."""
 
         def penalise():
-            terms = [(self.r1, 0, real), (self.r2, 1, fakes)]
             penalties = [
-                self._now(weight)
-                * gradient_penalty(
-                    lambda pictures, purpose=purpose: discriminate(pictures, purpose)[0], pictures
-                )
-                for weight, purpose, pictures in terms
+                self._now(weight) * gradient_penalty(lambda pictures: discriminate(pictures)[0], seen)
+                for weight, seen in ((self.r1, real), (self.r2, fakes))
                 if weight
             ]
             return self.penalty_every * tf.add_n(penalties)

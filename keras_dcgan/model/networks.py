@@ -299,6 +299,17 @@ def plain(network: keras.Model) -> keras.Model:
     return result
 
 
+def is_halved(network: keras.Model) -> bool:
+    """Whether `in_halves` is known to change nothing but rounding: of what `discriminator` is made of, without
+    spectral norm, each pass of which is a step of its power iteration."""
+    known = (
+        *(layers.InputLayer, layers.Conv2D, layers.LeakyReLU, layers.BatchNormalization, MinibatchStd),
+        *(layers.Concatenate, layers.Flatten, layers.GlobalAveragePooling2D, layers.Embedding, layers.Dot),
+        *(layers.Rescaling, layers.Dense, layers.Add),
+    )
+    return hasattr(network, "inputs") and all(isinstance(layer, known) for layer in network.layers)
+
+
 def in_halves(network: keras.Model) -> keras.Model:
     """The same layers for a batch of two halves, such as real images and fakes: what looks at a whole batch
     (batch norm, MinibatchStd) looks at each half by itself, as if they came one after the other."""

@@ -34,8 +34,18 @@ class Step:
 
 
 def is_piecewise_linear(discriminator: keras.Model) -> bool:
-    """Whether it has neither batch norm nor spectral norm."""
-    return not any(layer.name.endswith(("_norm", "_spectral")) for layer in discriminator.layers)
+    """Whether it is one of models.discriminator(norm="none"), by what stands between images and features."""
+    body = [layer for layer in discriminator.layers if layer.name.startswith(("stem", "down_"))]
+    convolutions, activations = body[::2], body[1::2]
+    places = [*discriminator.inputs[:1], *(layer.output for layer in body)]
+    return (
+        len(activations) == len(convolutions) > 0
+        and all(layer.input is place for layer, place in zip(body, places))
+        and all(isinstance(layer, keras.layers.Conv2D) for layer in convolutions)
+        and all(layer.activation is keras.activations.linear for layer in convolutions)
+        and all(isinstance(layer, keras.layers.LeakyReLU) for layer in activations)
+        and all(layer.negative_slope == LEAK for layer in activations)
+    )
 
 
 class PiecewiseLinear:

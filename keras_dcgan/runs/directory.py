@@ -168,7 +168,8 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """Finished ones, oldest first."""
-        return sorted((self.path / CHECKPOINTS).glob("step-*"))
+        found = (self.path / CHECKPOINTS).glob("step-*")
+        return sorted(place for place in found if re.fullmatch(r"step-\d{9,}", place.name))  # no copy of one
 
     def checkpoint(self, step: int) -> Path:
         return self.path / CHECKPOINTS / f"step-{step:09d}"

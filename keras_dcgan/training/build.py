@@ -13,7 +13,7 @@ from keras_dcgan.config import TrainConfig
 from keras_dcgan.errors import Refused, argument
 from keras_dcgan.model import cpu_layers
 from keras_dcgan.model.augment import POLICIES
-from keras_dcgan.model.gan import DCGAN
+from keras_dcgan.model.gan import DCGAN, Weight
 from keras_dcgan.model.losses import LOSSES
 from keras_dcgan.model.networks import discriminator, generator
 from keras_dcgan.model.optimizers import Adam, Decay, Fall
@@ -23,16 +23,19 @@ from keras_dcgan.model.optimizers import Adam, Decay, Fall
 def build(config: TrainConfig, channels: int, classes: int = 0) -> DCGAN:
     """Call it in the scope of the strategy that trains. Raises Refused for what cannot be done on several
     devices."""
-    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    if synchronized and config.d_norm == "batch" and (config.r1 or config.r2):
-        # The second derivative through what replicas tell each other of their batches came out 4 % off
-        # (TensorFlow 2.21).
-        name = "r1" if config.r1 else "r2"
-        expected = f"0, or {argument('d_norm')} spectral or none, on several devices"
-        raise Refused(name, expected, f"{getattr(config, name):g}")
+    check_penalties(config.d_norm == "batch", config.r1, config.r2)
     gan = DCGAN(*networks(config, channels, classes), seed=config.seed)
     compile_for_training(gan, config)
     return gan
+
+
+def check_penalties(has_batch_norm: bool, r1: Weight, r2: Weight):
+    """Raises Refused for what the strategy of this scope computes wrongly."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1 and has_batch_norm and (r1 or r2):
+        # The second derivative through what replicas tell each other of their batches came out 4 % off
+        # (TensorFlow 2.21).
+        expected = f"0, or {argument('d_norm')} spectral or none, on several devices"
+        raise Refused("r1" if r1 else "r2", expected, r1 or r2)
 
 
 def compile_for_training(gan: DCGAN, config: TrainConfig):

@@ -43,7 +43,10 @@ class SampleGrids:
         self.folder, self.generator, self.inputs, self.every = folder, generator, inputs, every
 
     def __call__(self, tick: Tick):
-        if tick.row["tick"] % self.every == 0:
+        now = tick.row["tick"]
+        before = tick.rows[-2]["tick"] if len(tick.rows) > 1 else now - 1
+        # Several ticks may have ended at once, where they are shorter than what a GPU does at once.
+        if now % self.every == 0 or now // self.every > before // self.every:
             tick.grid = self.draw(tick.row["kimg"])
 
     def draw(self, kimg: float) -> np.ndarray:

@@ -118,8 +118,6 @@ class Ticks(keras.callbacks.Callback):
 
     def end_tick(self):
         self.settle()
-        if self.is_stopped:
-            return
         row, model = self.counted(), self.model
         model.reset_means()
         if self.aside is None:
@@ -146,7 +144,8 @@ class Ticks(keras.callbacks.Callback):
             for message in tick.messages:
                 self.say(functools.partial(self.progress.note, self.spell(message)))
             self.save(self.rows, self.seconds)
-        self.saved, self.is_stopped = int(row["step"]), tick.stop
+        self.saved = int(row["step"])
+        self.is_stopped |= tick.stop
 
     def where_aside_is(self) -> contextlib.AbstractContextManager:
         """A device is a thread's own choice."""

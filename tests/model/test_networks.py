@@ -9,6 +9,7 @@ from keras_dcgan.model.networks import (
     base_grid,
     discriminator,
     generator,
+    is_halved,
     widths,
 )
 
@@ -191,3 +192,12 @@ def test_spread_of_a_batch_reaches_each_logit():
     D = discriminator((16, 16), 3, filters=4, norm="none", minibatch_std=4)
     pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
     assert np.abs(D(pictures[:1]) - D(pictures)[:1]).max() > 1e-3
+
+
+def test_what_looks_at_a_whole_batch_out_of_sight_is_not_cut_into_halves():
+    assert is_halved(discriminator((16, 16), 3, 4, classes=2, minibatch_std=4, stem=2))
+    assert not is_halved(discriminator((16, 16), 3, 4, norm="spectral"))
+    norm = keras.Sequential([keras.layers.BatchNormalization()])
+    spectral = keras.layers.SpectralNormalization(keras.layers.Dense(1))
+    for layer in (norm, spectral):
+        assert not is_halved(keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), layer]))

@@ -61,3 +61,12 @@ def test_what_is_piecewise_linear():
         for norm in networks.NORMS
     }
     assert norms == {"none": True, "batch": False, "spectral": False}
+    layers = keras.layers
+    for body in (
+        [],
+        [layers.Conv2D(2, 4, name="down_0"), layers.LeakyReLU(0.1, name="down_0_leaky")],
+        [layers.Conv2D(2, 4, activation="relu", name="down_0"), layers.LeakyReLU(0.2, name="down_0_leaky")],
+        [layers.Conv2D(2, 4, name="down_0"), layers.ReLU(), layers.LeakyReLU(0.2, name="down_0_leaky")],
+    ):
+        network = keras.Sequential([keras.Input((16, 16, 1)), *body, layers.Flatten(), layers.Dense(1)])
+        assert not is_piecewise_linear(network)

@@ -169,8 +169,10 @@ def test_the_newest_checkpoints_are_kept_and_no_unfinished_ones(saved, at_step_4
     config, _ = saved
     unfinished = Path(config.run) / "checkpoints" / ".step-000000009.part"
     unfinished.mkdir()
+    copy = unfinished.with_name("step-000000003 (1)")  # as a synchronised folder makes them
+    copy.mkdir()
     with begin(config, MANIFEST) as run:
-        assert not unfinished.exists()
+        assert not unfinished.exists() and copy.exists()
         save(run, at_step_4, keep=2)
         assert [place.name for place in run.checkpoints] == ["step-000000003", "step-000000004"]
 

@@ -85,6 +85,10 @@ def test_grids_are_drawn_every_so_many_ticks_from_the_same_latents(tmp_path):
     )
     grids(tick(4, kimg=18.0))  # the training's end, in the middle of a tick
     assert (tmp_path / "000016kimg.png").exists() and (tmp_path / "000018kimg.png").exists()
+    together = tick(7, kimg=28.0)  # with tick 6, by a GPU's many steps at once
+    together.rows = [{"tick": 5}, together.row]
+    grids(together)
+    assert (tmp_path / "000028kimg.png").exists()
 
 
 def events(folder):

@@ -257,7 +257,7 @@ def test_it_stops_aside_as_well_and_saves_what_it_has_trained_meanwhile(fit, asi
     monkeypatch.setattr(records.MetricsFile, "__call__", stop)
     done = fit(0.4)
     assert done.returncode == 1 and "stopped: by --on-collapse stop" in done.stderr
-    assert done.stdout.count("swd") == 2
+    assert done.stdout.count("swd") == 3
     assert checkpoint_steps(tmp_path / "run")[-1] == 15 and "step-000000015 is sound" in done.stderr
 
 
