@@ -503,6 +503,10 @@ def choices(config: TrainConfig, images: int) -> str:
     augment, why = augmentation(images, config.kimg, config.preset)
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take {argument('augment')} {augment}"
+    if config.preset == "auto" and config.batch == batch(config.kimg):
+        why += (
+            f"; {'up to' if config.kimg <= SOON else 'above'} {SOON} kimg batches of {config.batch} learn more"
+        )
     names = [*PRESETS[config.preset], *(CHOSEN if config.preset == "auto" else ["augment"])]
     chosen = [f"{argument(name)} {as_text(getattr(config, name))}" for name in names]
     return f"{argument('preset')} {config.preset}: {' '.join(chosen)} ({why})"

@@ -207,7 +207,9 @@ def test_auto_takes_small_batches_for_short_trainings():
         32,
         16,
     ]
-    assert "--batch 16 " in choices(resolve({"data": "x", "kimg": 100}), 500)
+    told = choices(resolve({"data": "x", "kimg": 100}), 500)
+    assert "--batch 16 " in told and told.endswith("; up to 250 kimg batches of 16 learn more)")
+    assert "learn more" not in choices(resolve({"data": "x", "kimg": 100, "batch": 32}), 500)
 
 
 def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():
