@@ -370,7 +370,7 @@ ADAPTIVE = ("auto", "classic")
 
 # What auto chooses.
 CHOSEN = {
-    "batch": "by the length",
+    "batch": "16 up to 250 kimg, else 32",
     "r1": "by the size",
     "r2": "by the size",
     "g_lr": "by the filters",
@@ -504,9 +504,7 @@ def choices(config: TrainConfig, images: int) -> str:
     if config.augment != augment:  # typed, or chosen when the run began
         why += f"; by itself it would take {argument('augment')} {augment}"
     if config.preset == "auto" and config.batch == batch(config.kimg):
-        why += (
-            f"; {'up to' if config.kimg <= SOON else 'above'} {SOON} kimg batches of {config.batch} learn more"
-        )
+        why += f"; {'up to' if config.kimg <= SOON else 'above'} {SOON} kimg batches of {config.batch} learn more"
     names = [*PRESETS[config.preset], *(CHOSEN if config.preset == "auto" else ["augment"])]
     chosen = [f"{argument(name)} {as_text(getattr(config, name))}" for name in names]
     return f"{argument('preset')} {config.preset}: {' '.join(chosen)} ({why})"

@@ -165,8 +165,8 @@ class DCGAN(gan.DCGAN):
         """The defaults are those of the preset auto of `fit`, except for what depends on the length of the
         training: neither learning rates nor penalties fall, and nothing is augmented.
 
-        `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; in
-        float16 a name gets a scale of the loss, an object is taken as it is. By default Adam of auto's rate.
+        `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; by default Adam of
+        auto's rate. In float16 Keras' LossScaleOptimizer is put around it, unless it is an object.
         A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
@@ -175,7 +175,7 @@ class DCGAN(gan.DCGAN):
         augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
         `jit_compile`: by default on a GPU. `steps_per_execution`: steps between two looks at the figures; `fit` takes
         16 on one GPU. `merged`: D looks at real images and fakes in one pass, the same but for rounding; by default on
-        a GPU. Raises Refused."""
+        a GPU. Penalties at every step merge them anyway, spectral norm keeps them apart. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
         of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))
         of_d = self._optimizer("d_optimizer", d_optimizer, rate(filters))
@@ -276,8 +276,8 @@ class DCGAN(gan.DCGAN):
         """keras.Model.fit -> its History, whose figures are means over each epoch. A second call trains on
         from where the first one has ended.
 
-        Raises Refused where there are no steps to count an epoch by, or it would end within steps that are taken
-        at once, for validation data, and for callbacks that would not do what they say; ValueError where images
+        Raises Refused where there are no steps to count an epoch by, or `steps_per_epoch` is no multiple of
+        steps_per_execution, for validation data, and for callbacks that would not do what they say; ValueError where images
         are floats in [-1, 1] or [0, 1], which would be trained on as black."""
         wanted = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or ())
         for callback in wanted:
@@ -334,7 +334,7 @@ def _prepared(about: Manifest) -> dict:
 def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Run:
     """Trains on prepared images, as `python -m keras_dcgan.fit` does, and writes all that it does into the
     directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the generator. The same
-    call again resumes, to the same bits; a larger `kimg` continues it.
+    call again resumes, on a CPU to the same bits; a larger `kimg` continues it.
 
     `settings`: the flags of `fit` with underscores, with its defaults and its check of each: preset, kimg, filters,
     batch, seed, augment, metrics, on_nan and the others (docs/cli.md). What the run began with need not be

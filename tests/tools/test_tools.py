@@ -193,20 +193,24 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
     def fit(args, flags, run, *more):
         typed.append(flags)
         run.mkdir()
-        chosen = flags[flags.index("--augment") + 1] if "--augment" in flags else "none"
+        chosen = dict(zip(flags[::2], flags[1::2]))
+        settings = {"augment": chosen.get("--augment", "none"), "batch": int(chosen.get("--batch", 16))}
         (run / "metrics.jsonl").write_text(json.dumps({"img_per_s": 100.0}))
-        (run / "config.json").write_text(json.dumps({"settings": {"preset": "auto", "augment": chosen}}))
+        (run / "config.json").write_text(json.dumps({"settings": {"preset": "auto", **settings}}))
         (run / "data.json").write_text(json.dumps({"images": 6000}))
 
     monkeypatch.setattr(quality, "fit", fit)
-    flags = ["--preset", "auto", "--augment", "translation"]
+    flags = ["--preset", "auto", "--augment", "translation", "--batch", "16"]
     assert quality.settled(SimpleNamespace(minutes=20), flags[:2], tmp_path / "rate") == (flags, 100.0)
     assert typed == [flags[:2], flags]
     assert quality.settled(SimpleNamespace(minutes=1), flags[:2], tmp_path / "rate") == (
-        [*flags[:3], "none"],
+        [*flags[:3], "none", *flags[4:]],
         100.0,
     )
     assert len(typed) == 3
+    large = [*flags[:5], "32"]
+    assert quality.settled(SimpleNamespace(minutes=50), flags[:2], tmp_path / "rate") == (large, 100.0)
+    assert typed[-1] == large  # what a batch of 32 is timed with
 
 
 @pytest.mark.parametrize(

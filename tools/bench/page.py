@@ -179,7 +179,8 @@ def memory(records: list[dict]) -> str:
         peaks = [record[f"{name}_peak_mb"] for record in records if f"{name}_peak_mb" in record]
         rows += [[text, gigabytes(max(peaks)), ""]] if peaks else []
     return (
-        table(["memory, 64x64, 64 filters, batch 64", "at most", "growth"], rows) + caption(records)
+        table(["memory, 64x64, 64 filters, batch 64", "at most, mapped files included", "growth"], rows)
+        + caption(records)
         if rows
         else ""
     )

@@ -17,7 +17,7 @@ import tempfile
 
 from keras_dcgan import cli
 from keras_dcgan.cli import number
-from keras_dcgan.config import ADAPTIVE, augmentation
+from keras_dcgan.config import ADAPTIVE, augmentation, batch
 
 PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "classic")}
 CALIBRATION = 8.0  # kimg
@@ -118,11 +118,15 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
         images = json.loads((run / "data.json").read_text(encoding="utf-8"))["images"]
         shutil.rmtree(run)
-        if config["preset"] not in ADAPTIVE or "--augment" in flags:
+        if config["preset"] not in ADAPTIVE:
             return flags, rate
-        chosen = augmentation(images, rate * 60 * args.minutes / 1000, config["preset"])[0]
-        flags = [*flags, "--augment", chosen]
-        if chosen == config["augment"]:
+        kimg = rate * 60 * args.minutes / 1000
+        chosen = {"augment": augmentation(images, kimg, config["preset"])[0]}
+        if config["preset"] == "auto":
+            chosen["batch"] = batch(kimg)
+        missing = {name: value for name, value in chosen.items() if f"--{name}" not in flags}
+        flags = [*flags, *(part for name, value in missing.items() for part in (f"--{name}", str(value)))]
+        if all(value == config[name] for name, value in missing.items()):
             return flags, rate
 
 
