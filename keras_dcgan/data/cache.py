@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"  # written last
 ENTRY = re.compile(r"[0-9a-f]{32}")
 # What a killed `making` or `discard` leaves, and what one of 0.1 left.
 UNFINISHED = re.compile(r"\.+[0-9a-f]{32}\..*\.part|[0-9a-f]{32}\.unfinished-[0-9a-f]+")
+OURS = {MANIFEST, "images.npy", "rgba", "features.npy"}
 ABANDONED = 3600  # seconds without a word
 
 
@@ -88,7 +89,15 @@ def discard(entry: Path):
 
 def entries(cache: Path) -> list[Path]:
     """All that is there, also what is unfinished."""
-    return [path for path in sorted(cache.glob("*")) if is_ours(path.name)]
+    return [
+        path for path in sorted(cache.glob("*")) if is_ours(path.name) and path.is_dir() and _holds_ours(path)
+    ]
+
+
+def _holds_ours(entry: Path) -> bool:
+    """A folder may have such a name by chance, and be anybody's."""
+    names = {path.name for path in entry.iterdir()}
+    return bool(UNFINISHED.fullmatch(entry.name)) or not names or bool(names & OURS)
 
 
 def is_ours(name: str) -> bool:

@@ -41,6 +41,7 @@ Image.init()
 EXTENSIONS = ".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .heic".split()
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 1 GB of RGB and the copies that a conversion needs
 TAIL = 64  # bytes
+LARGEST_EXIF, SHORT_EXIF = 1 << 16, 1 << 13  # bytes: with its zeros, and without them
 LARGEST_PROFILE = 1 << 22  # bytes
 BMP_HEAD = 14 + 124  # bytes
 LARGEST_FILE = 1 << 29  # bytes: files are read into memory whole
@@ -51,6 +52,11 @@ PASSING = (
     errno.EMFILE,
     errno.ENFILE,
 )  # of a network disk, or of this process
+FAILING = (
+    errno.EIO,
+    errno.EAGAIN,
+    errno.ENOMEM,
+)  # of a disk, or of this machine: no reason for the file to be damaged
 
 # EXIF orientation -> what turns the stored image upright.
 UPRIGHT = {
@@ -90,11 +96,52 @@ class Opened:
     is_cut: bool = False  # parts of it lie behind the end of the file
 
 
+NO_AVIF = NOT_SUPPORTED.format("AVIF (by this Pillow)")
+
+
+def now_known() -> set[str]:
+    """Reasons for which images are left out that hold no longer, since what decodes them is here by now."""
+    here = {heic.MISSING: heic.is_installed(), NO_AVIF: "AVIF" in Image.OPEN}
+    return {reason for reason, is_here in here.items() if is_here}
+
+
+class _Pillow:
+    """How many want its globals changed, in any thread."""
+
+    changing = threading.Lock()
+    limits: list[int] = []
+    undo = contextlib.ExitStack()
+    screen: TextIO
+
+
 @contextlib.contextmanager
 def pillow_for_threads(max_pixels: int = MAX_PIXELS) -> Iterator[TextIO]:
     """Around the threads that decode, since these are globals of the process: Pillow's warnings are off, its
     own limit on pixels is `max_pixels` (it also looks at frames that are larger than their canvas), and
-    stderr is closed, on which libtiff prints what it thinks of a damaged file. -> stderr."""
+    stderr is closed, on which libtiff prints what it thinks of a damaged file. -> stderr. Where several are on at
+    once, the first changes them, and the last changes them back."""
+    with _Pillow.changing:
+        if not _Pillow.limits:
+            _Pillow.screen = _Pillow.undo.enter_context(_changed())
+        _limit([*_Pillow.limits, max_pixels])
+    try:
+        yield _Pillow.screen
+    finally:
+        with _Pillow.changing:
+            _Pillow.limits.remove(max_pixels)
+            _limit(_Pillow.limits)
+            if not _Pillow.limits:
+                _Pillow.undo.close()
+
+
+def _limit(limits: list[int]):
+    _Pillow.limits = limits
+    # At twice its limit Pillow refuses, below that it warns.
+    Image.MAX_IMAGE_PIXELS = max(limits, default=MAX_PIXELS) // 2
+
+
+@contextlib.contextmanager
+def _changed() -> Iterator[TextIO]:
     limit = Image.MAX_IMAGE_PIXELS
     with (
         os.fdopen(os.dup(2), "w") as screen,
@@ -103,7 +150,6 @@ def pillow_for_threads(max_pixels: int = MAX_PIXELS) -> Iterator[TextIO]:
         tiff.through_libtiff(),
     ):
         warnings.simplefilter("ignore")
-        Image.MAX_IMAGE_PIXELS = max_pixels // 2  # at twice its limit Pillow refuses, below that it warns
         sys.stderr.flush()
         os.dup2(nowhere.fileno(), 2)
         try:
@@ -167,12 +213,33 @@ def _content(file: BinaryIO) -> bytes:
 def _refuse_a_tail_of_zeros(file: BinaryIO):
     """A download that was cut in a file of its full size. Codes that fill whole bytes evenly have no such
     tail, and no checksum."""
-    head = file.read(12)
-    end = 8 + int.from_bytes(head[4:8], "little") if head.startswith(b"RIFF") else file.seek(0, io.SEEK_END)
+    end = _end_of_pixels(file)
     file.seek(max(0, end - TAIL))
     if file.read(TAIL) == bytes(TAIL):
         raise Rejected(TRUNCATED)
     file.seek(0)
+
+
+def _end_of_pixels(file: BinaryIO) -> int:
+    """Without EXIF behind them, to which Windows adds 2 kB of zeros."""
+    head = file.read(12)
+    length = file.seek(0, io.SEEK_END)
+    if head.startswith(b"RIFF"):
+        place, end = len(head), min(length, 8 + int.from_bytes(head[4:8], "little"))
+        last = end
+        while place < end:
+            file.seek(place)
+            kind, size = file.read(4), int.from_bytes(file.read(4), "little")
+            place += 8 + size + size % 2
+            if kind in (b"VP8 ", b"VP8L", b"ANMF"):
+                last = min(place, length)
+        return last
+    start = max(0, length - LARGEST_EXIF)
+    file.seek(start)
+    tail = file.read()
+    exif = tail.rfind(b"Exif\0\0")
+    is_last = exif >= 0 and len(tail.rstrip(b"\0")) - exif < SHORT_EXIF
+    return start + exif if is_last else length
 
 
 def _open_jpeg(file: BinaryIO, max_pixels: int) -> Opened:
@@ -257,7 +324,8 @@ def _open_netpbm(file: BinaryIO, max_pixels: int) -> Opened:
 
 
 def _open_heic(file: BinaryIO, max_pixels: int) -> Opened:
-    heic.check_installed()
+    if not heic.is_installed():
+        raise Rejected(heic.MISSING)
     _refuse_a_tail_of_zeros(file)
     return Opened(heic.decoded(_content(file), max_pixels))
 
@@ -269,7 +337,7 @@ def _open_webp(file: BinaryIO, max_pixels: int) -> Opened:
 
 def _open_avif(file: BinaryIO, max_pixels: int) -> Opened:
     if "AVIF" not in Image.OPEN:
-        raise Rejected(NOT_SUPPORTED.format("AVIF (by this Pillow)"))
+        raise Rejected(NO_AVIF)
     _refuse_a_tail_of_zeros(file)
     return Opened(Image.open(file, formats=["AVIF"]))
 
@@ -325,7 +393,7 @@ def _reasons(kind: str = "image", is_cut: bool = False) -> Iterator[None]:
         raise Rejected(TOO_LARGE) from error
     # The fuzzer saw SyntaxError, struct.error, EOFError ... : on damaged bytes Pillow may raise anything.
     except Exception as error:
-        if getattr(error, "errno", None) in PASSING:
+        if getattr(error, "errno", None) in PASSING + FAILING:
             raise
         text = str(error).lower()
         if "unsupported" in text:

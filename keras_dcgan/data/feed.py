@@ -156,16 +156,20 @@ def from_shards(
     return steps.map(lambda step, both: (step, *both)).apply(endless)
 
 
-def first_images(files: list[str], encoding: str, shape: tuple[int, int, int], count: int) -> np.ndarray:
-    """uint8 (count, *shape): the first of each of some shards, then the second of each, and so on."""
+def first_images(
+    files: list[str], encoding: str, shape: tuple[int, int, int], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (count, *shape) and their labels, int32 (count,): the first of each of some shards, then the second of
+    each, and so on."""
     names = tf.data.Dataset.from_tensor_slices(files)
     records = names.interleave(tf.data.TFRecordDataset, min(len(files), MOST_OPEN), 1)
-    images = records.map(_record_parser(encoding, shape)).map(lambda image, label: image)
+    images = records.map(_record_parser(encoding, shape))
     found = list(images.repeat().take(count).as_numpy_iterator())
     if not found:
         received = f"no image in any of {len(files)} shards, the first of them {files[0]}"
         raise tf.errors.DataLossError(None, None, received)
-    return np.stack(found)
+    pictures, labels = zip(*found)
+    return np.stack(pictures), np.array(labels, np.int32)
 
 
 def _record_parser(encoding: str, shape: tuple[int, int, int]) -> Callable:

@@ -31,6 +31,7 @@ from keras_dcgan.data.decode import (
     PASSING,
     Rejected,
     decode,
+    now_known,
     pillow_for_threads,
     resized,
 )
@@ -38,6 +39,7 @@ from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.data.sets import ImageSet
 from keras_dcgan.data.shards import ShardSet, open_shards
 from keras_dcgan.data.sources import (
+    IN_THE_ARCHIVE,
     UNREADABLE,
     VANISHED,
     Source,
@@ -220,8 +222,9 @@ def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
 
 def _are_back(manifest: Manifest, found: Source) -> bool:
     """Whether a file that could not be read when the others were prepared can be now: its disk may have been
-    away."""
-    missing = {item["file"] for item in manifest.left_out if item["reason"] in (VANISHED, UNREADABLE)}
+    away, its archive damaged, or what decodes it not installed."""
+    passing = {VANISHED, UNREADABLE, IN_THE_ARCHIVE} | now_known()
+    missing = {item["file"] for item in manifest.left_out if item["reason"] in passing}
     for number in (number for number, name in enumerate(found.names) if name in missing):
         with contextlib.suppress(OSError, Rejected):
             item = found.read(number)
@@ -241,6 +244,9 @@ def _prepare(
     show: Callable[[str], None],
 ) -> Manifest:
     height, width = settings["size"]
+    labels_of(
+        found, range(len(found.names))
+    )  # too few of a class: before hours of decoding, and once more after it
     kept, facts, left_out = range(len(found.names)), [], found.left_out
     usable = _usable(found.array, settings)
     if usable is not None:

@@ -5,6 +5,7 @@ machine. NumPy only; TensorFlow comes with the stream, and for buckets.
 """
 
 import dataclasses
+import fnmatch
 import glob
 import hashlib
 import json
@@ -43,15 +44,18 @@ class ShardSet:
 
     def evenly(self, count: int) -> np.ndarray:
         """uint8 (count, height, width, channels): some of each of the first shards."""
-        from keras_dcgan.data import feed
-
-        return feed.first_images(self.files, self.encoding, self.manifest.shape, count)
+        return self._first(count)[0]
 
     on_disk = evenly
 
     def labels_of(self, count: int) -> np.ndarray:
-        """int32 (count,): each class in turn, since the labels are not in memory."""
-        return np.arange(count, dtype=np.int32) % max(1, len(self.classes))
+        """int32 (count,): the labels of `evenly(count)`."""
+        return self._first(count)[1]
+
+    def _first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        from keras_dcgan.data import feed
+
+        return feed.first_images(self.files, self.encoding, self.manifest.shape, count)
 
     def in_order(self, order: np.ndarray):
         raise Refused("source", "images in folders, or in a .zip or .npz", self.manifest.source)
@@ -90,6 +94,13 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         raise Refused("source", expected) from error
     if unknown := [name for name in map(_base, files) if name not in counts]:
         raise Refused("source", f"the shards of {folder}/{INDEX}", f"also {unknown[0]}")
+    there = {*map(_base, files)}
+    if missing := [
+        name for name in counts if fnmatch.fnmatchcase(name, _base(pattern)) and name not in there
+    ]:
+        raise Refused(
+            "source", f"all {len(counts)} shards of {folder}/{INDEX}", f"{len(there)}, without {missing[0]}"
+        )
     if tuple(size) != manifest.size or channels not in ("auto", manifest.channels):
         expected = f"{manifest.shape}, as the shards have it"
         raise Refused(("size", "channels"), expected, f"{size} and {channels}")

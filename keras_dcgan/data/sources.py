@@ -16,7 +16,6 @@ import os
 import pathlib
 import re
 import stat
-import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
@@ -33,6 +32,7 @@ from keras_dcgan.layout import is_run
 EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
 VANISHED = "vanished, or a broken link"
+IN_THE_ARCHIVE = "damaged in the archive"
 NOT_A_FILE = "not a regular file"
 OUTSIDE = "not in a class folder"
 UNLABELLED = "without a class"
@@ -44,7 +44,8 @@ POINTER = "a Git LFS pointer: git lfs pull"
 # Plainly not images: never mentioned. Hidden files too (.DS_Store, .git, and the "._cat.jpg" that macOS
 # adds to archives).
 OTHER_EXTENSIONS = frozenset(
-    ".txt .json .jsonl .csv .tsv .xml .yaml .yml .toml .md .html .htm .ini .cfg .log .db .py .ipynb .sh .md5 .sha256".split()
+    ".txt .json .jsonl .csv .tsv .xml .yaml .yml .toml .md .html .htm .ini .cfg .log .db .py .ipynb .sh .md5 "
+    ".sha256 .tfrecord".split()
 )
 OTHER_NAMES = frozenset(["__MACOSX", "@eaDir"])
 VIDEOS = frozenset(".mp4 .mov .avi .webm .mkv .m4v".split())  # of gigabytes, perhaps: not worth a look
@@ -314,7 +315,7 @@ def _archive(path: pathlib.Path) -> Source:
                 raise
             raise Rejected(UNREADABLE) from error
         except Exception as error:
-            raise Rejected("damaged in the archive") from error
+            raise Rejected(IN_THE_ARCHIVE) from error
 
     state = digest([(name, member.file_size, member.CRC) for name, member in members] + left_out)
     return Source("zip", [name for name, _ in members], read, state, left_out)
@@ -322,6 +323,7 @@ def _archive(path: pathlib.Path) -> Source:
 
 def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
     """Read in place, as a .zip is."""
+    state = _state(paths)  # before they are listed: one that grows meanwhile is listed anew at the next start
     members, labels, left_out = [], [], [*left_out]  # a label of None: its archive has none
     for path, place in _placed(paths):
         if not (found := _scanned(tars.scan, path, place, left_out)):
@@ -352,12 +354,12 @@ def _tars(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
     folders = iter(_first_folders(unlabelled, is_archive=True))
     classes = [next(folders) if label is None else label for label in labels]
     names = [name for _, name, _ in members]
-    state = _state(paths)
     return Source("tar", names, lambda i: opened(*location(i)), state, left_out, classes, location=location)
 
 
 def _tables(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
     tables.check_installed()
+    state = _state(paths)
     parts, names, left_out = [], [], [*left_out]
     for path, place in _placed(paths):
         if part := _scanned(tables.scan, path, place, left_out):
@@ -368,7 +370,6 @@ def _tables(paths: list[pathlib.Path], left_out: Sequence[dict] = ()) -> Source:
         classes = [label for part in parts for label in part.labels or [""] * sum(part.groups)]
     images = tables.Images(parts)
     columns = dict.fromkeys(column for part in parts for column in part.columns)
-    state = _state(paths)
     return Source(
         "table", names, lambda i: io.BytesIO(images(i)), state, left_out, classes, columns=[*columns]
     )
@@ -497,14 +498,10 @@ def _check_images(images: np.ndarray, place: str):
 
 
 def _demo(count: int, side: int) -> Source:
-    drawing = threading.Lock()
-    drawn: list[np.ndarray] = []  # at the first read: a second run finds the cache and need not draw
+    faces = [*portraits.faces(count, 0)]
 
     def read(i):
-        with drawing:
-            if not drawn:
-                drawn.append(portraits.pictures(count, size=side))
-        return drawn[0][i]
+        return np.asarray(portraits.paint(faces[i], side))
 
     state = digest([pathlib.Path(portraits.__file__).read_bytes(), count, side])
     return Source("demo", [f"#{i}" for i in range(count)], read, state)

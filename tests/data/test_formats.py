@@ -369,6 +369,19 @@ def test_a_tail_of_zeros_is_a_download_that_was_cut(kind, options):
     assert reason(content[:-400] + bytes(400)) == TRUNCATED
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "HEIF"])
+def test_zeros_at_the_end_of_exif_are_none_of_the_image(kind):
+    """Windows pads EXIF with them (tag 0xEA1C)."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0xEA1C] = "a photo", bytes(2060)
+    exif = exif.tobytes() + bytes(100)
+    content = heic_file(noise(), exif=exif) if kind == "HEIF" else encoded(noise(), kind, exif=exif)
+    assert content.rstrip(b"\0") != content and reason(content) is None
+    if kind == "WEBP":
+        end = content.index(b"EXIF")
+        assert reason(content[: end - 400] + bytes(400) + content[end:]) == TRUNCATED
+
+
 # ------------------------------------------------------------------------
 # bombs and monsters
 

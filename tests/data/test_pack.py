@@ -125,6 +125,35 @@ def test_the_manifest_goes_along_and_a_pattern_may_name_a_part(packed):
     assert len(set(which(images, taken(batches(some, 5, 0), 3)))) == 15
 
 
+def test_shards_that_are_missing_are_told(packed):
+    _, pattern = packed
+    first, *_ = sorted(pathlib.Path(pattern).parent.glob("*.tfrecord"))
+    first.unlink()
+    with pytest.raises(
+        Refused, match=f"^source: expected all 7 shards of .*, received 6, without {first.name}$"
+    ):
+        opened(pattern)
+    assert len(opened(pattern.replace("*", "*-0000[1-3]-*"))) in (21, 22, 23, 24)
+
+
+def test_labels_are_those_of_the_images_shown(tmp_path):
+    labels = np.arange(40) % 10 == 0  # one in ten
+    np.savez(tmp_path / "a.npz", images=discs(40), labels=labels.astype(int))
+    images = prepare(str(tmp_path / "a.npz"), (16, 16), conditional=True, show=len)
+    pack.pack(images, tmp_path, shards=3, show=len)
+    shards = opened(str(tmp_path / "*.tfrecord"), conditional=True)
+    shown = [labels[number] for number in which(images, [shards.evenly(40)])]
+    assert shards.labels_of(40).tolist() == shown and sum(shown) == 4
+
+
+def test_packing_into_a_folder_of_the_images_resumes(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "imgs")
+    for _ in range(2):  # the second finds the shards of the first among the images
+        images = prepare(str(tmp_path / "imgs"), (16, 16), show=len)
+        pack.pack(images, tmp_path / "imgs" / "shards", shards=2, show=len)
+    assert len(list((tmp_path / "imgs" / "shards").glob("*.tfrecord"))) == 2
+
+
 def test_packing_goes_on_with_the_shards_that_are_missing(packed, tmp_path):
     images, pattern = packed
     out = tmp_path / "out"

@@ -29,7 +29,7 @@ from imagery import (
 )
 from PIL import Image, ImageFile
 
-from keras_dcgan.data import decode, sources
+from keras_dcgan.data import decode, portraits, sources
 from keras_dcgan.data import prepare as preparing
 from keras_dcgan.data.formats import heic
 from keras_dcgan.errors import Refused, Unavailable
@@ -218,6 +218,83 @@ def test_a_disk_that_does_not_answer_is_no_fault_of_the_file_to_be_remembered(
     with pytest.raises(Unavailable, match="^source: b.png cannot be read at the moment: Stale file handle"):
         prepare(tmp_path, cache=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_that_fails_within_a_file_is_asked_again(tmp_path, monkeypatch):
+    for name in "ab":
+        two_halves().save(tmp_path / f"{name}.png")
+
+    class Failing(io.BytesIO):
+        def read(self, *args):
+            raise OSError(errno.EIO, "Input/output error")
+
+    def opened(path, *args):
+        return Failing() if path.name == "b.png" else open(path, *args)
+
+    cache = str(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "open", opened, raising=False)
+        assert reasons(prepare(tmp_path, cache=cache).manifest) == {"b.png": "unreadable"}
+    assert len(prepare(tmp_path, cache=cache)) == 2
+
+
+def test_an_archive_that_was_repaired_is_looked_at_again(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in "ab":
+            archive.writestr(f"{name}.png", PICTURE)
+    whole = (tmp_path / "a.zip").read_bytes()
+    place = whole.rindex(PICTURE)  # the table of contents, and what is known of it, stay
+    (tmp_path / "a.zip").write_bytes(whole[:place] + bytes(20) + whole[place + 20 :])
+    cache = str(tmp_path / "cache")
+    assert reasons(prepare(tmp_path / "a.zip", cache=cache).manifest) == {"b.png": "damaged in the archive"}
+    (tmp_path / "a.zip").write_bytes(whole)
+    assert len(prepare(tmp_path / "a.zip", cache=cache)) == 2
+
+
+def test_what_wanted_a_decoder_is_looked_at_once_there_is_one(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    two_halves().save(tmp_path / "a.png")
+    pillow_heif.from_pillow(two_halves()).save(tmp_path / "b.heic")
+    cache = str(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(heic, "is_installed", lambda: False)
+        for _ in range(2):
+            assert reasons(prepare(tmp_path, cache=cache).manifest) == {"b.heic": heic.MISSING}
+    assert len(prepare(tmp_path, cache=cache)) == 2
+
+
+def test_a_class_of_one_image_is_told_before_anything_is_decoded(tmp_path, monkeypatch):
+    for name in ("cats/a", "cats/b", "dogs/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        two_halves().save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(preparing, "decode_all", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(Refused, match="^conditional: expected two or more images .*, received dogs: 1$"):
+        prepare(tmp_path, conditional=True)
+
+
+def test_the_demo_paints_each_face_when_it_is_asked_for(monkeypatch):
+    painted = []
+    paint = portraits.paint
+    monkeypatch.setattr(portraits, "paint", lambda *face: painted.append(face) or paint(*face))
+    found = sources.find_images("demo:5", (16, 16))
+    image = found.read(3)
+    assert len(painted) == 1
+    np.testing.assert_array_equal(image, portraits.pictures(5, size=16)[3])
+
+
+def test_pillow_is_as_it_was_when_the_last_of_several_threads_has_decoded():
+    limit, first, second = (
+        Image.MAX_IMAGE_PIXELS,
+        decode.pillow_for_threads(10),
+        decode.pillow_for_threads(20),
+    )
+    stderr = os.fstat(2)
+    first.__enter__(), second.__enter__()
+    assert Image.MAX_IMAGE_PIXELS == 10 and os.fstat(2) != stderr
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == limit and os.fstat(2)[:3] == stderr[:3]
 
 
 def test_so_it_is_with_a_disk_that_holds_an_archive(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ MISTAKES = {
         {"c/1.png": PICTURE, "c/2.png": PICTURE, "d/1.png": PICTURE, "e/1.png": b"bad"},
         "",
         {"conditional": True},
-        "conditional: expected two or more images in each class, received d: 1, e: 0",
+        "conditional: expected two or more images in each class, received d: 1, e: 1",
     ),
     "channels": ({"a.png": PICTURE}, "", {"channels": 2}, "channels: expected auto, 1, 3 or 4, received 2"),
     "crop": ({"a.png": PICTURE}, "", {"crop": "left"}, "crop: expected center or none, received 'left'"),

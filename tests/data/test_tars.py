@@ -225,6 +225,22 @@ def test_what_has_no_class_is_left_out_and_without_any_it_is_a_mistake(tmp_path)
         prepare(tar_of(tmp_path / "b.tar", *members[:5]), conditional=True)
 
 
+def test_an_archive_that_grows_while_it_is_listed_is_listed_anew(tmp_path, monkeypatch):
+    path, scan = tmp_path / "a.tar", tars.scan
+    tar_of(path, ("a.png", NOISE))
+
+    def grown(*arguments):
+        found = scan(*arguments)
+        tar_of(path, ("a.png", NOISE), ("b.png", NOISE))
+        return found
+
+    cache = str(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(tars, "scan", grown)
+        assert prepare(path, cache=cache).manifest.count == 1
+    assert prepare(path, cache=cache).manifest.count == 2
+
+
 def test_the_cache_serves_until_a_shard_changes(tmp_path, monkeypatch):
     shards(tmp_path)
     before = prepare(tmp_path / "*.tar").manifest

@@ -7,6 +7,7 @@ libheif has no time limit, and small files that keep it busy for minutes are eas
 ended, and be given no more memory than the image may need.
 """
 
+import errno
 import importlib.util
 import io
 import os
@@ -29,9 +30,8 @@ BYTES_A_PIXEL, BYTES = 32, 2 << 30  # of memory, for the image and for everythin
 COMMAND = "from keras_dcgan.data.formats import heic; raise SystemExit(heic.main())"
 
 
-def check_installed():
-    if importlib.util.find_spec("pillow_heif") is None:
-        raise Rejected(MISSING)
+def is_installed() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def decoded(content: bytes, max_pixels: int) -> Image.Image:
@@ -44,6 +44,10 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
         raise Rejected(TOO_SLOW) from error
     if done.returncode and done.returncode == -getattr(signal, "SIGXCPU", 0):
         raise Rejected(TOO_SLOW)
+    if done.returncode and done.returncode == -getattr(
+        signal, "SIGKILL", 0
+    ):  # by the system, short of memory
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     if done.returncode:
         raise Rejected(TOO_LARGE if done.stdout == TOO_LARGE.encode() else DAMAGED)
     return Image.open(io.BytesIO(done.stdout), formats=["TIFF"])
