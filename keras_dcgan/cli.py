@@ -114,21 +114,41 @@ def with_flags(text: str) -> str:
 
 @contextlib.contextmanager
 def user_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Turns ValueError, OSError and TensorFlow's errors of the enclosed steps into `fail`: wrap what reads the user's input, not
-    the training. `flags`: the flags of arguments that have others here than `flag` says."""
+    """Turns ValueError, OSError and those of `machine_errors` of the enclosed steps into `fail`: wrap what reads
+    the user's input, not the training. `flags`: the flags of arguments that have others here than `flag` says."""
     try:
-        yield
+        with machine_errors(verb, flags):
+            yield
     except BrokenPipeError:
         raise
-    except (Refused, Unavailable) as error:
-        fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name)))
     except (ValueError, OSError) as error:
         fail(verb, str(error))
+
+
+@contextlib.contextmanager
+def machine_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Turns into `fail` what the machine or the data have to do with, also amid the work: Refused, Unavailable, and
+    what TensorFlow raises of too little memory or a damaged file. Other errors are mistakes of ours."""
+    try:
+        yield
+    except (Refused, Unavailable) as error:
+        fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name)))
     except Exception as error:
-        # TensorFlow's own, of damaged data or too little memory; known by its name, since nothing is imported here.
-        if "OpError" not in {kind.__name__ for kind in type(error).__mro__}:
+        kinds = {kind.__name__ for kind in type(error).__mro__}  # nothing is imported here
+        if "OpError" not in kinds or "InternalError" in kinds:
             raise
-        fail(verb, getattr(error, "message", str(error)).splitlines()[0])
+        fail(verb, _said_by_tensorflow(getattr(error, "message", None) or str(error)) or type(error).__name__)
+
+
+def _said_by_tensorflow(message: str) -> str:
+    """The line that says what happened: the first, or where a graph's own lines come first, the one before the
+    name of its node."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    nodes = [number for number, line in enumerate(lines) if "[[{{node" in line]
+    if not nodes:
+        return lines[0] if lines else ""
+    before, _, _ = lines[nodes[0]].partition("[[{{node")
+    return before.strip() or lines[max(0, nodes[0] - 1)]
 
 
 @contextlib.contextmanager

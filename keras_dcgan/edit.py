@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         generator, classes = load(run)
         labels = labels_of(flags, classes)
         given = read(flags, run.config, generator.output_shape[1:])
-    with cli.user_errors(VERB):
+    with cli.machine_errors(VERB):
         found = search(generator, given, labels, flags)
     for line in report(found, flags, classes):
         print(line)

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         check_real(real, has_changed, config, classes, generator)
         with cli.user_errors(VERB, {"source": "--held-out"}):
             held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
-    with cli.user_errors(VERB), Progress() as progress:
+    with cli.machine_errors(VERB), Progress() as progress:
         measured = measure(
             generator,
             real,

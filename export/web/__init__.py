@@ -37,7 +37,10 @@ PACKAGES = {
 def install(out: Path) -> bool:
     """Writes out/web anew, for the run that out/model.json tells of -> whether the runtime lies there too.
     Raises OSError where it cannot be written."""
-    place, beside = out / "web", out / ".web.part"  # convert.alone keeps other exports out
+    place, beside = (
+        out / "web",
+        out / ".web.part",
+    )  # convert.alone keeps other exports out, where the system has locks
     about = json.loads((out / "model.json").read_text(encoding="utf-8"))
     for left in out.glob(".web*.part"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)

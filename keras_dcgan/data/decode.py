@@ -41,7 +41,7 @@ Image.init()
 EXTENSIONS = ".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm .heic".split()
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 1 GB of RGB and the copies that a conversion needs
 TAIL = 64  # bytes
-LARGEST_EXIF, SHORT_EXIF = 1 << 16, 1 << 13  # bytes: with its zeros, and without them
+SHORT_EXIF = 1 << 13  # bytes
 LARGEST_PROFILE = 1 << 22  # bytes
 BMP_HEAD = 14 + 124  # bytes
 LARGEST_FILE = 1 << 29  # bytes: files are read into memory whole
@@ -52,11 +52,7 @@ PASSING = (
     errno.EMFILE,
     errno.ENFILE,
 )  # of a network disk, or of this process
-FAILING = (
-    errno.EIO,
-    errno.EAGAIN,
-    errno.ENOMEM,
-)  # of a disk, or of this machine: no reason for the file to be damaged
+FAILING = (errno.EIO,)  # of a disk: no reason for the file to be damaged
 
 # EXIF orientation -> what turns the stored image upright.
 UPRIGHT = {
@@ -210,36 +206,39 @@ def _content(file: BinaryIO) -> bytes:
     return content
 
 
-def _refuse_a_tail_of_zeros(file: BinaryIO):
+def _refuse_a_tail_of_zeros(file: BinaryIO, end: int | None = None):
     """A download that was cut in a file of its full size. Codes that fill whole bytes evenly have no such
-    tail, and no checksum."""
-    end = _end_of_pixels(file)
-    file.seek(max(0, end - TAIL))
+    tail, and no checksum. `end`: of the pixels, where something stands behind them."""
+    file.seek(max(0, (file.seek(0, io.SEEK_END) if end is None else end) - TAIL))
     if file.read(TAIL) == bytes(TAIL):
         raise Rejected(TRUNCATED)
     file.seek(0)
 
 
-def _end_of_pixels(file: BinaryIO) -> int:
-    """Without EXIF behind them, to which Windows adds 2 kB of zeros."""
-    head = file.read(12)
+def _end_of_webp(file: BinaryIO) -> int:
+    """Without EXIF, to which Windows adds 2 kB of zeros."""
+    length, place, found = file.seek(0, io.SEEK_END), 12, 0
+    file.seek(4)
+    end = min(length, 8 + int.from_bytes(file.read(4), "little"))
+    while place < end:
+        file.seek(place)
+        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
+        if kind == bytes(4):
+            break
+        place += 8 + size + size % 2
+        if kind in (b"VP8 ", b"VP8L", b"ANMF"):
+            found = min(place, length)
+    return found or end
+
+
+def _end_of_heic(file: BinaryIO) -> int:
+    """Without EXIF, as far as it is short and stands last."""
     length = file.seek(0, io.SEEK_END)
-    if head.startswith(b"RIFF"):
-        place, end = len(head), min(length, 8 + int.from_bytes(head[4:8], "little"))
-        last = end
-        while place < end:
-            file.seek(place)
-            kind, size = file.read(4), int.from_bytes(file.read(4), "little")
-            place += 8 + size + size % 2
-            if kind in (b"VP8 ", b"VP8L", b"ANMF"):
-                last = min(place, length)
-        return last
-    start = max(0, length - LARGEST_EXIF)
+    start = max(0, length - SHORT_EXIF)
     file.seek(start)
     tail = file.read()
-    exif = tail.rfind(b"Exif\0\0")
-    is_last = exif >= 0 and len(tail.rstrip(b"\0")) - exif < SHORT_EXIF
-    return start + exif if is_last else length
+    places = [tail.rfind(b"Exif\0\0" + order) for order in (b"II*\0", b"MM\0*")]
+    return start + max(places) if max(places) >= 0 else length
 
 
 def _open_jpeg(file: BinaryIO, max_pixels: int) -> Opened:
@@ -326,12 +325,12 @@ def _open_netpbm(file: BinaryIO, max_pixels: int) -> Opened:
 def _open_heic(file: BinaryIO, max_pixels: int) -> Opened:
     if not heic.is_installed():
         raise Rejected(heic.MISSING)
-    _refuse_a_tail_of_zeros(file)
+    _refuse_a_tail_of_zeros(file, _end_of_heic(file))
     return Opened(heic.decoded(_content(file), max_pixels))
 
 
 def _open_webp(file: BinaryIO, max_pixels: int) -> Opened:
-    _refuse_a_tail_of_zeros(file)
+    _refuse_a_tail_of_zeros(file, _end_of_webp(file))
     return Opened(Image.open(file, formats=["WEBP"]))
 
 

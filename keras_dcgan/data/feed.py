@@ -156,29 +156,37 @@ def from_shards(
     return steps.map(lambda step, both: (step, *both)).apply(endless)
 
 
-def first_images(
-    files: list[str], encoding: str, shape: tuple[int, int, int], count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (count, *shape) and their labels, int32 (count,): the first of each of some shards, then the second of
-    each, and so on."""
+def first_images(files: list[str], encoding: str, shape: tuple[int, int, int], count: int) -> np.ndarray:
+    """uint8 (count, *shape): the first of each of some shards, then the second of each, and so on."""
+    parse = _record_parser(encoding, shape)
+    return _first(files, lambda record: parse(record)[0], count)
+
+
+def first_labels(files: list[str], count: int) -> np.ndarray:
+    """int32 (count,): of the same images."""
+    return _first(files, _label, count)
+
+
+def _first(files: list[str], parse: Callable, count: int) -> np.ndarray:
     names = tf.data.Dataset.from_tensor_slices(files)
     records = names.interleave(tf.data.TFRecordDataset, min(len(files), MOST_OPEN), 1)
-    images = records.map(_record_parser(encoding, shape))
-    found = list(images.repeat().take(count).as_numpy_iterator())
+    found = list(records.map(parse).repeat().take(count).as_numpy_iterator())
     if not found:
         received = f"no image in any of {len(files)} shards, the first of them {files[0]}"
         raise tf.errors.DataLossError(None, None, received)
-    pictures, labels = zip(*found)
-    return np.stack(pictures), np.array(labels, np.int32)
+    return np.stack(found)
+
+
+LABEL = {"label": tf.io.FixedLenFeature([], tf.int64, 0)}
+
+
+def _label(record):
+    return tf.cast(tf.io.parse_single_example(record, LABEL)["label"], tf.int32)
 
 
 def _record_parser(encoding: str, shape: tuple[int, int, int]) -> Callable:
     def parse(record):
-        features = {
-            "image": tf.io.FixedLenFeature([], tf.string),
-            "label": tf.io.FixedLenFeature([], tf.int64, 0),
-        }
-        values = tf.io.parse_single_example(record, features)
+        values = tf.io.parse_single_example(record, {"image": tf.io.FixedLenFeature([], tf.string), **LABEL})
         if encoding == "png":
             image = tf.ensure_shape(tf.io.decode_png(values["image"], shape[-1]), shape)
         else:

@@ -44,18 +44,17 @@ class ShardSet:
 
     def evenly(self, count: int) -> np.ndarray:
         """uint8 (count, height, width, channels): some of each of the first shards."""
-        return self._first(count)[0]
+        from keras_dcgan.data import feed
+
+        return feed.first_images(self.files, self.encoding, self.manifest.shape, count)
 
     on_disk = evenly
 
     def labels_of(self, count: int) -> np.ndarray:
         """int32 (count,): the labels of `evenly(count)`."""
-        return self._first(count)[1]
-
-    def _first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         from keras_dcgan.data import feed
 
-        return feed.first_images(self.files, self.encoding, self.manifest.shape, count)
+        return feed.first_labels(self.files, count)
 
     def in_order(self, order: np.ndarray):
         raise Refused("source", "images in folders, or in a .zip or .npz", self.manifest.source)
@@ -94,13 +93,12 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         raise Refused("source", expected) from error
     if unknown := [name for name in map(_base, files) if name not in counts]:
         raise Refused("source", f"the shards of {folder}/{INDEX}", f"also {unknown[0]}")
-    there = {*map(_base, files)}
-    if missing := [
-        name for name in counts if fnmatch.fnmatchcase(name, _base(pattern)) and name not in there
-    ]:
-        raise Refused(
-            "source", f"all {len(counts)} shards of {folder}/{INDEX}", f"{len(there)}, without {missing[0]}"
+    wanted = [name for name in counts if fnmatch.fnmatchcase(name, _base(pattern))]
+    if missing := sorted({*wanted} - {*map(_base, files)}):
+        expected = (
+            f"the {len(wanted)} shards of {folder}/{INDEX} that have such a name, or a narrower pattern"
         )
+        raise Refused("source", expected, f"{len(files)}, without {missing[0]}")
     if tuple(size) != manifest.size or channels not in ("auto", manifest.channels):
         expected = f"{manifest.shape}, as the shards have it"
         raise Refused(("size", "channels"), expected, f"{size} and {channels}")

@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import stat
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
@@ -204,11 +205,7 @@ def _folder(root: pathlib.Path) -> Source:
         if is_run(there):
             # a run directory, as `fit --data .` makes one: what it has drawn is nothing to learn from
             continue
-        if cache.is_ours(os.path.basename(folder)) and there & {
-            "manifest.json",
-            "images.npy",
-            "rgba",
-        }:
+        if cache.is_ours(os.path.basename(folder)) and there & cache.OURS:
             continue  # of data.py's cache
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -444,7 +441,11 @@ def _scanned(scan: Callable, path: pathlib.Path, place: str, left_out: list[dict
 
 def _state(paths: list[pathlib.Path]) -> str:
     """Of files that are read in place."""
-    about = [(path, path.stat()) for path in paths]
+    try:
+        about = [(path, path.stat()) for path in paths]
+    except OSError as error:
+        received = f"{error.filename} ({error.strerror})"
+        raise Unavailable("source", "a file that can be read", received) from error
     return digest([(str(path.resolve()), of.st_size, of.st_mtime_ns, of.st_mode) for path, of in about])
 
 
@@ -498,9 +499,13 @@ def _check_images(images: np.ndarray, place: str):
 
 
 def _demo(count: int, side: int) -> Source:
-    faces = [*portraits.faces(count, 0)]
+    faces: list[portraits.Face] = []  # made at the first read: a second run finds the cache
+    making = threading.Lock()
 
     def read(i):
+        with making:
+            if not faces:
+                faces.extend(portraits.faces(count, 0))
         return np.asarray(portraits.paint(faces[i], side))
 
     state = digest([pathlib.Path(portraits.__file__).read_bytes(), count, side])

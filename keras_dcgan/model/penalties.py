@@ -35,16 +35,35 @@ class Step:
 
 def is_piecewise_linear(discriminator: keras.Model) -> bool:
     """Whether it is one of models.discriminator(norm="none"), by what stands between images and features."""
+    if not hasattr(discriminator, "inputs"):  # a subclass of keras.Model
+        return False
     body = [layer for layer in discriminator.layers if layer.name.startswith(("stem", "down_"))]
-    convolutions, activations = body[::2], body[1::2]
+    pairs = list(zip(body[::2], body[1::2]))
     places = [*discriminator.inputs[:1], *(layer.output for layer in body)]
+    inside = set(map(id, places[1:-1]))
+    head = [
+        layer
+        for layer in discriminator.layers
+        if layer not in body and not isinstance(layer, keras.layers.InputLayer)
+    ]
     return (
-        len(activations) == len(convolutions) > 0
+        2 * len(pairs) == len(body) > 0
         and all(layer.input is place for layer, place in zip(body, places))
-        and all(isinstance(layer, keras.layers.Conv2D) for layer in convolutions)
-        and all(layer.activation is keras.activations.linear for layer in convolutions)
-        and all(isinstance(layer, keras.layers.LeakyReLU) for layer in activations)
-        and all(layer.negative_slope == LEAK for layer in activations)
+        and all(is_linear(convolution) for convolution, _ in pairs)
+        and all(
+            isinstance(leaky, keras.layers.LeakyReLU) and leaky.negative_slope == LEAK for _, leaky in pairs
+        )
+        and all(leaky.name == f"{convolution.name}_leaky" for convolution, leaky in pairs)
+        and not any(id(tensor) in inside for layer in head for tensor in keras.tree.flatten(layer.input))
+    )
+
+
+def is_linear(layer: keras.Layer) -> bool:
+    """A convolution with a bias."""
+    return (
+        isinstance(layer, keras.layers.Conv2D)
+        and layer.use_bias
+        and layer.activation is keras.activations.linear
     )
 
 

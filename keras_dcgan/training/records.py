@@ -44,7 +44,7 @@ class SampleGrids:
 
     def __call__(self, tick: Tick):
         now = tick.row["tick"]
-        before = tick.rows[-2]["tick"] if len(tick.rows) > 1 else now - 1
+        before = tick.rows[-2]["tick"] if len(tick.rows) > 1 else 0
         # Several ticks may have ended at once, where they are shorter than what a GPU does at once.
         if now % self.every == 0 or now // self.every > before // self.every:
             tick.grid = self.draw(tick.row["kimg"])

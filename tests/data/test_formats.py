@@ -1,6 +1,7 @@
 """What files hold that looks right and is not, or looks wrong and is right: each made here, in a few
 bytes."""
 
+import errno
 import io
 import os
 import pathlib
@@ -377,9 +378,10 @@ def test_zeros_at_the_end_of_exif_are_none_of_the_image(kind):
     exif = exif.tobytes() + bytes(100)
     content = heic_file(noise(), exif=exif) if kind == "HEIF" else encoded(noise(), kind, exif=exif)
     assert content.rstrip(b"\0") != content and reason(content) is None
-    if kind == "WEBP":
-        end = content.index(b"EXIF")
-        assert reason(content[: end - 400] + bytes(400) + content[end:]) == TRUNCATED
+    end = content.rindex(b"EXIF" if kind == "WEBP" else b"Exif\0\0MM")
+    assert reason(content[: end - 400] + bytes(400) + content[end:]) == TRUNCATED
+    for left in (end // 4, end // 2, end - 400):
+        assert reason(content[:left] + bytes(len(content) - left)) == TRUNCATED
 
 
 # ------------------------------------------------------------------------
@@ -668,6 +670,19 @@ def test_heic_that_takes_for_ever_is_ended(monkeypatch):
         heic, "COMMAND", "import os, signal; os.kill(os.getpid(), signal.SIGXCPU)"
     )  # as its limit on time does
     assert reason(content) == heic.TOO_SLOW
+
+
+def test_heic_that_found_no_memory_says_so(monkeypatch):
+    content = heic_file(two_halves())
+    with monkeypatch.context() as patch:
+        patch.setattr(heic, "COMMAND", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        assert reason(content) == heic.NO_MEMORY
+
+    def no_more(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(heic.subprocess, "run", no_more)
+    assert reason(content) == heic.NO_MEMORY
 
 
 def test_without_pillow_heif_the_report_says_what_to_install(monkeypatch):

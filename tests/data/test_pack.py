@@ -130,7 +130,7 @@ def test_shards_that_are_missing_are_told(packed):
     first, *_ = sorted(pathlib.Path(pattern).parent.glob("*.tfrecord"))
     first.unlink()
     with pytest.raises(
-        Refused, match=f"^source: expected all 7 shards of .*, received 6, without {first.name}$"
+        Refused, match=f"^source: expected the 7 shards of .*, received 6, without {first.name}$"
     ):
         opened(pattern)
     assert len(opened(pattern.replace("*", "*-0000[1-3]-*"))) in (21, 22, 23, 24)

@@ -1,5 +1,6 @@
 """Any folder of images: what comes of each kind of file, of channels and of sizes."""
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -283,18 +284,17 @@ def test_the_demo_paints_each_face_when_it_is_asked_for(monkeypatch):
 
 
 def test_pillow_is_as_it_was_when_the_last_of_several_threads_has_decoded():
-    limit, first, second = (
-        Image.MAX_IMAGE_PIXELS,
-        decode.pillow_for_threads(10),
-        decode.pillow_for_threads(20),
-    )
-    stderr = os.fstat(2)
-    first.__enter__(), second.__enter__()
-    assert Image.MAX_IMAGE_PIXELS == 10 and os.fstat(2) != stderr
-    first.__exit__(None, None, None)
-    assert Image.MAX_IMAGE_PIXELS == 10
-    second.__exit__(None, None, None)
-    assert Image.MAX_IMAGE_PIXELS == limit and os.fstat(2)[:3] == stderr[:3]
+    def state():
+        return Image.MAX_IMAGE_PIXELS, os.path.samestat(os.fstat(2), os.stat(os.devnull))
+
+    before = state()
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(decode.pillow_for_threads(10))
+        second.enter_context(decode.pillow_for_threads(20))
+        both = state()
+        first.close()
+        one = state()
+    assert both == one == (10, True) and state() == before != one
 
 
 def test_so_it_is_with_a_disk_that_holds_an_archive(tmp_path, monkeypatch):

@@ -286,7 +286,8 @@ def test_penalties_at_every_step_are_those_of_second_derivatives(precision):
     ],
 )
 def test_real_and_fake_in_one_pass_are_as_in_two(of_discriminator, options):
-    classes, ended = options.pop("classes", 0), []
+    ended, options = [], dict(options)
+    classes = options.pop("classes", 0)
     labels = np.arange(8, dtype=np.int32) % 2
     for merged in (False, True):
         keras.utils.set_random_seed(1)

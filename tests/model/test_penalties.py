@@ -67,6 +67,17 @@ def test_what_is_piecewise_linear():
         [layers.Conv2D(2, 4, name="down_0"), layers.LeakyReLU(0.1, name="down_0_leaky")],
         [layers.Conv2D(2, 4, activation="relu", name="down_0"), layers.LeakyReLU(0.2, name="down_0_leaky")],
         [layers.Conv2D(2, 4, name="down_0"), layers.ReLU(), layers.LeakyReLU(0.2, name="down_0_leaky")],
+        [layers.Conv2D(2, 4, name="down_0"), layers.LeakyReLU(0.2, name="down_leaky")],
+        [layers.Conv2D(2, 4, use_bias=False, name="down_0"), layers.LeakyReLU(0.2, name="down_0_leaky")],
     ):
         network = keras.Sequential([keras.Input((16, 16, 1)), *body, layers.Flatten(), layers.Dense(1)])
         assert not is_piecewise_linear(network)
+    seen = networks.discriminator((16, 16), 1, 4, norm="none")
+    early = layers.Flatten()(seen.get_layer("down_0_leaky").output)
+    beside = layers.Add()([seen.output, layers.Dense(1)(early)])
+    assert is_piecewise_linear(seen) and not is_piecewise_linear(keras.Model(seen.input, beside))
+
+    class Own(keras.Model):
+        pass
+
+    assert not is_piecewise_linear(Own())

@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL
 from PIL import Image
 
@@ -791,3 +792,24 @@ def test_threads_that_are_quiet_at_once_give_stderr_back_when_the_last_one_ends(
     thread.join()
     os.write(2, b"shown\n")
     assert capfd.readouterr().err == "shown\n"
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ("truncated record at 12' failed\n\t [[{{node IteratorGetNext}}]]", "truncated record at 12' failed"),
+        (
+            "Graph execution error:\n\nDetected at node 'a' defined at (most recent call last):\n<stack traces>\n"
+            "OOM when allocating tensor\n\t [[{{node a}}]] [Op:__inference_f_1]",
+            "OOM when allocating tensor",
+        ),
+        ("", "ResourceExhaustedError"),
+    ],
+)
+def test_of_what_tensorflow_raises_one_line_is_said(message, said, capsys):
+    with pytest.raises(SystemExit, match="2"), cli.machine_errors("edit"):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+    assert capsys.readouterr().err == f"edit: {said}\n"
+    for error in (tf.errors.InternalError(None, None, message), ValueError("ours")):
+        with pytest.raises(type(error)), cli.machine_errors("edit"):
+            raise error

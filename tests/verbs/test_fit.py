@@ -249,12 +249,19 @@ def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tm
 
 
 def test_it_stops_aside_as_well_and_saves_what_it_has_trained_meanwhile(fit, aside, tmp_path, monkeypatch):
+    has_gone_on, end_tick = threading.Event(), Ticks.end_tick
+
     def stop(file, tick):
         if tick.row["step"] == 10:
-            tick.stop = True
-            time.sleep(0.5)
+            tick.stop = has_gone_on.wait(60)
+
+    def noted(self):
+        if self.step == 15:
+            has_gone_on.set()
+        end_tick(self)
 
     monkeypatch.setattr(records.MetricsFile, "__call__", stop)
+    monkeypatch.setattr(Ticks, "end_tick", noted)
     done = fit(0.4)
     assert done.returncode == 1 and "stopped: by --on-collapse stop" in done.stderr
     assert done.stdout.count("swd") == 3

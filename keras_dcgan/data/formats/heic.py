@@ -7,7 +7,6 @@ libheif has no time limit, and small files that keep it busy for minutes are eas
 ended, and be given no more memory than the image may need.
 """
 
-import errno
 import importlib.util
 import io
 import os
@@ -22,6 +21,7 @@ from keras_dcgan.data.formats.kinds import DAMAGED, TOO_LARGE, Rejected
 
 MISSING = "HEIC needs: pip install 'keras_dcgan[heic]'"
 TOO_SLOW = "takes too long to decode"
+NO_MEMORY = "no memory was left to decode it"
 SECONDS, WAITING = (
     60,
     600,
@@ -40,6 +40,8 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
     command = [sys.executable, "-c", COMMAND, str(max_pixels)]
     try:
         done = subprocess.run(command, input=content, capture_output=True, env=environment, timeout=WAITING)
+    except OSError as error:  # no further process
+        raise Rejected(NO_MEMORY) from error
     except subprocess.TimeoutExpired as error:
         raise Rejected(TOO_SLOW) from error
     if done.returncode and done.returncode == -getattr(signal, "SIGXCPU", 0):
@@ -47,7 +49,7 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
     if done.returncode and done.returncode == -getattr(
         signal, "SIGKILL", 0
     ):  # by the system, short of memory
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        raise Rejected(NO_MEMORY)
     if done.returncode:
         raise Rejected(TOO_LARGE if done.stdout == TOO_LARGE.encode() else DAMAGED)
     return Image.open(io.BytesIO(done.stdout), formats=["TIFF"])
