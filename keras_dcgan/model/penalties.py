@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
+from keras import layers
 
 from keras_dcgan.model.losses import Loss, classification
 from keras_dcgan.model.networks import LEAK
@@ -44,15 +45,13 @@ def is_piecewise_linear(discriminator: keras.Model) -> bool:
     head = [
         layer
         for layer in discriminator.layers
-        if layer not in body and not isinstance(layer, keras.layers.InputLayer)
+        if layer not in body and not isinstance(layer, layers.InputLayer)
     ]
     return (
         2 * len(pairs) == len(body) > 0
         and all(layer.input is place for layer, place in zip(body, places))
         and all(is_linear(convolution) for convolution, _ in pairs)
-        and all(
-            isinstance(leaky, keras.layers.LeakyReLU) and leaky.negative_slope == LEAK for _, leaky in pairs
-        )
+        and all(isinstance(leaky, layers.LeakyReLU) and leaky.negative_slope == LEAK for _, leaky in pairs)
         and all(leaky.name == f"{convolution.name}_leaky" for convolution, leaky in pairs)
         and not any(id(tensor) in inside for layer in head for tensor in keras.tree.flatten(layer.input))
     )
@@ -61,9 +60,7 @@ def is_piecewise_linear(discriminator: keras.Model) -> bool:
 def is_linear(layer: keras.Layer) -> bool:
     """A convolution with a bias."""
     return (
-        isinstance(layer, keras.layers.Conv2D)
-        and layer.use_bias
-        and layer.activation is keras.activations.linear
+        isinstance(layer, layers.Conv2D) and layer.use_bias and layer.activation is keras.activations.linear
     )
 
 
