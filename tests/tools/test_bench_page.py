@@ -131,3 +131,8 @@ def test_what_stands_around_it_stays(tmp_path, monkeypatch):
     )
     page.main([str(tmp_path / "a.json")])
     assert page.PAGE.read_text() == written
+
+
+def test_races_with_other_batches_say_which():
+    both = page.section([RACED, RACED | {"batch": 32}])
+    assert "| 64x64, batches of 16 | 50 images/s" in both and "| 64x64, batches of 32 | 50 images/s" in both

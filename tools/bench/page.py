@@ -66,14 +66,15 @@ def step(records: list[dict]) -> str:
 
 
 def race(records: list[dict]) -> str:
-    rows = []
+    rows, are_alike = [], len({record["batch"] for record in records}) == 1
     for record in records:
         ours = "ours_auto" if record.get("auto_is") == "mixed_bfloat16" else "ours_float32"
         best = next(name for name in record if name.startswith(f"{ours}_times_best_of_torch"))
         peak = f"{ours}_share_of_peak_{'bfloat16' if ours == 'ours_auto' else 'float32'}"
         rows.append(
             [
-                f"{record['size']}x{record['size']}",
+                f"{record['size']}x{record['size']}"
+                + ("" if are_alike else f", batches of {record['batch']}"),
                 f"{rate(record[ours + '_img_per_s'])} images/s, {'bfloat16' if ours == 'ours_auto' else 'float32'}",
                 f"{rate(record['torch_img_per_s'])}, **{record[ours + '_times_torch']:.2f}x**",
                 f"**{record[best]:.2f}x** ({best.partition('(torch')[2][:-1].strip('_').replace('_', ' ') or 'as it is'})",
