@@ -37,10 +37,8 @@ PACKAGES = {
 def install(out: Path) -> bool:
     """Writes out/web anew, for the run that out/model.json tells of -> whether the runtime lies there too.
     Raises OSError where it cannot be written."""
-    place, beside = (
-        out / "web",
-        out / ".web.part",
-    )  # convert.alone keeps other exports out, where the system has locks
+    # convert.alone keeps other exports out, where the system has locks.
+    place, beside = out / "web", out / ".web.part"
     about = json.loads((out / "model.json").read_text(encoding="utf-8"))
     for left in out.glob(".web*.part"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)

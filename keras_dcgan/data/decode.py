@@ -52,7 +52,6 @@ PASSING = (
     errno.EMFILE,
     errno.ENFILE,
 )  # of a network disk, or of this process
-FAILING = (errno.EIO,)  # of a disk: no reason for the file to be damaged
 
 # EXIF orientation -> what turns the stored image upright.
 UPRIGHT = {
@@ -392,7 +391,7 @@ def _reasons(kind: str = "image", is_cut: bool = False) -> Iterator[None]:
         raise Rejected(TOO_LARGE) from error
     # The fuzzer saw SyntaxError, struct.error, EOFError ... : on damaged bytes Pillow may raise anything.
     except Exception as error:
-        if getattr(error, "errno", None) in PASSING + FAILING:
+        if getattr(error, "errno", None) in (*PASSING, errno.EIO):  # the disk's fault, not the file's
             raise
         text = str(error).lower()
         if "unsupported" in text:

@@ -244,9 +244,8 @@ def _prepare(
     show: Callable[[str], None],
 ) -> Manifest:
     height, width = settings["size"]
-    labels_of(
-        found, range(len(found.names))
-    )  # too few of a class: before hours of decoding, and once more after it
+    # Too few of a class are told before hours of decoding, and once more after it.
+    labels_of(found, range(len(found.names)))
     kept, facts, left_out = range(len(found.names)), [], found.left_out
     usable = _usable(found.array, settings)
     if usable is not None:

@@ -257,7 +257,7 @@ def train_from(training: Training, step: int) -> End:
                 devices.agree(training.strategy, ticks.step)
     if ticks.received:
         return End(ticks.step, ticks.received)
-    if ticks.is_stopped and ticks.step < config.total_steps:
+    if ticks.step < config.total_steps:
         advice = f"{training.run.generator()} is the last good one"
         return End(ticks.step, 0, f"by {argument('on_collapse')} stop", advice)
     return End(ticks.step)

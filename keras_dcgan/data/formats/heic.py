@@ -46,9 +46,8 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
         raise Rejected(TOO_SLOW) from error
     if done.returncode and done.returncode == -getattr(signal, "SIGXCPU", 0):
         raise Rejected(TOO_SLOW)
-    if done.returncode and done.returncode == -getattr(
-        signal, "SIGKILL", 0
-    ):  # by the system, short of memory
+    # By the system, short of memory.
+    if done.returncode and done.returncode == -getattr(signal, "SIGKILL", 0):
         raise Rejected(NO_MEMORY)
     if done.returncode:
         raise Rejected(TOO_LARGE if done.stdout == TOO_LARGE.encode() else DAMAGED)
