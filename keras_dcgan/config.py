@@ -122,9 +122,15 @@ class TrainConfig:
         "Model",
         "batch",
         one_of("batch", "spectral", "none"),
-        "normalisation in the discriminator; the generator keeps batch norm",
+        "normalisation in the discriminator",
     )
-
+    g_norm: str = setting("Model", "batch", one_of("batch", "none"), "normalisation in the generator")
+    blocks: int = setting(
+        "Model",
+        0,
+        number(0, 16, kind=int),
+        "residual blocks of 3x3 convolutions that follow each doubling and halving, in both networks",
+    )
     d_stem: int = setting(
         "Model",
         0,
@@ -275,7 +281,13 @@ class TrainConfig:
     @property
     def generator_options(self) -> dict[str, Any]:
         """What models.generator is told beside the shape of the images."""
-        return {"filters": self.filters, "latent_dim": self.latent_dim, "upsample": self.upsample}
+        return {
+            "filters": self.filters,
+            "latent_dim": self.latent_dim,
+            "upsample": self.upsample,
+            "norm": self.g_norm,
+            "blocks": self.blocks,
+        }
 
     @property
     def discriminator_options(self) -> dict[str, Any]:
@@ -285,6 +297,7 @@ class TrainConfig:
             "norm": self.d_norm,
             "minibatch_std": self.minibatch_std,
             "stem": self.d_stem,
+            "blocks": self.blocks,
         }
 
     @property

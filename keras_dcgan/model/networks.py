@@ -10,6 +10,7 @@ mirror image. Any other size from 16 to 512 gets a base grid and as many doublin
 is cropped.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 
 import keras
@@ -51,10 +52,36 @@ def he_initializer():
     return keras.initializers.VarianceScaling(2 / (1 + LEAK**2), "fan_in", "untruncated_normal")
 
 
+def he_transposed():
+    """The same for a Conv2DTranspose of stride 2: each output sees a quarter of the kernel, whose inputs come last."""
+    return keras.initializers.VarianceScaling(4 * 2 / (1 + LEAK**2), "fan_out", "untruncated_normal")
+
+
 def common(precision: str, initial=initializer) -> dict:
     """Options of a layer with a kernel; anew for each, since one initializer draws the same numbers each time
     (Keras 3.15)."""
     return {"kernel_initializer": initial(), "dtype": precision}
+
+
+def residual(
+    x, blocks: int, name: str, precision: str, bounded: Callable[[layers.Layer], layers.Layer] | None = None
+):
+    """`blocks` times x + W2 lrelu(W1 x), of 3x3 convolutions through half as many channels. W2 starts at 0, so that
+    without a norm the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321, 2019); but not a
+    `bounded` one, whose largest singular value is 1."""
+    width = x.shape[-1]
+    last = initializer if bounded else keras.initializers.Zeros
+
+    def convolution(width, name, initial):
+        layer = layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **common(precision, initial))
+        return bounded(layer) if bounded else layer
+
+    for number in range(blocks):
+        block = f"{name}_block_{number}"
+        y = convolution(-(-width // 2), f"{block}_in", he_initializer)(x)
+        y = layers.LeakyReLU(LEAK, dtype=precision, name=f"{block}_leaky")(y)
+        x = layers.Add(dtype=precision, name=block)([x, convolution(width, f"{block}_out", last)(y)])
+    return x
 
 
 def batch_norm(
@@ -138,6 +165,8 @@ def generator(
     synchronized: bool = False,
     layer_types: ModuleType = layers,
     max_width: int = MAX_WIDTH,
+    norm: str = "batch",
+    blocks: int = 0,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
@@ -147,31 +176,44 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
     Conv2D, which draws no checkerboards. `max_width`: no layer has more than this times `filters` channels.
-    `precision` is a Keras dtype policy. `synchronized` shares
-    batch-norm statistics between replicas. `layer_types` has Conv2D, Conv2DTranspose and BatchNormalization as
-    keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
+    `norm`: "batch" with ReLU, or "none" with biases and LeakyReLU. `blocks`: residual ones after the first layer
+    and after each doubling but the last. `precision` is a Keras dtype policy. `synchronized` shares batch-norm
+    statistics between replicas. `layer_types` has Conv2D, Conv2DTranspose and BatchNormalization as keras.layers
+    has them: keras_dcgan.model.cpu_layers trains faster.
     """
-    if upsample not in UPSAMPLINGS:
-        raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
+    for name, value, known in (("upsample", upsample, UPSAMPLINGS), ("norm", norm, ("batch", "none"))):
+        if value not in known:
+            raise ValueError(f"expected {name} to be one of {known}, received {name}={value!r}")
     (rows, columns), doublings = base_grid(size)
     *inner, base = widths(filters, doublings, max_width)
 
-    def double(x, width, name, **options):
+    has_norm = norm == "batch"
+    he = he_transposed if upsample == "transpose" else he_initializer
+
+    def double(x, width, name, initial=initializer if has_norm else he, **options):
+        options |= common(precision, initial)
         if upsample == "transpose":
-            return layer_types.Conv2DTranspose(
-                width, KERNEL, 2, "same", name=name, **options, **common(precision)
-            )(x)
+            return layer_types.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options)(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
-        return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options, **common(precision))(x)
+        return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options)(x)
+
+    def normalized(x, name, scale=True):
+        return batch_norm(layer_types, precision, synchronized, f"{name}_norm", scale)(x) if has_norm else x
+
+    def activated(x, name):
+        if has_norm:
+            return layers.ReLU(dtype=precision, name=f"{name}_relu")(x)
+        return layers.LeakyReLU(LEAK, dtype=precision, name=f"{name}_leaky")(x)
 
     def shifted(x, by, name):
         everywhere = layers.Reshape((1, 1, x.shape[-1]), dtype=precision, name=f"{name}_class")(by)
         return layers.Add(dtype=precision, name=f"{name}_and_class")([x, everywhere])
 
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
-    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common(precision))(z)
+    units, options = rows * columns * base, common(precision, initializer if has_norm else he_initializer)
+    x = layers.Dense(units, use_bias=not has_norm, name="project", **options)(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = batch_norm(layer_types, precision, synchronized, "project_norm", scale=not classes)(x)
+    x = normalized(x, "project", scale=not classes)
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first
         # layer, the classes outgrew it within 25 kimg of CIFAR-10, and a class was one image: see
@@ -180,15 +222,15 @@ def generator(
             classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning"
         )(label)
         x = shifted(x, meaning, "project")
-    x = layers.ReLU(dtype=precision, name="project_relu")(x)
+    x = residual(activated(x, "project"), blocks, "project", precision)
     for level, width in enumerate(reversed(inner)):
-        x = double(x, width, f"up_{level}", use_bias=False)
-        x = batch_norm(layer_types, precision, synchronized, f"up_{level}_norm")(x)
+        x = double(x, width, f"up_{level}", use_bias=not has_norm)
+        x = normalized(x, f"up_{level}")
         if classes:
             by = layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common(precision))(meaning)
             x = shifted(x, by, f"up_{level}")
-        x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
-    x = double(x, channels, "to_image")
+        x = residual(activated(x, f"up_{level}"), blocks, f"up_{level}", precision)
+    x = double(x, channels, "to_image", initializer)
     surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
     if any(surplus):
         x = layers.Cropping2D(
@@ -209,6 +251,7 @@ def discriminator(
     precision: str = "float32",
     synchronized: bool = False,
     layer_types: ModuleType = layers,
+    blocks: int = 0,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the
     loss's.
@@ -257,6 +300,7 @@ def discriminator(
         if normalized:
             x = batch_norm(layer_types, precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
+        x = residual(x, blocks, f"down_{level}", precision, bounded if norm == "spectral" else None)
     scored = x
     if minibatch_std:
         scored = layers.Concatenate(dtype="float32", name="score_inputs")(

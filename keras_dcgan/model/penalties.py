@@ -14,6 +14,7 @@ then that of a layer with input c a + u and output gradient d. In all: forwards 
 forwards with c a + u, and the gradient of the kernels, once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -21,7 +22,6 @@ import tensorflow as tf
 from keras import layers
 
 from keras_dcgan.model.losses import Loss, classification
-from keras_dcgan.model.networks import LEAK
 
 
 @dataclass(frozen=True)
@@ -35,55 +35,83 @@ class Step:
 
 
 def is_piecewise_linear(discriminator: keras.Model) -> bool:
-    """Whether it is one of models.discriminator(norm="none"), by what stands between images and features."""
+    """Whether it is a network as networks.discriminator(norm="none") and residual.discriminator make them, by what
+    stands between images and features."""
     if not hasattr(discriminator, "inputs"):  # a subclass of keras.Model
         return False
-    body = [layer for layer in discriminator.layers if layer.name.startswith(("stem", "down_"))]
-    pairs = list(zip(body[::2], body[1::2]))
-    places = [*discriminator.inputs[:1], *(layer.output for layer in body)]
-    inside = set(map(id, places[1:-1]))
-    head = [
-        layer
-        for layer in discriminator.layers
-        if layer not in body and not isinstance(layer, layers.InputLayer)
-    ]
+    names = {layer.name for layer in discriminator.layers}
+    if "score" not in names or len({id(layer.output) for layer in discriminator.layers}) < len(names):
+        return False
+    body = body_of(discriminator, features_of(discriminator))
+    inside = {id(layer.output) for layer in body[:-1]}
     return (
-        2 * len(pairs) == len(body) > 0
-        and all(layer.input is place for layer, place in zip(body, places))
-        and all(is_linear(convolution) for convolution, _ in pairs)
-        and all(isinstance(leaky, layers.LeakyReLU) and leaky.negative_slope == LEAK for _, leaky in pairs)
-        and all(leaky.name == f"{convolution.name}_leaky" for convolution, leaky in pairs)
-        and not any(id(tensor) in inside for layer in head for tensor in keras.tree.flatten(layer.input))
+        len(body) > 1
+        and body[0].output is discriminator.inputs[0]
+        and all(is_piece(layer) for layer in body[1:])
+        and not any(
+            id(tensor) in inside
+            for layer in discriminator.layers
+            if layer not in body
+            for tensor in keras.tree.flatten(layer.input)
+        )
     )
 
 
-def is_linear(layer: keras.Layer) -> bool:
-    """A convolution with a bias."""
-    return (
-        isinstance(layer, layers.Conv2D) and layer.use_bias and layer.activation is keras.activations.linear
-    )
+def features_of(discriminator: keras.Model):
+    """The keras tensor of which the head makes logits."""
+    (scored,) = keras.tree.flatten(discriminator.get_layer("score").input)
+    for layer in discriminator.layers:
+        if layer.output is scored and isinstance(layer, layers.Concatenate):  # with what MinibatchStd says
+            return layer.input[0]
+    return scored
+
+
+def body_of(discriminator: keras.Model, features) -> list[keras.Layer]:
+    """The layers that `features` follow from, each after those that it reads; an InputLayer first."""
+    wanted, found = {id(features)}, []
+    for layer in reversed(discriminator.layers):  # each stands after what it reads
+        if id(layer.output) in wanted:
+            wanted |= set(map(id, keras.tree.flatten(layer.input)))
+            found.append(layer)
+    return found[::-1]
+
+
+def is_piece(layer: keras.Layer) -> bool:
+    """Whether it is linear, a convolution in its kernel too, or LeakyReLU."""
+    if isinstance(layer, layers.Conv2D):
+        return layer.activation is keras.activations.linear
+    return isinstance(layer, (layers.LeakyReLU, layers.Add, layers.AveragePooling2D))
+
+
+def called(layer: keras.Layer, *inputs: tf.Tensor) -> tf.Tensor:
+    return layer(inputs if len(inputs) > 1 else inputs[0])
 
 
 class PiecewiseLinear:
-    """A discriminator without norm, in two parts: the convolutions, and the head that makes logits of their
-    features."""
+    """A discriminator without norm, in two parts: the body, which makes features of images, and the head that
+    makes logits of these."""
 
     def __init__(self, discriminator: keras.Model):
         self.weights = discriminator.trainable_variables
-        self.convolutions = [
-            layer
-            for layer in discriminator.layers
-            if layer.name.startswith(("stem", "down_")) and layer.weights
-        ]
-        self.body_weights = [weight for layer in self.convolutions for weight in layer.trainable_variables]
+        self.images, self.features = discriminator.inputs[0], features_of(discriminator)
+        self.body = body_of(discriminator, self.features)[1:]
+        self.body_weights = [weight for layer in self.body for weight in layer.trainable_variables]
         in_body = set(map(id, self.body_weights))
         self.head_weights = [weight for weight in self.weights if id(weight) not in in_body]
         self.deviation = next(
             (layer for layer in discriminator.layers if layer.name == "minibatch_std"), None
         )
-        features = discriminator.get_layer(f"{self.convolutions[-1].name}_leaky").output
         deviation = [self.deviation.output] if self.deviation else []
-        self.head = keras.Model([features, *deviation, *discriminator.inputs[1:]], discriminator.outputs)
+        self.head = keras.Model([self.features, *deviation, *discriminator.inputs[1:]], discriminator.outputs)
+
+    def through(self, images: tf.Tensor, call: Callable[..., tf.Tensor]) -> dict[int, tf.Tensor]:
+        """The body, where `call(layer, *inputs)` stands for each layer -> what each keras tensor becomes, by id."""
+        found = {id(self.images): images}
+        for layer in self.body:
+            found[id(layer.output)] = call(
+                layer, *(found[id(each)] for each in keras.tree.flatten(layer.input))
+            )
+        return found
 
     def gradients(self, real, fakes, labels: list[tf.Tensor], loss: Loss, r1, r2, scale=1.0) -> Step:
         """The gradient of `scale` times the loss, of which class real images are (with `labels`: int32 (N,)),
@@ -98,10 +126,10 @@ class PiecewiseLinear:
         images = tf.concat([real, fakes], axis=0)
         with tf.GradientTape(persistent=True) as body_tape:
             body_tape.watch(images)
-            outputs, features = [], images
-            for layer in self.convolutions:
-                outputs.append(layer(features))
-                features = tf.nn.leaky_relu(outputs[-1], LEAK)
+            found = self.through(images, called)
+        convolutions = [layer for layer in self.body if isinstance(layer, layers.Conv2D)]
+        outputs = [found[id(layer.output)] for layer in convolutions]
+        features = found[id(self.features)]
         with tf.GradientTape(persistent=True) as head_tape:
             head_tape.watch(features)
             with tf.GradientTape() as slope_tape:
@@ -120,19 +148,25 @@ class PiecewiseLinear:
         by_logit = for_each(head_tape.gradient(total, logits))
         weight = for_each(tf.repeat(tf.stack([r1, r2]), count)) * scale / tf.cast(count, tf.float32)
         both = by_logit * images + weight * image_gradients
+        linear = []
+
+        def linearly(layer, *inputs):
+            """The layer of c a + u, where a convolution's bias belongs to a alone."""
+            arithmetic = layer.compute_dtype
+            if isinstance(layer, layers.LeakyReLU):
+                slopes = tf.where(found[id(layer.input)] > 0, 1.0, layer.negative_slope)
+                return inputs[0] * tf.cast(slopes, arithmetic)
+            if not isinstance(layer, layers.Conv2D):
+                return called(layer, *inputs)
+            kernel = tf.cast(layer.kernel, arithmetic)
+            made = layer.convolution_op(tf.stop_gradient(tf.cast(inputs[0], arithmetic)), kernel)
+            if layer.use_bias:
+                made += tf.cast(by_logit, arithmetic) * tf.cast(layer.bias, arithmetic)
+            linear.append(made)
+            return made
+
         with tf.GradientTape() as kernel_tape:
-            linear = []
-            for layer, output in zip(self.convolutions, outputs):
-                factor, kernel, bias = (
-                    tf.cast(each, output.dtype) for each in (by_logit, layer.kernel, layer.bias)
-                )
-                linear.append(
-                    layer.convolution_op(tf.stop_gradient(tf.cast(both, output.dtype)), kernel)
-                    + factor * bias
-                )
-                both = linear[-1] * tf.where(
-                    output > 0, tf.ones([], output.dtype), tf.cast(LEAK, output.dtype)
-                )
+            both = self.through(both, linearly)[id(self.features)]
         body = kernel_tape.gradient(linear, self.body_weights, output_gradients=slopes)
         if labels:  # classes are other outputs than the logit, with slopes of their own
             slopes = body_tape.gradient(

@@ -26,34 +26,46 @@ def take_channels(student: keras.Model, teacher: keras.Model, inputs):
     """Gives `student`, a networks.generator with fewer filters, the teacher's weights between those of its
     channels that matter most: whose variance, when it draws `inputs`, times the squares of the weights that
     read them is largest. The batch-norm statistics are to be taken anew."""
-    names = [layer.name.removesuffix("_relu") for layer in teacher.layers if layer.name.endswith("_relu")]
-    readers = [*names[1:], "to_image"]
-    active = keras.Model(teacher.input, [teacher.get_layer(f"{name}_relu").output for name in names])
+    source: dict[str, str] = {}  # of each convolution: which one's channels it reads
+    target: dict[str, str] = {}  # and whose channels it writes: its own, or those that it is added to
+    active: dict[str, str] = {}  # of each that has channels of its own: the activation behind it
+    level = ""
+    for layer in teacher.layers:
+        name, _, kind = layer.name.rpartition("_")
+        if kind not in ("relu", "leaky"):
+            continue
+        if "_block_" in name:
+            target |= {f"{name}_in": f"{name}_in", f"{name}_out": level}
+            source |= {f"{name}_in": level, f"{name}_out": f"{name}_in"}
+            active[f"{name}_in"] = layer.name
+        else:
+            target[name], source[name], active[name], level = name, level, layer.name, name
+    source["to_image"] = level
+    outputs = [teacher.get_layer(name).output for name in active.values()]
     kept: dict[str, slice | np.ndarray] = {"to_image": slice(None)}
-    for name, reader, channels in zip(names, readers, active(inputs, training=False)):
-        count = student.get_layer(f"{name}_relu").output.shape[-1]
-        matters = np.var(channels, axis=(0, 1, 2)) * np.square(_out_in(teacher, reader)).sum((0, 1, 2))
+    for name, channels in zip(active, keras.Model(teacher.input, outputs)(inputs, training=False)):
+        count = student.get_layer(active[name]).output.shape[-1]
+        readers = [_out_in(teacher, reader) for reader in source if source[reader] == name]
+        matters = np.var(channels, axis=(0, 1, 2)) * sum(np.square(each).sum((0, 1, 2)) for each in readers)
         kept[name] = np.sort(np.argsort(-matters, kind="stable")[:count])
-    taken = {}
-    for name, reader in zip(names, readers):
-        taken[reader] = _out_in(teacher, reader)[:, :, kept[reader]][..., kept[name]]
-        if not isinstance(teacher.get_layer(reader), keras.layers.Conv2DTranspose):
-            taken[reader] = taken[reader].swapaxes(2, 3)
-    base = kept["project"]
-    dense = teacher.get_layer("project").kernel.numpy()
-    by_channel = dense.reshape(len(dense), -1, teacher.get_layer("project_relu").output.shape[-1])
     for layer in student.layers:
         name, weights = layer.name, teacher.get_layer(layer.name).get_weights()
+        whose = target.get(name) or name.removesuffix("_norm").removesuffix("_meaning")
         if name == "project":
-            weights = [by_channel[..., base].reshape(len(dense), -1)]
+            cells = layer.kernel.shape[1] // len(kept[name])
+            weights = [each.reshape(*each.shape[:-1], cells, -1)[..., kept[name]] for each in weights]
+            weights = [each.reshape(*each.shape[:-2], -1) for each in weights]
         elif name == "meaning":
-            weights = [weights[0][:, base]]
+            weights = [weights[0][:, kept["project"]]]
         elif name.endswith("_meaning"):
-            weights = [weights[0][base][:, kept[name.removesuffix("_meaning")]]]
+            weights = [weights[0][kept["project"]][:, kept[whose]]]
         elif name.endswith("_norm"):
-            weights = [weight[kept[name.removesuffix("_norm")]] for weight in weights]
-        elif name in readers:
-            weights = [taken[name], *weights[1:]]
+            weights = [weight[kept[whose]] for weight in weights]
+        elif name in source:
+            taken = _out_in(teacher, name)[:, :, kept[whose]][..., kept[source[name]]]
+            if not isinstance(layer, keras.layers.Conv2DTranspose):
+                taken = taken.swapaxes(2, 3)
+            weights = [taken, *(bias[kept[whose]] for bias in weights[1:])]
         layer.set_weights(weights)
 
 

@@ -10,18 +10,25 @@ from keras_dcgan.pictures.latents import latents
 LATENT_DIM, FILTERS, CLASSES = 6, 8, 3  # of conftest.lively_generator
 
 
-@pytest.mark.parametrize(("upsample", "classes"), [("transpose", 0), ("nearest", 0), ("transpose", CLASSES)])
-def test_channels_that_nothing_reads_are_not_taken(upsample, classes):
-    teacher = conftest.lively_generator(latent_dim=LATENT_DIM, classes=classes, upsample=upsample)
-    for name in ("up_0", "to_image", "up_0_meaning")[: 3 if classes else 2]:
-        layer = teacher.get_layer(name)
-        kernel = layer.kernel.numpy()
-        into = -1 if isinstance(layer, keras.layers.Conv2DTranspose) else -2
-        np.moveaxis(kernel, into, 0)[1::2] = 0  # half of all channels
-        layer.kernel.assign(kernel)
-    student = generator(
-        (16, 16), 3, latent_dim=LATENT_DIM, filters=FILTERS // 2, classes=classes, upsample=upsample
-    )
+@pytest.mark.parametrize(
+    ("upsample", "classes", "norm", "blocks"),
+    [
+        ("transpose", 0, "batch", 0),
+        ("nearest", 0, "none", 1),
+        ("transpose", CLASSES, "batch", 0),
+        ("transpose", CLASSES, "none", 2),
+    ],
+)
+def test_channels_that_nothing_reads_are_not_taken(upsample, classes, norm, blocks):
+    options = {"classes": classes, "upsample": upsample, "norm": norm, "blocks": blocks}
+    teacher = conftest.lively_generator(latent_dim=LATENT_DIM, **options)
+    for layer in teacher.layers:
+        if layer.name in ("up_0", "to_image", "up_0_meaning") or layer.name.endswith(("_in", "_out")):
+            kernel = layer.kernel.numpy()
+            into = -1 if isinstance(layer, keras.layers.Conv2DTranspose) else -2
+            np.moveaxis(kernel, into, 0)[1::2] = 0  # half of all channels
+            layer.kernel.assign(kernel)
+    student = generator((16, 16), 3, latent_dim=LATENT_DIM, filters=FILTERS // 2, **options)
     z = latents(range(32), LATENT_DIM)
     inputs = [z, np.arange(32) % classes] if classes else z
     take_channels(student, teacher, inputs)
