@@ -363,7 +363,7 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     if weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if calibration is None:
-        return graph.unfused(converter.convert())
+        return graph.for_gpu(converter.convert())
     rows = [
         {name: values[row : row + 1] for name, values in calibration.items()}
         for row in range(len(calibration["z"]))
@@ -372,7 +372,7 @@ def to_tflite(saved_model: Path, weights: str, calibration: dict[str, np.ndarray
     converter.representative_dataset = lambda: (
         (signature, row) for signature in parity.SIGNATURES for row in rows
     )
-    return graph.unfused(converter.convert())
+    return graph.for_gpu(converter.convert())
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:

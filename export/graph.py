@@ -2,14 +2,15 @@
 
     generator = folded(generator)          # before the conversion: batch norm where the converter would leave it
     generator = for_cpu(generator)         # or, of the files for CPUs: convolutions in place of transposed ones
-    content = unfused(content)             # after it: nothing that a phone's GPU or an older runtime does not take
+    content = for_gpu(content)             # after it: nothing that a phone's GPU or an older runtime does not take
     content = with_metadata(content, ...)  # what Android Studio, Netron and MediaPipe show
     operations(content)                    # [("FULLY_CONNECTED", 1), ("RESHAPE", 1), ("TRANSPOSE_CONV", 3), ("RELU", 1), ...]
     least_runtime(content)                 # "2.3.0": the oldest TensorFlow Lite that knows all of them
 
 The converter fuses ReLU into TRANSPOSE_CONV, which makes that operation version 4. The GPU delegates know it
 up to version 3 and leave the rest to the CPU, without a word (TensorFlow 2.21); runtimes before 2.12 refuse
-the file. Taken apart again the graph draws the same bits on a CPU, and runs wholly on a GPU.
+the file. Taken apart again the graph draws the same bits on a CPU, and runs wholly on a GPU. So it does where the
+vectors of the classes, which the GPU reads in float32 alone, are of float32 in a file of float16 too.
 """
 
 import keras
@@ -32,6 +33,7 @@ SINCE = {
     "DEQUANTIZE": ("1.13.1", "1.14.0", "1.15.0"),
     "FULLY_CONNECTED": ("1.5.0", "1.10.0", "1.14.0", "1.14.0", "2.0.0", "2.1.0", "2.3.0", "2.3.0", "2.3.0"),
     "GATHER": ("1.6.0", "1.14.0"),
+    "LEAKY_RELU": ("1.13.1", "2.3.0"),
     "LESS": ("1.14.0",),
     "MUL": ("1.5.0", "1.14.0"),
     "PAD": ("1.5.0", "1.14.0"),
@@ -122,26 +124,55 @@ class Subpixel(keras.layers.Conv2DTranspose):
         return tf.nn.depth_to_space(cells, 2)[:, 1:-1, 1:-1]
 
 
-def unfused(content: bytes) -> bytes:
-    """Every TRANSPOSE_CONV with a fused ReLU becomes one without, and a RELU; in int8 one without alone, since
-    there the smallest number stands for 0 and the rounding cuts off what is below. Other graphs come back as
-    they were."""
+def for_gpu(content: bytes) -> bytes:
+    """The same graph without what a phone's GPU does not take. Every TRANSPOSE_CONV with a fused ReLU becomes one
+    without, and a RELU; in int8 one without alone, since there the smallest number stands for 0 and the rounding
+    cuts off what is below. A table of float16, which GATHER reads, becomes one of float32. Other graphs come back
+    as they were."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    tables: dict[int, int] = {}
+    for subgraph in model.subgraphs:
+        _widen_tables(model, subgraph, tables)
     transposed = [
         code for code in model.operatorCodes if _builtin(code) == schema.BuiltinOperator.TRANSPOSE_CONV
     ]
-    if all(code.version <= LATEST_FOR_GPU for code in transposed):
+    is_taken = all(code.version <= LATEST_FOR_GPU for code in transposed)
+    if is_taken and not tables:
         return content
-    for subgraph in model.subgraphs:
-        _take_apart(model, subgraph, transposed)
-    for code in transposed:
-        code.version = min(code.version, LATEST_FOR_GPU)
+    if not is_taken:
+        for subgraph in model.subgraphs:
+            _take_apart(model, subgraph, transposed)
+        for code in transposed:
+            code.version = min(code.version, LATEST_FOR_GPU)
     versions = [_since(*operation) for operation in _operations(model)]
     if all(versions):
         _buffer(model, RUNTIME).data = np.frombuffer(
             max(versions, key=_numbers).encode().ljust(16, b"\0"), np.uint8
         )
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _widen_tables(model, subgraph, tables: dict[int, int]):
+    """`tables`: of each buffer of float16 that stood for a table, the one that does now."""
+    makers = {
+        operator.outputs[0]: operator
+        for operator in subgraph.operators
+        if _builtin(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
+    }
+    for operator in list(subgraph.operators):
+        code = model.operatorCodes[operator.opcodeIndex]
+        maker = makers.get(operator.inputs[0]) if _builtin(code) == schema.BuiltinOperator.GATHER else None
+        if not maker or subgraph.tensors[maker.inputs[0]].type != schema.TensorType.FLOAT16:
+            continue
+        narrow = subgraph.tensors[maker.inputs[0]].buffer
+        if narrow not in tables:
+            wide = schema.BufferT()
+            numbers = np.asarray(model.buffers[narrow].data, np.uint8).view(np.float16)
+            wide.data = numbers.astype(np.float32).view(np.uint8)
+            model.buffers.append(wide)
+            tables[narrow] = len(model.buffers) - 1
+        subgraph.tensors[operator.inputs[0]].buffer = tables[narrow]
+        subgraph.operators.remove(maker)
 
 
 def _take_apart(model, subgraph, transposed: list):

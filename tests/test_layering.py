@@ -92,7 +92,7 @@ IMPORTS = {
     "measure.page": "data.rows measure.evaluation pictures.charts pictures.images",
     "model.extractor": "files pictures.images progress",
     "model.gan": "model.augment model.losses model.networks model.penalties model.program",
-    "model.penalties": "model.losses model.networks",
+    "model.penalties": "model.losses",
     "model.student": "model.gan model.losses",
     "pictures.draw": "pictures.images",
     "pictures.images": "errors files threads",

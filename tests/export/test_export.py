@@ -197,7 +197,7 @@ def test_without_fused_relus_a_graph_draws_the_same_bits(model, tmp_path, monkey
     rows = convert.inputs_of(range(activations), LATENT_DIM, 0) if activations else None
     convert.write_saved_model(graph.folded(model), tmp_path / "saved", batch=1)
     (tmp_path / "gpu.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", weights, rows))
-    monkeypatch.setattr(graph, "unfused", lambda content: content)
+    monkeypatch.setattr(graph, "for_gpu", lambda content: content)
     fused = convert.to_tflite(tmp_path / "saved", weights, rows)
     (tmp_path / "fused.tflite").write_bytes(fused)
     assert ("TRANSPOSE_CONV", 4) in graph.operations(fused) and graph.least_runtime(fused) == "2.13.0"
@@ -235,7 +235,9 @@ def test_a_transposed_convolution_as_an_ordinary_one_draws_the_same():
     assert isinstance(ordinary.layers[1], graph.Subpixel)
 
 
-@pytest.mark.parametrize("options", [{}, {"upsample": "nearest", "classes": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"upsample": "nearest", "classes": 2}, {"norm": "none", "blocks": 1, "classes": 2}]
+)
 def test_our_table_of_runtimes_is_the_converters(options, tmp_path):
     """Held against what it writes into files that we leave as they are: without transposed convolutions."""
     model = lively_generator(**options)

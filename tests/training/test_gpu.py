@@ -88,15 +88,17 @@ def test_the_gpu_alone_draws_what_the_cpu_draws(out, name, tolerance):
     compare_with_cpu(out / f"generator_{name}.tflite", tolerance, {"z": INPUTS["z"]})
 
 
-def test_so_it_does_of_a_class_that_is_asked_for(tmp_path):
-    convert.export(
-        lively_generator(latent_dim=LATENT_DIM, classes=3), ["fp32"], tmp_path, "tiny", ["a", "b", "c"]
-    )
-    compare_with_cpu(tmp_path / "generator_fp32.tflite", 1e-5, INPUTS)
+@pytest.mark.parametrize("options", [{}, {"norm": "none", "blocks": 1}])
+def test_so_it_does_of_a_class_that_is_asked_for(tmp_path, options):
+    generator = lively_generator(latent_dim=LATENT_DIM, classes=3, **options)
+    of_file = {"fp32": 1e-5, "fp16": 1e-5, "int8": 0.1}
+    convert.export(generator, of_file, tmp_path, "tiny", ["a", "b", "c"])
+    for name, tolerance in of_file.items():
+        compare_with_cpu(tmp_path / f"generator_{name}.tflite", tolerance, INPUTS)
 
 
 def test_as_the_converter_leaves_it_the_graph_does_not_run_there(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "unfused", lambda content: content)
+    monkeypatch.setattr(graph, "for_gpu", lambda content: content)
     convert.write_saved_model(model, tmp_path / "saved", batch=1)
     (tmp_path / "stock.tflite").write_bytes(convert.to_tflite(tmp_path / "saved", "float32"))
     done = on_gpu(tmp_path / "stock.tflite")
