@@ -110,7 +110,13 @@ class TrainConfig:
         "Model",
         64,
         number(1, 1024, kind=int),
-        "channels of the layers next to the image; at most 8 times as many inside",
+        "channels of the layers next to the image; each halving of the grid doubles them",
+    )
+    max_width: int = setting(
+        "Model",
+        8,
+        number(1, 64, kind=int),
+        "the widest layers have this times as many channels as those next to the image",
     )
     upsample: str = setting(
         "Model",
@@ -285,6 +291,7 @@ class TrainConfig:
             "filters": self.filters,
             "latent_dim": self.latent_dim,
             "upsample": self.upsample,
+            "max_width": self.max_width,
             "norm": self.g_norm,
             "blocks": self.blocks,
         }
@@ -294,6 +301,7 @@ class TrainConfig:
         """What models.discriminator is told beside the shape of the images."""
         return {
             "filters": self.filters,
+            "max_width": self.max_width,
             "norm": self.d_norm,
             "minibatch_std": self.minibatch_std,
             "stem": self.d_stem,
@@ -379,10 +387,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 OLD_DEMO = "demo:4000"
 BEFORE = {"auto": "classic", "demo": "classic-demo"}
 ADAPTIVE = ("auto", "classic")
+PENALTY = {"auto": 1.0, "demo": 2.5}  # times what `penalty` says
 
 
 # What auto chooses.
 CHOSEN = {
+    "filters": "64, or half, a quarter and an eighth of it from 97, 193 and 385 px on",
+    "max_width": "8, or 2, 4 and 8 times that, likewise",
     "batch": "16 up to 250 kimg, else 32",
     "r1": "by the size",
     "r2": "by the size",
@@ -399,6 +410,15 @@ OFTEN = 10
 SOON = 250
 
 
+def narrowing(size: tuple[int, int]) -> int:
+    """How many times narrower than at 64x64 auto makes the layers next to the image: twice for each doubling that
+    such an image takes more. The layers behind them are as at 64x64."""
+    narrower = 1
+    while min(size) > 96 * narrower:
+        narrower *= 2
+    return narrower
+
+
 def penalty(size: tuple[int, int]) -> float:
     """The gradient penalties' weight that auto takes: by the pixels, since an image's gradient has a part for
     each of them."""
@@ -411,10 +431,10 @@ def batch(kimg: float) -> int:
     return 16 if kimg <= SOON else 32
 
 
-def rate(filters: int) -> float:
+def rate(filters: int, max_width: int = 8) -> float:
     """Adam's learning rate that auto takes: the wider the layers, the more a step of it changes what they give.
     8e-4 is best at 32 filters, and tore a discriminator of 48 apart: see tools/experiments/RECIPE.md."""
-    return min(8e-4, float(f"{4e-4 * 64 / filters:.2g}"))
+    return min(8e-4, float(f"{4e-4 * 64 * 8 / (filters * max_width):.2g}"))
 
 
 def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, str]:
@@ -476,26 +496,35 @@ def resolve(
     settings = (dict(begun) if is_resumed else PRESETS[preset]) | dict(typed)
     settings |= {"data": portraits(begun) if data == "demo" else data, "preset": preset}
     config = TrainConfig(**settings)
-    chosen: dict[str, Any] = {}
+    fixed = set(typed) | (set(begun) if is_resumed else set())
+
+    def choose(config: TrainConfig, **chosen) -> TrainConfig:
+        return dataclasses.replace(config, **{name: chosen[name] for name in chosen.keys() - fixed})
+
+    if preset in ("auto", "demo"):
+        narrower, usual = narrowing(config.size), PRESETS[preset].get("filters", TrainConfig.filters)
+        if not is_resumed and "filters" not in typed:
+            config = choose(config, filters=usual // narrower, max_width=8 * narrower)
+        weight = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
+        stem = min(config.d_stem, usual // narrower)
+        config = choose(config, d_stem=stem, r1=weight, r2=weight)
     if preset == "auto":
-        chosen["batch"] = batch(config.kimg)
-        chosen["r1"] = chosen["r2"] = penalty(config.size)
-        chosen["g_lr"] = chosen["d_lr"] = rate(config.filters)
+        lr = rate(config.filters, config.max_width)
+        config = choose(config, batch=batch(config.kimg), g_lr=lr, d_lr=lr)
     if preset in ADAPTIVE and images:
-        chosen["augment"], _ = augmentation(images, config.kimg, preset)
-    return dataclasses.replace(
-        config, **{name: value for name, value in chosen.items() if name not in settings}
-    )
+        config = choose(config, augment=augmentation(images, config.kimg, preset)[0])
+    return config
 
 
 def unasked(config: TrainConfig, preset: str, images: int) -> TrainConfig:
     """What a preset has where nothing else is typed. What auto chooses it chooses for the size, the filters and
     the length of `config`."""
     typed = {"data": config.data, "preset": preset}
-    shape = ("size", "filters", "kimg")
-    plain = resolve(typed, images)
+    shape = ("size", "filters", "max_width", "kimg")
+    plain, of_size = (resolve(typed | more, images) for more in ({}, {"size": config.size}))
     chosen = resolve(typed | {name: getattr(config, name) for name in shape}, images)
-    return dataclasses.replace(chosen, **{name: getattr(plain, name) for name in shape})
+    chosen = dataclasses.replace(chosen, filters=of_size.filters, max_width=of_size.max_width)
+    return dataclasses.replace(chosen, size=plain.size, kimg=plain.kimg)
 
 
 def portraits(begun: Mapping) -> str:

@@ -110,7 +110,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
         assert cli.flag(row.name) in help
     unwrapped = " ".join(help.split())
     assert (
-        "[64; demo: 32]" in unwrapped and "[16 up to 250 kimg, else 32; paper: 64; demo: 16]" in unwrapped
+        "from 97, 193 and 385 px on; paper: 64; demo: 32]" in unwrapped and "[16 up to 250 kimg, else 32; paper: 64; demo: 16]" in unwrapped
     )  # --filters, --batch
     assert "bce|hinge|least_squares" in help
 
@@ -210,6 +210,30 @@ def test_auto_takes_small_batches_for_short_trainings():
     told = choices(resolve({"data": "x", "kimg": 100}), 500)
     assert "--batch 16 " in told and told.endswith("; up to 250 kimg batches of 16 learn more)")
     assert "learn more" not in choices(resolve({"data": "x", "kimg": 100, "batch": 32}), 500)
+
+
+def test_larger_images_take_narrower_layers_next_to_them_and_what_is_typed_wins(tmp_path):
+    def widths(*typed):
+        settings = from_flags(["--data", *typed])
+        return settings.filters, settings.max_width, settings.d_stem
+
+    sizes = ("16", "64", "96", "97", "128x96", "128", "256", "400")
+    assert [widths("x", "--size", size) for size in sizes] == [
+        *(3 * [(64, 8, 16)]),
+        *((32, 16, 16), (64, 8, 16), (32, 16, 16), (16, 32, 16), (8, 64, 8)),
+    ]
+    assert [widths("demo", "--size", size) for size in ("64", "128")] == [(32, 8, 16), (16, 16, 16)]
+    assert widths("x", "--size", "128", "--filters", "48") == (48, 8, 16)
+    assert widths("x", "--size", "128", "--max-width", "4", "--d-stem", "2") == (32, 4, 2)
+    assert widths("x", "--size", "128", "--preset", "paper") == (64, 8, 0)
+    demo = from_flags(["--data", "demo", "--size", "128"])
+    assert (demo.r1, demo.r2, demo.g_lr) == (24, 24, 8e-4)
+    assert from_flags(["--data", "x", "--size", "128"]).g_lr == 4e-4  # the widest layers are as at 64x64
+    flags = ["--data", "x", "--run", str(tmp_path)]
+    begun = from_flags([*flags, "--size", "128", "--filters", "64"]).to_json()
+    del begun["max_width"]  # as a run that began before it has it
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "settings": begun}))
+    assert from_flags(flags).max_width == 8
 
 
 def test_auto_takes_penalties_by_the_pixels_and_what_is_typed_wins():

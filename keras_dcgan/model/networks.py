@@ -251,6 +251,7 @@ def discriminator(
     precision: str = "float32",
     synchronized: bool = False,
     layer_types: ModuleType = layers,
+    max_width: int = MAX_WIDTH,
     blocks: int = 0,
 ) -> keras.Model:
     """images float (N, height, width, channels) in [-1, 1] -> logits float32 (N, 1); the sigmoid is the
@@ -283,7 +284,7 @@ def discriminator(
     if stem:
         x = bounded(layers.Conv2D(stem, KERNEL - 1, 1, "same", name="stem", **common(precision, initial)))(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name="stem_leaky")(x)
-    for level, width in enumerate(widths(filters, doublings)):
+    for level, width in enumerate(widths(filters, doublings, max_width)):
         normalized = (
             norm == "batch" and level > 0
         )  # not on the first: the paper saw it make training unstable

@@ -42,7 +42,7 @@ def take_channels(student: keras.Model, teacher: keras.Model, inputs):
             target[name], source[name], active[name], level = name, level, layer.name, name
     source["to_image"] = level
     outputs = [teacher.get_layer(name).output for name in active.values()]
-    kept: dict[str, slice | np.ndarray] = {"to_image": slice(None)}
+    kept = {"to_image": np.arange(teacher.get_layer("to_image").output.shape[-1])}
     for name, channels in zip(active, keras.Model(teacher.input, outputs)(inputs, training=False)):
         count = student.get_layer(active[name]).output.shape[-1]
         readers = [_out_in(teacher, reader) for reader in source if source[reader] == name]

@@ -23,9 +23,9 @@ from keras_dcgan.runs.directory import Run
 from keras_dcgan.training.build import compile_for_training, networks
 
 KIMG = 40.0
-# No layer of a student has more than this times its filters: the wide ones, near z, hold most of a generator's bytes.
-# See tools/experiments/RECIPE.md.
-MAX_WIDTH = 4
+# The widest layers of a student have at most this share of the run's --max-width: those, near z, hold most of a
+# generator's bytes. See tools/experiments/RECIPE.md.
+WIDTH = 0.5
 DECAY = 0.5  # the last share of it, over which the rates fall
 EMA_KIMG = 10.0  # where the run keeps no average
 
@@ -49,7 +49,8 @@ def begin(run: Run, teacher: keras.Model, filters: int, kimg: float) -> tuple[St
     )
     channels, classes = teacher.output_shape[-1], len(run.classes)
     fast_teacher, discriminator, _ = networks(config, channels, classes)
-    student, _, average = networks(config, channels, classes, filters=filters, max_width=MAX_WIDTH)
+    max_width = max(1, int(WIDTH * config.max_width))
+    student, _, average = networks(config, channels, classes, filters=filters, max_width=max_width)
     fast_teacher.set_weights(teacher.get_weights())
     checkpoints.load_networks(run, discriminator=discriminator)
     z = statistics_latents(config.seed, config.latent_dim)[0]
