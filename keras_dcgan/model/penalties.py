@@ -39,21 +39,22 @@ def is_piecewise_linear(discriminator: keras.Model) -> bool:
     stands between images and features."""
     if not hasattr(discriminator, "inputs"):  # a subclass of keras.Model
         return False
-    names = {layer.name for layer in discriminator.layers}
-    if "score" not in names or len({id(layer.output) for layer in discriminator.layers}) < len(names):
+    if not any(layer.name == "score" for layer in discriminator.layers):
         return False
-    body = body_of(discriminator, features_of(discriminator))
-    inside = {id(layer.output) for layer in body[:-1]}
+    features = features_of(discriminator)
+    body = body_of(discriminator, features)
+    made = {id(discriminator.inputs[0]), *(id(layer.output) for layer in body)}
+    rest = [
+        id(tensor)
+        for layer in discriminator.layers
+        if layer not in body
+        for tensor in keras.tree.flatten(layer.input)
+    ]
     return (
-        len(body) > 1
-        and body[0].output is discriminator.inputs[0]
-        and all(is_piece(layer) for layer in body[1:])
-        and not any(
-            id(tensor) in inside
-            for layer in discriminator.layers
-            if layer not in body
-            for tensor in keras.tree.flatten(layer.input)
-        )
+        len(body) > 0
+        and all(is_piece(layer) for layer in body)
+        and all(id(tensor) in made for layer in body for tensor in keras.tree.flatten(layer.input))
+        and not made & set(rest) - {id(features)}
     )
 
 
@@ -67,10 +68,10 @@ def features_of(discriminator: keras.Model):
 
 
 def body_of(discriminator: keras.Model, features) -> list[keras.Layer]:
-    """The layers that `features` follow from, each after those that it reads; an InputLayer first."""
+    """The layers that `features` follow from, each after those that it reads."""
     wanted, found = {id(features)}, []
     for layer in reversed(discriminator.layers):  # each stands after what it reads
-        if id(layer.output) in wanted:
+        if id(layer.output) in wanted and not isinstance(layer, layers.InputLayer):
             wanted |= set(map(id, keras.tree.flatten(layer.input)))
             found.append(layer)
     return found[::-1]
@@ -94,7 +95,7 @@ class PiecewiseLinear:
     def __init__(self, discriminator: keras.Model):
         self.weights = discriminator.trainable_variables
         self.images, self.features = discriminator.inputs[0], features_of(discriminator)
-        self.body = body_of(discriminator, self.features)[1:]
+        self.body = body_of(discriminator, self.features)
         self.body_weights = [weight for layer in self.body for weight in layer.trainable_variables]
         in_body = set(map(id, self.body_weights))
         self.head_weights = [weight for weight in self.weights if id(weight) not in in_body]

@@ -66,21 +66,35 @@ def test_what_is_piecewise_linear():
         for norm in networks.NORMS
     }
     assert norms == {"none": True, "batch": False, "spectral": False}
+    blocks = networks.discriminator((16, 16), 1, 4, norm="none", minibatch_std=2, blocks=1)
+    assert is_piecewise_linear(blocks)
     layers = keras.layers
+
+    def sequential(*body, score=layers.Conv2D):
+        last = score(1, 1, name="score")
+        return keras.Sequential([keras.Input((16, 16, 1)), *body, last, layers.Flatten(), layers.Dense(1)])
+
+    assert is_piecewise_linear(
+        sequential(layers.Conv2D(2, 4, use_bias=False), layers.LeakyReLU(0.1), layers.AveragePooling2D(2))
+    )
     for body in (
         [],
-        [layers.Conv2D(2, 4, name="down_0"), layers.LeakyReLU(0.1, name="down_0_leaky")],
-        [layers.Conv2D(2, 4, activation="relu", name="down_0"), layers.LeakyReLU(0.2, name="down_0_leaky")],
-        [layers.Conv2D(2, 4, name="down_0"), layers.ReLU(), layers.LeakyReLU(0.2, name="down_0_leaky")],
-        [layers.Conv2D(2, 4, name="down_0"), layers.LeakyReLU(0.2, name="down_leaky")],
-        [layers.Conv2D(2, 4, use_bias=False, name="down_0"), layers.LeakyReLU(0.2, name="down_0_leaky")],
+        [layers.Conv2D(2, 4, activation="relu")],
+        [layers.Conv2D(2, 4), layers.MaxPooling2D(2)],
+        [layers.Conv2DTranspose(2, 4)],
+        [layers.Conv2D(2, 4), layers.Activation("tanh")],
+        [layers.Conv2D(2, 4), layers.BatchNormalization()],
     ):
-        network = keras.Sequential([keras.Input((16, 16, 1)), *body, layers.Flatten(), layers.Dense(1)])
-        assert not is_piecewise_linear(network)
+        assert not is_piecewise_linear(sequential(*body))
+    nameless = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(2, 4), layers.Flatten()])
+    assert not is_piecewise_linear(nameless)
     seen = networks.discriminator((16, 16), 1, 4, norm="none")
     early = layers.Flatten()(seen.get_layer("down_0_leaky").output)
     beside = layers.Add()([seen.output, layers.Dense(1)(early)])
     assert is_piecewise_linear(seen) and not is_piecewise_linear(keras.Model(seen.input, beside))
+    twice = layers.LeakyReLU(0.2)
+    shared = [layers.Conv2D(2, 4), twice, layers.Conv2D(2, 4), twice]
+    assert not is_piecewise_linear(sequential(*shared))
 
     class Own(keras.Model):
         pass
