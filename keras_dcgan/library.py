@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import devices, process
-from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty, rate
+from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty, rate, resolve
 from keras_dcgan.errors import Refused, renamed, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
@@ -115,34 +115,36 @@ class DCGAN(gan.DCGAN):
     def of(
         cls,
         images: ImageSet | ShardSet,
-        filters: int = 64,
+        filters: int | None = None,
         *,
+        max_width: int | None = None,
         latent_dim: int = 100,
         upsample: str = "transpose",
         d_norm: str = AUTO["d_norm"],
-        d_stem: int = AUTO["d_stem"],
+        d_stem: int | None = None,
         minibatch_std: int = AUTO["minibatch_std"],
         precision: str = "auto",
         seed: int = 0,
     ) -> DCGAN:
         """Three networks for prepared images, of the layers and in the arithmetic that are fast on this
         machine. The arguments are the settings of `fit` of the same names, and its preset auto has their
-        defaults. `seed`: of weights and latents. Raises Refused."""
+        defaults, of which `filters`, `max_width` and `d_stem` go by the size. `seed`: of weights and latents. Raises Refused."""
         if not hasattr(images, "manifest"):
             raise Refused("images", "what prepare returns", type(images).__name__)
         height, width, channels = images.manifest.shape
-        config = TrainConfig(
-            data=images.manifest.source,
-            size=(height, width),
-            filters=filters,
-            latent_dim=latent_dim,
-            upsample=upsample,
-            d_norm=d_norm,
-            d_stem=d_stem,
-            minibatch_std=minibatch_std,
-            precision=precision,
-            seed=seed,
-        )
+        by_size = {"filters": filters, "max_width": max_width, "d_stem": d_stem}
+        typed = {
+            "data": images.manifest.source,
+            "preset": "auto",
+            "size": (height, width),
+            "latent_dim": latent_dim,
+            "upsample": upsample,
+            "d_norm": d_norm,
+            "minibatch_std": minibatch_std,
+            "precision": precision,
+            "seed": seed,
+        }
+        config = resolve(typed | {name: value for name, value in by_size.items() if value is not None})
         with process.quiet():  # TensorFlow's first look at the devices
             devices.settle()
         with devices.seeds_kept():
@@ -177,8 +179,10 @@ class DCGAN(gan.DCGAN):
         16 on one GPU. `merged`: D looks at real images and fakes in one pass, the same but for rounding; by default on
         a GPU. Penalties at every step merge them anyway, spectral norm keeps them apart. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
-        of_g = self._optimizer("g_optimizer", g_optimizer, rate(filters))
-        of_d = self._optimizer("d_optimizer", d_optimizer, rate(filters))
+        base = self.generator.get_layer("reshape").output.shape[-1]
+        usual = rate(filters, max(TrainConfig.max_width, base // filters))
+        of_g = self._optimizer("g_optimizer", g_optimizer, usual)
+        of_d = self._optimizer("d_optimizer", d_optimizer, usual)
         if of_d is of_g:
             raise Refused("d_optimizer", "an optimizer of its own", "the generator's")
         objective = _named("loss", loss, LOSSES, Loss)

@@ -110,7 +110,8 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
         assert cli.flag(row.name) in help
     unwrapped = " ".join(help.split())
     assert (
-        "from 97, 193 and 385 px on; paper: 64; demo: 32]" in unwrapped and "[16 up to 250 kimg, else 32; paper: 64; demo: 16]" in unwrapped
+        "from 97, 193 and 385 px on; paper: 64; demo: 32]" in unwrapped
+        and "[16 up to 250 kimg, else 32; paper: 64; demo: 16]" in unwrapped
     )  # --filters, --batch
     assert "bce|hinge|least_squares" in help
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ import tensorflow as tf
 from conftest import discs
 
 import keras_dcgan as kd
+from keras_dcgan.config import resolve
 from keras_dcgan.pack import pack
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.images import to_uint8
@@ -394,3 +396,15 @@ def test_a_clone_has_export_inside_and_nothing_else_of_its_folders():
             importlib.import_module(f"keras_dcgan.{name}")
     names = [module.name for module in pkgutil.iter_modules(kd.__path__)]
     assert "fit" in names and "tools" not in names
+
+
+def test_networks_go_by_the_size_of_the_images_as_those_of_fit_do():
+    manifest = types.SimpleNamespace(shape=(100, 128, 1), source="x")
+    gan = kd.DCGAN.of(types.SimpleNamespace(manifest=manifest, classes=()), latent_dim=4)
+    config = resolve({"data": "x", "size": (100, 128)})
+    assert gan.generator.get_layer("to_image").input.shape[-1] == config.filters == 32
+    assert gan.generator.get_layer("reshape").output.shape[-1] == config.filters * config.max_width == 512
+    gan.compile()
+    assert gan.g_optimizer.learning_rate == gan.d_optimizer.learning_rate == np.float32(config.g_lr)
+    narrow = kd.DCGAN.of(types.SimpleNamespace(manifest=manifest, classes=()), filters=4, max_width=2)
+    assert narrow.generator.get_layer("reshape").output.shape[-1] == 8

@@ -22,7 +22,7 @@ from keras_dcgan.runs import checkpoints
 from keras_dcgan.runs.directory import Run
 from keras_dcgan.training.build import compile_for_training, networks
 
-KIMG = 40.0
+KIMG = 64.0
 # The widest layers of a student have at most this share of the run's --max-width: those, near z, hold most of a
 # generator's bytes. See tools/experiments/RECIPE.md.
 WIDTH = 0.5
