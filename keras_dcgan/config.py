@@ -506,8 +506,7 @@ def resolve(
         if not is_resumed and "filters" not in typed:
             config = choose(config, filters=usual // narrower, max_width=8 * narrower)
         weight = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
-        stem = min(config.d_stem, usual // narrower)
-        config = choose(config, d_stem=stem, r1=weight, r2=weight)
+        config = choose(config, r1=weight, r2=weight)
     if preset == "auto":
         lr = rate(config.filters, config.max_width)
         config = choose(config, batch=batch(config.kimg), g_lr=lr, d_lr=lr)

@@ -121,18 +121,18 @@ class DCGAN(gan.DCGAN):
         latent_dim: int = 100,
         upsample: str = "transpose",
         d_norm: str = AUTO["d_norm"],
-        d_stem: int | None = None,
+        d_stem: int = AUTO["d_stem"],
         minibatch_std: int = AUTO["minibatch_std"],
         precision: str = "auto",
         seed: int = 0,
     ) -> DCGAN:
         """Three networks for prepared images, of the layers and in the arithmetic that are fast on this
         machine. The arguments are the settings of `fit` of the same names, and its preset auto has their
-        defaults, of which `filters`, `max_width` and `d_stem` go by the size. `seed`: of weights and latents. Raises Refused."""
+        defaults, of which `filters` and `max_width` go by the size. `seed`: of weights and latents. Raises Refused."""
         if not hasattr(images, "manifest"):
             raise Refused("images", "what prepare returns", type(images).__name__)
         height, width, channels = images.manifest.shape
-        by_size = {"filters": filters, "max_width": max_width, "d_stem": d_stem}
+        by_size = {"filters": filters, "max_width": max_width}
         typed = {
             "data": images.manifest.source,
             "preset": "auto",
@@ -140,6 +140,7 @@ class DCGAN(gan.DCGAN):
             "latent_dim": latent_dim,
             "upsample": upsample,
             "d_norm": d_norm,
+            "d_stem": d_stem,
             "minibatch_std": minibatch_std,
             "precision": precision,
             "seed": seed,

@@ -216,17 +216,17 @@ def test_auto_takes_small_batches_for_short_trainings():
 def test_larger_images_take_narrower_layers_next_to_them_and_what_is_typed_wins(tmp_path):
     def widths(*typed):
         settings = from_flags(["--data", *typed])
-        return settings.filters, settings.max_width, settings.d_stem
+        return settings.filters, settings.max_width
 
     sizes = ("16", "64", "96", "97", "128x96", "128", "256", "400")
     assert [widths("x", "--size", size) for size in sizes] == [
-        *(3 * [(64, 8, 16)]),
-        *((32, 16, 16), (64, 8, 16), (32, 16, 16), (16, 32, 16), (8, 64, 8)),
+        *(3 * [(64, 8)]),
+        *((32, 16), (64, 8), (32, 16), (16, 32), (8, 64)),
     ]
-    assert [widths("demo", "--size", size) for size in ("64", "128")] == [(32, 8, 16), (16, 16, 16)]
-    assert widths("x", "--size", "128", "--filters", "48") == (48, 8, 16)
-    assert widths("x", "--size", "128", "--max-width", "4", "--d-stem", "2") == (32, 4, 2)
-    assert widths("x", "--size", "128", "--preset", "paper") == (64, 8, 0)
+    assert [widths("demo", "--size", size) for size in ("64", "128")] == [(32, 8), (16, 16)]
+    assert widths("x", "--size", "128", "--filters", "48") == (48, 8)
+    assert widths("x", "--size", "128", "--max-width", "4") == (32, 4)
+    assert widths("x", "--size", "128", "--preset", "paper") == (64, 8)
     demo = from_flags(["--data", "demo", "--size", "128"])
     assert (demo.r1, demo.r2, demo.g_lr) == (24, 24, 8e-4)
     assert from_flags(["--data", "x", "--size", "128"]).g_lr == 4e-4  # the widest layers are as at 64x64
