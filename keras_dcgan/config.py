@@ -505,7 +505,8 @@ def resolve(
         narrower, usual = narrowing(config.size), PRESETS[preset].get("filters", TrainConfig.filters)
         if not is_resumed and "filters" not in typed:
             config = choose(config, filters=usual // narrower, max_width=8 * narrower)
-        weight = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
+        of_size = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
+        weight = max(of_size, PRESETS[preset].get("r1", 0.0))  # demo's is that of 64x64 or more
         config = choose(config, r1=weight, r2=weight)
     if preset == "auto":
         lr = rate(config.filters, config.max_width)

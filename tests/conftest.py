@@ -67,7 +67,7 @@ def lively_generator(size=(16, 16), channels=3, *, latent_dim: int, classes: int
     for layer in model.layers:
         layer.momentum = 0.0  # of batch norm: one batch settles it
         if layer.name.endswith("_out"):  # of a residual block: 0 at the start
-            layer.kernel.assign(keras.random.normal(layer.kernel.shape, stddev=0.1))
+            layer.kernel.assign(keras.random.normal(layer.kernel.shape, stddev=0.3))
             layer.bias.assign(keras.random.normal(layer.bias.shape, stddev=0.1))
     z = latents(range(64), latent_dim)
     model([z, np.arange(64) % classes] if classes else z, training=True)

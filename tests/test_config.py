@@ -229,7 +229,7 @@ def test_larger_images_take_narrower_layers_next_to_them_and_what_is_typed_wins(
     assert widths("x", "--size", "128", "--preset", "paper") == (64, 8)
     demo = from_flags(["--data", "demo", "--size", "128"])
     assert (demo.r1, demo.r2, demo.g_lr) == (24, 24, 8e-4)
-    assert from_flags(["--data", "demo", "--size", "256"]).r1 == 24
+    assert [from_flags(["--data", "demo", "--size", size]).r1 for size in ("32", "64", "256")] == [6, 6, 24]
     assert from_flags(["--data", "x", "--size", "128"]).g_lr == 4e-4  # the widest layers are as at 64x64
     flags = ["--data", "x", "--run", str(tmp_path)]
     begun = from_flags([*flags, "--size", "128", "--filters", "64"]).to_json()

@@ -23,6 +23,8 @@ NORMS = ("batch", "spectral", "none")  # of the discriminator
 # checkerboards", 2016)
 KERNEL = 4
 LEAK = 0.2
+# Of what a residual block adds: at 1 the same rate of learning was too much for it (tools/experiments/RECIPE.md).
+BRANCH = 0.2
 MAX_WIDTH = 8  # no layer has more than this times `filters` channels, where nothing else is said
 
 
@@ -66,9 +68,9 @@ def common(precision: str, initial=initializer) -> dict:
 def residual(
     x, blocks: int, name: str, precision: str, bounded: Callable[[layers.Layer], layers.Layer] | None = None
 ):
-    """`blocks` times x + W2 lrelu(W1 x), of 3x3 convolutions through half as many channels. W2 starts at 0, so that
-    without a norm the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321, 2019); but not a
-    `bounded` one, whose largest singular value is 1."""
+    """`blocks` times x + BRANCH * W2 lrelu(W1 x), of 3x3 convolutions through half as many channels. W2 starts at 0,
+    so that without a norm the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321, 2019); but
+    not a `bounded` one, whose largest singular value is 1."""
     width = x.shape[-1]
     last = initializer if bounded else keras.initializers.Zeros
 
@@ -80,7 +82,10 @@ def residual(
         block = f"{name}_block_{number}"
         y = convolution(-(-width // 2), f"{block}_in", he_initializer)(x)
         y = layers.LeakyReLU(LEAK, dtype=precision, name=f"{block}_leaky")(y)
-        x = layers.Add(dtype=precision, name=block)([x, convolution(width, f"{block}_out", last)(y)])
+        y = layers.Rescaling(BRANCH, dtype=precision, name=f"{block}_scale")(
+            convolution(width, f"{block}_out", last)(y)
+        )
+        x = layers.Add(dtype=precision, name=block)([x, y])
     return x
 
 

@@ -81,6 +81,8 @@ def is_piece(layer: keras.Layer) -> bool:
     """Whether it is linear, a convolution in its kernel too, or LeakyReLU."""
     if isinstance(layer, layers.Conv2D):
         return layer.activation is keras.activations.linear
+    if isinstance(layer, layers.Rescaling):
+        return layer.offset == 0
     return isinstance(layer, (layers.LeakyReLU, layers.Add, layers.AveragePooling2D))
 
 

@@ -84,6 +84,7 @@ def test_what_is_piecewise_linear():
         [layers.Conv2DTranspose(2, 4)],
         [layers.Conv2D(2, 4), layers.Activation("tanh")],
         [layers.Conv2D(2, 4), layers.BatchNormalization()],
+        [layers.Conv2D(2, 4), layers.Rescaling(2.0, 1.0)],
     ):
         assert not is_piecewise_linear(sequential(*body))
     nameless = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(2, 4), layers.Flatten()])
