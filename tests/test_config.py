@@ -89,7 +89,7 @@ def test_run_is_named_after_the_data(data, run):
         ),
         (
             ["--preset", "fast"],
-            "--preset: expected one of paper, auto, demo, classic, classic-demo, received 'fast'",
+            "--preset: expected one of paper, auto, modern, demo, classic, classic-demo, received 'fast'",
         ),
         (["--siz", "64"], "--siz: did you mean --size?"),
         (["--kimg"], "--kimg: expected one argument"),
@@ -194,6 +194,16 @@ def test_a_longer_training_keeps_what_auto_chose_at_its_beginning(tmp_path):
     assert (begun.augment, begun.batch) == (longer.augment, longer.batch) == ("none", 16)
     (tmp_path / "config.json").write_text("[]")
     assert from_flags([*flags, "--kimg", "1000"], 50_000).augment == "translation"
+
+
+def test_modern_is_auto_with_residual_blocks(capsys):
+    auto, modern = (
+        from_flags(["--data", "x", "--size", "128", "--preset", name], 500) for name in ("auto", "modern")
+    )
+    assert dataclasses.replace(modern, preset="auto", blocks=0) == auto and modern.blocks == 1
+    told = choices(modern, 500)
+    assert told.startswith("--preset modern: ") and "--blocks 1 " in told and "--max-width 16 " in told
+    assert config.unasked(modern, "modern", 500).filters == auto.filters == 32
 
 
 def test_auto_takes_small_batches_for_short_trainings():

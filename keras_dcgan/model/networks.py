@@ -54,11 +54,6 @@ def he_initializer():
     return keras.initializers.VarianceScaling(2 / (1 + LEAK**2), "fan_in", "untruncated_normal")
 
 
-def he_transposed():
-    """The same for a Conv2DTranspose of stride 2: each output sees a quarter of the kernel, whose inputs come last."""
-    return keras.initializers.VarianceScaling(4 * 2 / (1 + LEAK**2), "fan_out", "untruncated_normal")
-
-
 def common(precision: str, initial=initializer) -> dict:
     """Options of a layer with a kernel; anew for each, since one initializer draws the same numbers each time
     (Keras 3.15)."""
@@ -170,7 +165,6 @@ def generator(
     synchronized: bool = False,
     layer_types: ModuleType = layers,
     max_width: int = MAX_WIDTH,
-    norm: str = "batch",
     blocks: int = 0,
 ) -> keras.Model:
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
@@ -181,44 +175,30 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
     Conv2D, which draws no checkerboards. `max_width`: no layer has more than this times `filters` channels.
-    `norm`: "batch" with ReLU, or "none" with biases and LeakyReLU. `blocks`: residual ones after the first layer
-    and after each doubling but the last. `precision` is a Keras dtype policy. `synchronized` shares batch-norm
-    statistics between replicas. `layer_types` has Conv2D, Conv2DTranspose and BatchNormalization as keras.layers
-    has them: keras_dcgan.model.cpu_layers trains faster.
+    `blocks`: residual ones, without norm, after the first layer and after each doubling but the last. `precision` is
+    a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas. `layer_types` has Conv2D,
+    Conv2DTranspose and BatchNormalization as keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
     """
-    for name, value, known in (("upsample", upsample, UPSAMPLINGS), ("norm", norm, ("batch", "none"))):
-        if value not in known:
-            raise ValueError(f"expected {name} to be one of {known}, received {name}={value!r}")
+    if upsample not in UPSAMPLINGS:
+        raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
     (rows, columns), doublings = base_grid(size)
     *inner, base = widths(filters, doublings, max_width)
 
-    has_norm = norm == "batch"
-    he = he_transposed if upsample == "transpose" else he_initializer
-
-    def double(x, width, name, initial=initializer if has_norm else he, **options):
-        options |= common(precision, initial)
+    def double(x, width, name, **options):
+        options |= common(precision)
         if upsample == "transpose":
             return layer_types.Conv2DTranspose(width, KERNEL, 2, "same", name=name, **options)(x)
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options)(x)
-
-    def normalized(x, name, scale=True):
-        return batch_norm(layer_types, precision, synchronized, f"{name}_norm", scale)(x) if has_norm else x
-
-    def activated(x, name):
-        if has_norm:
-            return layers.ReLU(dtype=precision, name=f"{name}_relu")(x)
-        return layers.LeakyReLU(LEAK, dtype=precision, name=f"{name}_leaky")(x)
 
     def shifted(x, by, name):
         everywhere = layers.Reshape((1, 1, x.shape[-1]), dtype=precision, name=f"{name}_class")(by)
         return layers.Add(dtype=precision, name=f"{name}_and_class")([x, everywhere])
 
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
-    units, options = rows * columns * base, common(precision, initializer if has_norm else he_initializer)
-    x = layers.Dense(units, use_bias=not has_norm, name="project", **options)(z)
+    x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common(precision))(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = normalized(x, "project", scale=not classes)
+    x = batch_norm(layer_types, precision, synchronized, "project_norm", scale=not classes)(x)
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first
         # layer, the classes outgrew it within 25 kimg of CIFAR-10, and a class was one image: see
@@ -227,15 +207,17 @@ def generator(
             classes, base, keras.initializers.RandomNormal(0.0, 0.5), dtype=precision, name="meaning"
         )(label)
         x = shifted(x, meaning, "project")
-    x = residual(activated(x, "project"), blocks, "project", precision)
+    x = layers.ReLU(dtype=precision, name="project_relu")(x)
+    x = residual(x, blocks, "project", precision)
     for level, width in enumerate(reversed(inner)):
-        x = double(x, width, f"up_{level}", use_bias=not has_norm)
-        x = normalized(x, f"up_{level}")
+        x = double(x, width, f"up_{level}", use_bias=False)
+        x = batch_norm(layer_types, precision, synchronized, f"up_{level}_norm")(x)
         if classes:
             by = layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common(precision))(meaning)
             x = shifted(x, by, f"up_{level}")
-        x = residual(activated(x, f"up_{level}"), blocks, f"up_{level}", precision)
-    x = double(x, channels, "to_image", initializer)
+        x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
+        x = residual(x, blocks, f"up_{level}", precision)
+    x = double(x, channels, "to_image")
     surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
     if any(surplus):
         x = layers.Cropping2D(

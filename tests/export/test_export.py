@@ -235,9 +235,7 @@ def test_a_transposed_convolution_as_an_ordinary_one_draws_the_same():
     assert isinstance(ordinary.layers[1], graph.Subpixel)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"upsample": "nearest", "classes": 2}, {"norm": "none", "blocks": 1, "classes": 2}]
-)
+@pytest.mark.parametrize("options", [{}, {"upsample": "nearest", "classes": 2}, {"blocks": 1, "classes": 2}])
 def test_our_table_of_runtimes_is_the_converters(options, tmp_path):
     """Held against what it writes into files that we leave as they are: without transposed convolutions."""
     model = lively_generator(**options)

@@ -88,7 +88,7 @@ def test_the_gpu_alone_draws_what_the_cpu_draws(out, name, tolerance):
     compare_with_cpu(out / f"generator_{name}.tflite", tolerance, {"z": INPUTS["z"]})
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "none", "blocks": 1}])
+@pytest.mark.parametrize("options", [{}, {"blocks": 1}])
 def test_so_it_does_of_a_class_that_is_asked_for(tmp_path, options):
     generator = lively_generator(latent_dim=LATENT_DIM, classes=3, **options)
     of_file = {"fp32": 1e-5, "fp16": 1e-5, "int8": 0.1}

@@ -17,9 +17,9 @@ import tempfile
 
 from keras_dcgan import cli
 from keras_dcgan.cli import number
-from keras_dcgan.config import ADAPTIVE, augmentation, batch
+from keras_dcgan.config import ADAPTIVE, CHOOSING, augmentation, batch
 
-PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "classic")}
+PRESETS = {name: ["--preset", name] for name in ("paper", "auto", "modern", "classic")}
 CALIBRATION = 8.0  # kimg
 METRICS = {
     "fid": ["fid"],
@@ -122,7 +122,7 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
             return flags, rate
         kimg = rate * 60 * args.minutes / 1000
         chosen = {"augment": augmentation(images, kimg, config["preset"])[0]}
-        if config["preset"] == "auto":
+        if config["preset"] in CHOOSING:
             chosen["batch"] = batch(kimg)
         missing = {name: value for name, value in chosen.items() if f"--{name}" not in flags}
         flags = [*flags, *(part for name, value in missing.items() for part in (f"--{name}", str(value)))]
