@@ -10,7 +10,7 @@
 The converter fuses ReLU into TRANSPOSE_CONV, which makes that operation version 4. The GPU delegates know it
 up to version 3 and leave the rest to the CPU, without a word (TensorFlow 2.21); runtimes before 2.12 refuse
 the file. Taken apart again the graph draws the same bits on a CPU, and runs wholly on a GPU. So it does where the
-vectors of the classes, which the GPU reads in float32 alone, are of float32 in a file of float16 too.
+vectors of the classes, which the GPU does not read in float16, are of float32 in a file of float16 too.
 """
 
 import keras
@@ -133,6 +133,15 @@ def for_gpu(content: bytes) -> bytes:
     tables: dict[int, int] = {}
     for subgraph in model.subgraphs:
         _widen_tables(model, subgraph, tables)
+    read = {
+        subgraph.tensors[tensor].buffer
+        for subgraph in model.subgraphs
+        for operator in subgraph.operators
+        for tensor in operator.inputs
+        if tensor >= 0
+    }
+    for narrow in tables.keys() - read:
+        model.buffers[narrow].data = None
     transposed = [
         code for code in model.operatorCodes if _builtin(code) == schema.BuiltinOperator.TRANSPOSE_CONV
     ]
@@ -159,7 +168,8 @@ def _widen_tables(model, subgraph, tables: dict[int, int]):
         for operator in subgraph.operators
         if _builtin(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
     }
-    for operator in list(subgraph.operators):
+    gone = set()
+    for operator in subgraph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
         maker = makers.get(operator.inputs[0]) if _builtin(code) == schema.BuiltinOperator.GATHER else None
         if not maker or subgraph.tensors[maker.inputs[0]].type != schema.TensorType.FLOAT16:
@@ -172,7 +182,8 @@ def _widen_tables(model, subgraph, tables: dict[int, int]):
             model.buffers.append(wide)
             tables[narrow] = len(model.buffers) - 1
         subgraph.tensors[operator.inputs[0]].buffer = tables[narrow]
-        subgraph.operators.remove(maker)
+        gone.add(id(maker))
+    subgraph.operators = [operator for operator in subgraph.operators if id(operator) not in gone]
 
 
 def _take_apart(model, subgraph, transposed: list):

@@ -135,7 +135,7 @@ class TrainConfig:
         "Model",
         0,
         number(0, 16, kind=int),
-        "residual blocks of 3x3 convolutions that follow each doubling and halving, in both networks",
+        "residual blocks of two 3x3 convolutions at each resolution, in both networks",
     )
     d_stem: int = setting(
         "Model",
@@ -403,6 +403,7 @@ CHOSEN = {
     "d_lr": "by the filters",
     "augment": "by the number of images",
 }
+BY_SIZE = ("filters", "max_width", "r1", "r2")  # what demo chooses, too
 FEW = 5_000  # images, for classic
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15
@@ -412,13 +413,18 @@ OFTEN = 10
 SOON = 250
 
 
+def deepest(size: tuple[int, int]) -> int:
+    """How many times the channels next to the image the widest layers have, where no --max-width is in the way."""
+    doublings = 0
+    while -(-min(size) // 2**doublings) > 6:  # as networks.base_grid
+        doublings += 1
+    return 2 ** (doublings - 1)
+
+
 def narrowing(size: tuple[int, int]) -> int:
     """How many times narrower than at 64x64 auto makes the layers next to the image: twice for each doubling that
     such an image takes more. The layers behind them are as at 64x64."""
-    narrower = 1
-    while min(size) > 96 * narrower:
-        narrower *= 2
-    return narrower
+    return max(1, deepest(size) // TrainConfig.max_width)
 
 
 def penalty(size: tuple[int, int]) -> float:
@@ -433,10 +439,12 @@ def batch(kimg: float) -> int:
     return 16 if kimg <= SOON else 32
 
 
-def rate(filters: int, max_width: int = 8) -> float:
+def rate(filters: int, max_width: int, size: tuple[int, int]) -> float:
     """Adam's learning rate that auto takes: the wider the layers, the more a step of it changes what they give.
-    8e-4 is best at 32 filters, and tore a discriminator of 48 apart: see tools/experiments/RECIPE.md."""
-    return min(8e-4, float(f"{4e-4 * 64 * 8 / (filters * max_width):.2g}"))
+    8e-4 is best at 32 filters, and tore a discriminator of 48 apart: see tools/experiments/RECIPE.md. Sizes below
+    64x64 have fewer layers, and rates as at 64x64."""
+    widest = max_width if max_width < deepest(size) else max(TrainConfig.max_width, deepest(size))
+    return min(8e-4, float(f"{4e-4 * 64 * 8 / (filters * widest):.2g}"))
 
 
 def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, str]:
@@ -505,13 +513,15 @@ def resolve(
 
     if preset in PENALTY:
         narrower, usual = narrowing(config.size), PRESETS[preset].get("filters", TrainConfig.filters)
-        if not is_resumed and "filters" not in typed:
-            config = choose(config, filters=usual // narrower, max_width=8 * narrower)
+        if not is_resumed:
+            config = choose(config, filters=usual // narrower)
+            as_at_64 = usual * TrainConfig.max_width // config.filters
+            config = choose(config, max_width=min(max(8, as_at_64), 8 * narrower))
         of_size = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
         weight = max(of_size, PRESETS[preset].get("r1", 0.0))  # demo's is that of 64x64 or more
         config = choose(config, r1=weight, r2=weight)
     if preset in CHOOSING:
-        lr = rate(config.filters, config.max_width)
+        lr = rate(config.filters, config.max_width, config.size)
         config = choose(config, batch=batch(config.kimg), g_lr=lr, d_lr=lr)
     if preset in ADAPTIVE and images:
         config = choose(config, augment=augmentation(images, config.kimg, preset)[0])
@@ -570,6 +580,10 @@ def default_text(row: dataclasses.Field) -> str:
     named = ("paper", "modern", "demo")
     usual, *others = (as_text(PRESETS[name].get(row.name, row.default)) for name in ("auto", *named))
     usual = CHOSEN.get(row.name, usual)
+    others = [
+        f"{text} at 64x64" if name == "demo" and row.name in BY_SIZE else text
+        for name, text in zip(named, others)
+    ]
     is_chosen = row.name in CHOSEN
     differing = [
         f"{name}: {text}"

@@ -181,7 +181,7 @@ class DCGAN(gan.DCGAN):
         a GPU. Penalties at every step merge them anyway, spectral norm keeps them apart. Raises Refused."""
         filters = self.generator.get_layer("to_image").input.shape[-1]
         base = self.generator.get_layer("reshape").output.shape[-1]
-        usual = rate(filters, max(TrainConfig.max_width, base // filters))
+        usual = rate(filters, base // filters, self.generator.output_shape[1:3])
         of_g = self._optimizer("g_optimizer", g_optimizer, usual)
         of_d = self._optimizer("d_optimizer", d_optimizer, usual)
         if of_d is of_g:

@@ -110,7 +110,7 @@ def test_every_flag_is_in_the_help_with_its_default(capsys):
         assert cli.flag(row.name) in help
     unwrapped = " ".join(help.split())
     assert (
-        "from 97, 193 and 385 px on; paper: 64; demo: 32]" in unwrapped
+        "from 97, 193 and 385 px on; paper: 64; demo: 32 at 64x64]" in unwrapped
         and "[16 up to 250 kimg, else 32; paper: 64; demo: 16]" in unwrapped
     )  # --filters, --batch
     assert "bce|hinge|least_squares" in help
@@ -234,13 +234,16 @@ def test_larger_images_take_narrower_layers_next_to_them_and_what_is_typed_wins(
         *((32, 16), (64, 8), (32, 16), (16, 32), (8, 64)),
     ]
     assert [widths("demo", "--size", size) for size in ("64", "128")] == [(32, 8), (16, 16)]
-    assert widths("x", "--size", "128", "--filters", "48") == (48, 8)
+    assert widths("x", "--size", "128", "--filters", "48") == (48, 10)
     assert widths("x", "--size", "128", "--max-width", "4") == (32, 4)
     assert widths("x", "--size", "128", "--preset", "paper") == (64, 8)
     demo = from_flags(["--data", "demo", "--size", "128"])
     assert (demo.r1, demo.r2, demo.g_lr) == (24, 24, 8e-4)
     assert [from_flags(["--data", "demo", "--size", size]).r1 for size in ("32", "64", "256")] == [6, 6, 24]
     assert from_flags(["--data", "x", "--size", "128"]).g_lr == 4e-4  # the widest layers are as at 64x64
+    assert from_flags(["--data", "x", "--size", "128", "--filters", "32"]).max_width == 16
+    rates = [from_flags(["--data", "x", "--max-width", width]).g_lr for width in ("2", "4", "8", "64")]
+    assert rates == [8e-4, 8e-4, 4e-4, 4e-4]  # there are no layers that a wider one would be
     flags = ["--data", "x", "--run", str(tmp_path)]
     begun = from_flags([*flags, "--size", "128", "--filters", "64"]).to_json()
     del begun["max_width"]  # as a run that began before it has it

@@ -90,10 +90,10 @@ IMPORTS = {
         "pictures.draw pictures.latents progress"
     ),
     "measure.page": "data.rows measure.evaluation pictures.charts pictures.images",
-    "model.extractor": "files pictures.images progress",
+    "model.extractor": "files model.networks pictures.images progress",
     "model.gan": "model.augment model.losses model.networks model.penalties model.program",
-    "model.penalties": "model.losses",
-    "model.student": "model.gan model.losses",
+    "model.penalties": "model.losses model.networks",
+    "model.student": "model.gan model.losses model.networks",
     "pictures.draw": "pictures.images",
     "pictures.images": "errors files threads",
     "pictures.inversion": "pictures.latents",

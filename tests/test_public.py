@@ -406,5 +406,10 @@ def test_networks_go_by_the_size_of_the_images_as_those_of_fit_do():
     assert gan.generator.get_layer("reshape").output.shape[-1] == config.filters * config.max_width == 512
     gan.compile()
     assert gan.g_optimizer.learning_rate == gan.d_optimizer.learning_rate == np.float32(config.g_lr)
+    for width in (4, 64):
+        of = kd.DCGAN.of(types.SimpleNamespace(manifest=manifest, classes=()), filters=48, max_width=width)
+        of.compile()
+        config = resolve({"data": "x", "size": (100, 128), "filters": 48, "max_width": width})
+        assert of.g_optimizer.learning_rate == np.float32(config.g_lr)
     narrow = kd.DCGAN.of(types.SimpleNamespace(manifest=manifest, classes=()), filters=4, max_width=2)
     assert narrow.generator.get_layer("reshape").output.shape[-1] == 8

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import files
+from keras_dcgan.model.networks import levels
 from keras_dcgan.pictures import images
 from keras_dcgan.progress import watched
 
@@ -22,16 +23,14 @@ BATCH = 256
 
 
 def extractor(discriminator: keras.Model, pool: str = "max") -> keras.Model:
-    """images (N, height, width, channels) in [-1, 1] -> features float32 (N, 16 times all layers'
-    channels)."""
+    """images (N, height, width, channels) in [-1, 1] -> features float32 (N, 16 times the
+    channels of all levels)."""
     kind, pooled = {"max": keras.layers.MaxPooling2D, "mean": keras.layers.AveragePooling2D}[pool], []
-    for layer in discriminator.layers:
-        if isinstance(layer, keras.layers.LeakyReLU):
-            # Windows of one size that cover everything, and overlap where the side is no multiple of the
-            # grid's.
-            strides = [side // GRID for side in layer.output.shape[1:3]]
-            window = [side - (GRID - 1) * stride for side, stride in zip(layer.output.shape[1:3], strides)]
-            pooled.append(keras.layers.Flatten()(kind(window, strides)(layer.output)))
+    for found in levels(discriminator):
+        # Windows of one size that cover everything, and overlap where the side is no multiple of the grid's.
+        strides = [side // GRID for side in found.shape[1:3]]
+        window = [side - (GRID - 1) * stride for side, stride in zip(found.shape[1:3], strides)]
+        pooled.append(keras.layers.Flatten()(kind(window, strides)(found)))
     return keras.Model(
         discriminator.inputs[0], keras.layers.Concatenate(name="features")(pooled), name="features"
     )

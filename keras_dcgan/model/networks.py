@@ -253,7 +253,8 @@ def discriminator(
     in the groups whose spread the last layer sees as one more channel; 0 for none. `stem`: channels of a 3x3
     convolution of stride 1 in front; 0 for none. A strided convolution meets a pixel by another part of its
     kernel than its neighbour, and its gradient is a grid, which the generator draws as grain; behind a stem
-    it is even: see tools/experiments/RECIPE.md.
+    it is even: see tools/experiments/RECIPE.md. `max_width`: as of `generator`. `blocks`: residual ones at each
+    resolution, without norm.
     """
     if norm not in NORMS:
         raise ValueError(f"expected norm to be one of {NORMS}, received norm={norm!r}")
@@ -310,6 +311,18 @@ def discriminator(
         [layers.Add(dtype="float32", name="sum")([logits, match]), guess],
         name="discriminator",
     )
+
+
+def levels(network: keras.Model) -> list:
+    """What a `discriminator` finds at each resolution, from the image inwards: keras tensors (N, rows, columns, C)."""
+    found = {}
+    for layer in network.layers:
+        name, _, rest = layer.name.partition("_block_")
+        if isinstance(layer, layers.LeakyReLU) and not rest:
+            found[name.removesuffix("_leaky")] = layer.output
+        elif isinstance(layer, layers.Add) and rest:
+            found[name] = layer.output
+    return list(found.values())
 
 
 def plain(network: keras.Model) -> keras.Model:

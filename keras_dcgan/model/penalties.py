@@ -5,12 +5,12 @@ derivatives it is 3 times (64x64, 32 and 64 filters, batches of 32, two cores, T
     step = critic.gradients(real, fakes, labels=[], loss=LOSSES["relativistic"], r1=1.0, r2=1.0)
     optimizer.apply(step.gradients, critic.weights)
 
-Up to its features such a discriminator is convolutions and LeakyReLU: piecewise linear in the image, and
-linear in each kernel. So the gradient of the loss and that of the penalty have one factor in common at each
-layer: d, the derivative of the logit with respect to the layer's output. Let a be the layer's input for an
-image x, c the derivative of the loss with respect to the logit, and u what becomes of r times the logit's
-derivative with respect to x on its way to the layer, through the same linear pieces. The kernel's gradient is
-then that of a layer with input c a + u and output gradient d. In all: forwards with x, backwards with d,
+Up to its features such a discriminator is convolutions, sums and LeakyReLU: piecewise linear in the image, and
+linear in each kernel. What follows is linear in the features. So the gradient of the loss and that of the penalty
+have one factor in common at each layer: d, the derivative of the logit with respect to the layer's output. Let a be
+the layer's input for an image x, c the derivative of the loss with respect to the logit, and u what becomes of r
+times the logit's derivative with respect to x on its way to the layer, through the same linear pieces. The kernel's
+gradient is then that of a layer with input c a + u and output gradient d. In all: forwards with x, backwards with d,
 forwards with c a + u, and the gradient of the kernels, once.
 """
 
@@ -18,10 +18,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from keras_dcgan.model.losses import Loss, classification
+from keras_dcgan.model.networks import MinibatchStd
+
+# Linear, a convolution in its kernel too; and LeakyReLU.
+PIECES = (layers.Conv2D, layers.LeakyReLU, layers.Add, layers.AveragePooling2D, layers.Rescaling)
+OF_HEAD = (
+    *(layers.InputLayer, layers.Conv2D, layers.Dense, layers.Flatten, layers.GlobalAveragePooling2D),
+    *(layers.Concatenate, layers.Embedding, layers.Dot, layers.Rescaling, layers.Add, MinibatchStd),
+)
 
 
 @dataclass(frozen=True)
@@ -35,27 +44,37 @@ class Step:
 
 
 def is_piecewise_linear(discriminator: keras.Model) -> bool:
-    """Whether it is a network as networks.discriminator(norm="none") and residual.discriminator make them, by what
-    stands between images and features."""
+    """Whether it is made as networks.discriminator(norm="none") is: a body that is piecewise linear, and behind it,
+    from a layer named score on, a head that is linear in the body's features."""
     if not hasattr(discriminator, "inputs"):  # a subclass of keras.Model
         return False
-    if not any(layer.name == "score" for layer in discriminator.layers):
+    score = next((layer for layer in discriminator.layers if layer.name == "score"), None)
+    if score is None or len(keras.tree.flatten(score.input)) != 1:
         return False
     features = features_of(discriminator)
     body = body_of(discriminator, features)
+    head = [layer for layer in discriminator.layers if layer not in body]
     made = {id(discriminator.inputs[0]), *(id(layer.output) for layer in body)}
-    rest = [
-        id(tensor)
-        for layer in discriminator.layers
-        if layer not in body
-        for tensor in keras.tree.flatten(layer.input)
-    ]
+    read = {id(tensor) for layer in head for tensor in keras.tree.flatten(layer.input)}
     return (
         len(body) > 0
-        and all(is_piece(layer) for layer in body)
+        and all(is_one_of(layer, PIECES) and not is_shifted(layer) for layer in body)
         and all(id(tensor) in made for layer in body for tensor in keras.tree.flatten(layer.input))
-        and not made & set(rest) - {id(features)}
+        and all(is_one_of(layer, OF_HEAD) for layer in head)
+        and not made & read - {id(features)}
     )
+
+
+def is_one_of(layer: keras.Layer, kinds: tuple[type[keras.Layer], ...]) -> bool:
+    """With the call of that very kind, and no activation of its own."""
+    activation = getattr(layer, "activation", keras.activations.linear)
+    is_own = any(isinstance(layer, kind) and type(layer).call is kind.call for kind in kinds)
+    return is_own and activation is keras.activations.linear
+
+
+def is_shifted(layer: keras.Layer) -> bool:
+    """A convolution's bias has a part of its own in the gradient; no other layer's constant has."""
+    return isinstance(layer, layers.Rescaling) and bool(np.any(layer.offset))
 
 
 def features_of(discriminator: keras.Model):
@@ -75,15 +94,6 @@ def body_of(discriminator: keras.Model, features) -> list[keras.Layer]:
             wanted |= set(map(id, keras.tree.flatten(layer.input)))
             found.append(layer)
     return found[::-1]
-
-
-def is_piece(layer: keras.Layer) -> bool:
-    """Whether it is linear, a convolution in its kernel too, or LeakyReLU."""
-    if isinstance(layer, layers.Conv2D):
-        return layer.activation is keras.activations.linear
-    if isinstance(layer, layers.Rescaling):
-        return layer.offset == 0
-    return isinstance(layer, (layers.LeakyReLU, layers.Add, layers.AveragePooling2D))
 
 
 def called(layer: keras.Layer, *inputs: tf.Tensor) -> tf.Tensor:

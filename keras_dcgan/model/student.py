@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.model.losses import classification
+from keras_dcgan.model.networks import levels
 
 # How much the distances within a pair weigh beside the game: see tools/experiments/RECIPE.md.
 PIXELS, FEATURES = 1.0, 3.0
@@ -85,7 +86,7 @@ class Student(DCGAN):
         super().__init__(generator, discriminator, ema_generator, seed)
         self.teacher = teacher
         self.classes = generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
-        self.features = [layer.output for layer in discriminator.layers if layer.name.endswith("_leaky")]
+        self.features = levels(discriminator)
         self.look = keras.Model(discriminator.input, [*self.features, *discriminator.outputs])
 
     def learn(self, batch: int) -> dict[str, tf.Tensor]:

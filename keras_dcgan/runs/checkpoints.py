@@ -21,7 +21,7 @@ from keras_dcgan.config import TrainConfig, as_text
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, Unavailable, renamed
 from keras_dcgan.model.gan import DCGAN
-from keras_dcgan.model.networks import discriminator, plain
+from keras_dcgan.model.networks import base_grid, discriminator, plain, widths
 from keras_dcgan.runs.directory import SUMS, Run
 
 
@@ -81,11 +81,13 @@ def check_source(config: TrainConfig, manifest: Manifest):
 
 
 def _shape_of(config: TrainConfig, manifest: Manifest) -> dict:
-    names = ("latent_dim", "filters", "upsample", "d_norm", "d_stem", "minibatch_std")
+    names = ("latent_dim", "filters", "upsample", "d_norm", "d_stem", "minibatch_std", "blocks")
+    *_, widest = widths(1, base_grid(config.size)[1], config.max_width)
     return {
         "size": config.size,
         "channels": manifest.channels,
         **{name: getattr(config, name) for name in names},
+        "max_width": widest,  # where there are levels enough for it
         "classes": manifest.classes,
     }
 

@@ -248,6 +248,21 @@ def test_our_table_of_runtimes_is_the_converters(options, tmp_path):
         assert graph.least_runtime(content) == newest
 
 
+def test_the_vectors_of_many_classes_are_in_a_file_once(tmp_path):
+    """Of float16 in float32, which a phone's GPU reads."""
+    model = lively_generator(classes=300)
+    convert.write_saved_model(model, tmp_path / "saved", batch=1)
+    content = convert.to_tflite(tmp_path / "saved", "float16")
+    table = model.get_layer("meaning").embeddings.shape
+    flatbuffer = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    sizes = [len(buffer.data) for buffer in flatbuffer.buffers if buffer.data is not None]
+    assert sizes.count(4 * table[0] * table[1]) == 1 and sizes.count(2 * table[0] * table[1]) == 0
+    (tmp_path / "many.tflite").write_bytes(content)
+    inputs = {"z": latents([5], LATENT_DIM), "label": np.array([299], np.int32)}
+    (image,) = drawn(tmp_path / "many.tflite", "sample", **inputs)
+    np.testing.assert_allclose(image, model([inputs["z"], inputs["label"]])[0], atol=0.01)
+
+
 def test_the_signatures_share_their_weights_which_each_variant_makes_smaller(model, out):
     def bytes_of_tensors(name):
         flatbuffer = flatbuffer_utils.read_model(out / name)

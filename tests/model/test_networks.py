@@ -10,6 +10,8 @@ from keras_dcgan.model.networks import (
     discriminator,
     generator,
     is_halved,
+    levels,
+    plain,
     widths,
 )
 
@@ -202,3 +204,29 @@ def test_what_looks_at_a_whole_batch_out_of_sight_is_not_cut_into_halves():
     spectral = keras.layers.SpectralNormalization(keras.layers.Dense(1))
     for layer in (norm, spectral):
         assert not is_halved(keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), layer]))
+
+
+def test_what_is_found_at_a_level_is_what_the_next_one_reads():
+    D = discriminator((16, 16), 3, filters=2, norm="none", stem=3, blocks=2)
+    assert [found.shape[1:] for found in levels(D)] == [(16, 16, 3), (8, 8, 2), (4, 4, 4)]
+    readers = [D.get_layer(name).input for name in ("down_0", "down_1", "score")]
+    assert all(found is read for found, read in zip(levels(D), readers))
+    chain = discriminator((16, 16), 3, filters=2, norm="none")
+    leaky = [layer.output for layer in chain.layers if isinstance(layer, keras.layers.LeakyReLU)]
+    assert all(found is output for found, output in zip(levels(chain), leaky, strict=True))
+
+
+def test_bounded_blocks_are_bounded_and_loaded_without_this_package():
+    D = discriminator((16, 16), 3, filters=2, norm="spectral", blocks=1)
+    pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    for _ in range(60):  # of the power iteration
+        D(pictures, training=True)
+    largest = [
+        np.linalg.svd(layer.divided()[0].numpy().reshape(-1, layer.layer.filters))[1][0]
+        for layer in D.layers
+        if isinstance(layer, SpectralNormalization) and "_block_" in layer.name
+    ]
+    np.testing.assert_allclose(largest, 4 * [1], atol=0.02)
+    used = plain(D)
+    assert not any(isinstance(layer, SpectralNormalization) for layer in used.layers)
+    np.testing.assert_allclose(used(pictures), D(pictures), atol=1e-5)

@@ -60,6 +60,11 @@ def test_the_gradient_is_that_of_loss_and_penalties(size, classes, group, stem, 
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1e-3, np.abs(theirs).max()))
 
 
+class Centred(keras.layers.Conv2D):
+    def call(self, inputs):
+        return super().call(inputs) - 1.0
+
+
 def test_what_is_piecewise_linear():
     norms = {
         norm: is_piecewise_linear(networks.discriminator((16, 16), 1, 4, norm=norm))
@@ -84,9 +89,25 @@ def test_what_is_piecewise_linear():
         [layers.Conv2DTranspose(2, 4)],
         [layers.Conv2D(2, 4), layers.Activation("tanh")],
         [layers.Conv2D(2, 4), layers.BatchNormalization()],
-        [layers.Conv2D(2, 4), layers.Rescaling(2.0, 1.0)],
+        [layers.Conv2D(2, 4), layers.Rescaling(2.0, np.ones(2))],
+        [Centred(2, 4)],
     ):
         assert not is_piecewise_linear(sequential(*body))
+    tanh = layers.Conv2D(1, 1, activation="tanh", name="score")
+    assert not is_piecewise_linear(sequential(layers.Conv2D(2, 4), score=lambda *_, **__: tanh))
+    images = keras.Input((16, 16, 1))
+    x = layers.Conv2D(2, 4)(images)
+    for scored, last in (
+        (layers.Concatenate()([x, layers.Activation("tanh")(x)]), []),
+        (x, [layers.Activation("gelu")]),
+        (x, [layers.ReLU()]),
+    ):
+        y = layers.Conv2D(1, 1, name="score")(scored)
+        for layer in (*last, layers.Flatten(), layers.Dense(1)):
+            y = layer(y)
+        assert not is_piecewise_linear(keras.Model(images, y))
+    one, other = (layers.Dense(1)(layers.Flatten()(x)) for _ in range(2))
+    assert not is_piecewise_linear(keras.Model(images, layers.Add(name="score")([one, other])))
     nameless = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(2, 4), layers.Flatten()])
     assert not is_piecewise_linear(nameless)
     seen = networks.discriminator((16, 16), 1, 4, norm="none")
