@@ -38,6 +38,7 @@ def ours(precision: str, size: int, filters: int, batch: int, preset: str, as_pr
         "preset": preset,
         "size": (size, size),
         "filters": filters,
+        "max_width": 8,  # as widths has it for the others
         "batch": batch,
     }
     with products.everywhere() if as_products else contextlib.nullcontext():
