@@ -13,7 +13,7 @@ from tools import arm
 
 
 def test_both_processors_draw_what_a_user_would(tmp_path):
-    model = lively_generator(latent_dim=9, classes=2)
+    model = lively_generator(latent_dim=9, classes=2, blocks=1)
     convert.export(model, ["fp32"], tmp_path, "tiny", ("blue", "red"))
     drawn, grid = arm.draw([sys.executable], tmp_path / "generator_fp32.tflite")
     expected = model([latents(range(16), 9), np.arange(16) % 2]).numpy()

@@ -20,7 +20,7 @@ MOST_ERROR = {"fp32": 1e-5, "fp16": 1e-5, "int8": 0.005, "int8_full": 0.005}
 pytestmark = pytest.mark.skipif(not OLD_PYTHON.is_file(), reason=f"no {OLD_PYTHON}: see .ci/run")
 
 
-@pytest.mark.parametrize("options", [{}, {"upsample": "nearest", "classes": 2}])
+@pytest.mark.parametrize("options", [{}, {"upsample": "nearest", "classes": 2, "blocks": 1}])
 def test_every_file_loads_and_draws_as_in_litert(options, tmp_path):
     classes = ["blue", "red"][: options.get("classes", 0)]
     convert.export(lively_generator(latent_dim=9, **options), MOST_ERROR, tmp_path, "tiny", classes)

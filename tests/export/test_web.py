@@ -40,7 +40,7 @@ SHIFTS = """window.shifts = 0;
 
 @pytest.fixture(scope="module")
 def model():
-    return lively_generator(latent_dim=12, classes=len(CLASSES))
+    return lively_generator(latent_dim=12, classes=len(CLASSES), blocks=1)
 
 
 @pytest.fixture(scope="module")
