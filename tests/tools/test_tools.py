@@ -216,7 +216,7 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "typed, complaint",
     [
-        ({"only": "papr"}, "quality: --only: expected some of paper, auto, classic, received papr"),
+        ({"only": "papr"}, "quality: --only: expected some of paper, auto, modern, classic, received papr"),
         ({"only": "auto, paper"}, "quality: --keep: expected a folder without runs of paper, received "),
     ],
 )
