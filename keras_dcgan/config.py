@@ -17,6 +17,7 @@ from typing import Any
 from keras_dcgan.addresses import is_demo
 from keras_dcgan.cli import channels, number, one_of, path, setting, side_lengths, source
 from keras_dcgan.errors import Refused, argument, counted
+from keras_dcgan.model.shapes import MAX_WIDTH, base_grid
 
 GROUPS = ("Main", "Model", "Optimisation", "Performance", "Logging")
 
@@ -115,7 +116,7 @@ class TrainConfig:
     )
     max_width: int = setting(
         "Model",
-        8,
+        MAX_WIDTH,
         number(1, 64, kind=int),
         "the widest layers have this times as many channels as those next to the image",
     )
@@ -399,8 +400,8 @@ CHOSEN = {
     "batch": "16 up to 250 kimg, else 32",
     "r1": "by the size",
     "r2": "by the size",
-    "g_lr": "by the filters",
-    "d_lr": "by the filters",
+    "g_lr": "by the widest layers",
+    "d_lr": "by the widest layers",
     "augment": "by the number of images",
 }
 BY_SIZE = ("filters", "max_width", "r1", "r2")  # what demo chooses, too
@@ -415,16 +416,13 @@ SOON = 250
 
 def deepest(size: tuple[int, int]) -> int:
     """How many times the channels next to the image the widest layers have, where no --max-width is in the way."""
-    doublings = 0
-    while -(-min(size) // 2**doublings) > 6:  # as networks.base_grid
-        doublings += 1
-    return 2 ** (doublings - 1)
+    return 2 ** (base_grid(size)[1] - 1)
 
 
 def narrowing(size: tuple[int, int]) -> int:
     """How many times narrower than at 64x64 auto makes the layers next to the image: twice for each doubling that
     such an image takes more. The layers behind them are as at 64x64."""
-    return max(1, deepest(size) // TrainConfig.max_width)
+    return max(1, deepest(size) // MAX_WIDTH)
 
 
 def penalty(size: tuple[int, int]) -> float:
@@ -443,8 +441,8 @@ def rate(filters: int, max_width: int, size: tuple[int, int]) -> float:
     """Adam's learning rate that auto takes: the wider the layers, the more a step of it changes what they give.
     8e-4 is best at 32 filters, and tore a discriminator of 48 apart: see tools/experiments/RECIPE.md. Sizes below
     64x64 have fewer layers, and rates as at 64x64."""
-    widest = max_width if max_width < deepest(size) else max(TrainConfig.max_width, deepest(size))
-    return min(8e-4, float(f"{4e-4 * 64 * 8 / (filters * widest):.2g}"))
+    widest = max_width if max_width < deepest(size) else max(MAX_WIDTH, deepest(size))
+    return min(8e-4, float(f"{4e-4 * 64 * MAX_WIDTH / (filters * widest):.2g}"))
 
 
 def augmentation(images: int, kimg: float, preset: str = "auto") -> tuple[str, str]:
@@ -515,8 +513,8 @@ def resolve(
         narrower, usual = narrowing(config.size), PRESETS[preset].get("filters", TrainConfig.filters)
         if not is_resumed:
             config = choose(config, filters=usual // narrower)
-            as_at_64 = usual * TrainConfig.max_width // config.filters
-            config = choose(config, max_width=min(max(8, as_at_64), 8 * narrower))
+            as_at_64 = usual * MAX_WIDTH // config.filters
+            config = choose(config, max_width=min(max(MAX_WIDTH, as_at_64), MAX_WIDTH * narrower))
         of_size = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
         weight = max(of_size, PRESETS[preset].get("r1", 0.0))  # demo's is that of 64x64 or more
         config = choose(config, r1=weight, r2=weight)

@@ -48,7 +48,7 @@ IMPORTS = {
         "addresses cli config data.beam data.manifest data.prepare data.sets data.shards errors files process"
     ),
     "cli": "addresses errors files process",
-    "config": "addresses cli errors",
+    "config": "addresses cli errors model.shapes",
     "devices": "errors process",
     "files": "errors",
     "library": (
@@ -92,6 +92,7 @@ IMPORTS = {
     "measure.page": "data.rows measure.evaluation pictures.charts pictures.images",
     "model.extractor": "files model.networks pictures.images progress",
     "model.gan": "model.augment model.losses model.networks model.penalties model.program",
+    "model.networks": "model.shapes",
     "model.penalties": "model.losses model.networks",
     "model.student": "model.gan model.losses model.networks",
     "pictures.draw": "pictures.images",
@@ -99,7 +100,7 @@ IMPORTS = {
     "pictures.inversion": "pictures.latents",
     "pictures.latents": "errors files",
     "runs.checkpoints": (
-        "config data.manifest devices errors files model.gan model.networks runs.directory versions"
+        "config data.manifest devices errors files model.gan model.networks model.shapes runs.directory versions"
     ),
     "runs.directory": "addresses config data.manifest errors files layout versions",
     "training.build": (

@@ -168,10 +168,10 @@ class DCGAN(keras.Model):
         """Takes the batch-norm statistics of the averaged generator over `batches`, at most STATISTICS_BATCHES, of
         always the same latents: BigGAN's standing statistics (Brock et al., arXiv:1809.11096, 2018). Averaged
         along with the weights they would belong to none: see tools/experiments/RECIPE.md."""
+        if not self.ema_kimg:
+            return
         model = self.ema_generator
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        if not self.ema_kimg or not norms:
-            return
         usual = [norm.momentum for norm in norms]
         model.trainable = True  # or batch norm takes none
         for number, z in enumerate(statistics_latents(self.seed, self.latent_dim)[:batches]):

@@ -17,30 +17,16 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from keras_dcgan.model.shapes import MAX_WIDTH, base_grid, widths
+
 UPSAMPLINGS = ("transpose", "nearest")
 NORMS = ("batch", "spectral", "none")  # of the discriminator
 # a multiple of the stride, so that every pixel is covered evenly (Odena et al., "Deconvolution and
 # checkerboards", 2016)
 KERNEL = 4
 LEAK = 0.2
-# Of what a residual block adds: at 1 the same rate of learning was too much for it (tools/experiments/RECIPE.md).
+# Of what a residual block adds: at 1 a third more images brought no better portraits (tools/experiments/RECIPE.md).
 BRANCH = 0.2
-MAX_WIDTH = 8  # no layer has more than this times `filters` channels, where nothing else is said
-
-
-def base_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
-    """(height, width) -> ((cells down, cells across), doublings): the shorter side starts from 4 to 6 cells,
-    and the grid times 2**doublings covers the size."""
-    doublings = 0
-    while -(-min(size) // 2**doublings) > 6:
-        doublings += 1
-    return tuple(-(-side // 2**doublings) for side in size), doublings
-
-
-def widths(filters: int, doublings: int, max_width: int = MAX_WIDTH) -> list[int]:
-    """Channels at each resolution from the image's side inwards: 64 filters, 4 doublings -> [64, 128, 256,
-    512]."""
-    return [filters * min(2**level, max_width) for level in range(doublings)]
 
 
 def initializer():

@@ -21,7 +21,8 @@ from keras_dcgan.config import TrainConfig, as_text
 from keras_dcgan.data.manifest import Manifest
 from keras_dcgan.errors import Refused, Unavailable, renamed
 from keras_dcgan.model.gan import DCGAN
-from keras_dcgan.model.networks import base_grid, discriminator, plain, widths
+from keras_dcgan.model.networks import discriminator, plain
+from keras_dcgan.model.shapes import base_grid, widths
 from keras_dcgan.runs.directory import SUMS, Run
 
 

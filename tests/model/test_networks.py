@@ -6,14 +6,13 @@ import tensorflow as tf
 from keras_dcgan.model.networks import (
     MinibatchStd,
     SpectralNormalization,
-    base_grid,
     discriminator,
     generator,
     is_halved,
     levels,
     plain,
-    widths,
 )
+from keras_dcgan.model.shapes import base_grid, widths
 
 
 def test_at_64_pixels_they_are_the_papers():

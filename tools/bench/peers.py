@@ -107,7 +107,8 @@ def torch_networks(size: int, filters: int, preset: str = "paper"):
             deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3)).repeat(GROUP)
             return torch.cat([x, deviation[:, None, None, None].expand(-1, 1, *x.shape[2:]).to(x.dtype)], 1)
 
-    from keras_dcgan.model.networks import LEAK, base_grid, widths
+    from keras_dcgan.model.networks import LEAK
+    from keras_dcgan.model.shapes import base_grid, widths
 
     (cells, _), doublings = base_grid((size, size))
     inner = widths(filters, doublings)
