@@ -23,6 +23,7 @@ from keras_dcgan.export.convert import (
     alone,
     check_place,
     chosen_formats,
+    draws_anywhere,
     export,
     inputs_of,
     not_ours,
@@ -71,9 +72,7 @@ def main(argv: list[str] | None = None):
         fail(VERB, error.told(flag))
     except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)
-    if "web" in flags.formats and any(
-        artefact.parity.ms and not artefact.parity.faults for artefact in artefacts
-    ):
+    if "web" in flags.formats and any(map(draws_anywhere, artefacts)):
         with user_errors(VERB):
             has_runtime = web.install(out)
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"

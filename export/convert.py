@@ -152,16 +152,24 @@ def export_generator(
     name: str = "generator",
     classes: Sequence[str] = (),
     samples: int = 0,
-    **about: str,
+    licence: str = "",
+    author: str = "",
+    data_note: str = "",
 ) -> list[Artefact]:
     """A float32 generator, such as gan.ema_generator, -> files for devices in the folder `out`, each held against
     Keras, model.json and a model card, README.md. -> what was written.
 
     `formats`: some of saved_model, fp32, fp16, int8, int8_full, web. `classes`: the names of a conditional one,
     in the order of their labels. `samples`: so many images of each quantised file are held against Keras' own as a
-    set. `about`: licence, author, data_note. Raises ValueError for formats that there are not, and where a file
-    does not draw what Keras draws; Unavailable where `out` is no place to write to."""
+    set. `licence`, `author`, `data_note` (where the images came from): what the card says. Raises ValueError for
+    formats or classes that there are not, and where a file does not draw what Keras draws; Unavailable where `out`
+    is no place to write to."""
+    from keras_dcgan import devices
+
     chosen = chosen_formats((formats,) if isinstance(formats, str) else formats)
+    check_classes(generator, classes)
+    told = {"licence": licence, "author": author, "data_note": data_note}
+    about = {key: text for key, text in told.items() if text}
     folder = Path(out)
     check_place(folder)
     is_tf32, log = tf_32(False), logging.getLogger("tensorflow")
@@ -169,22 +177,34 @@ def export_generator(
     log.setLevel(logging.ERROR)  # a notebook shows what the converter says, whatever `quiet` does
     try:
         with alone(folder):
-            with quiet():  # the converter is talkative
+            with quiet(), devices.keras_defaults():  # the converter is talkative
                 artefacts = export(generator, chosen, folder, name, classes, samples=samples, **about)
+            if "web" in chosen and any(draws_anywhere(artefact) for artefact in artefacts):
+                from keras_dcgan.export import web
+
+                web.install(folder)
             if faults := [
                 f"{artefact.variant.file}: {'; '.join(artefact.parity.faults)}"
                 for artefact in artefacts
                 if artefact.parity.faults
             ]:
                 raise ValueError(f"expected files that draw what Keras draws, received {', '.join(faults)}")
-            if "web" in chosen:
-                from keras_dcgan.export import web
-
-                web.install(folder)
     finally:
         tf_32(is_tf32)
         log.setLevel(level)
     return artefacts
+
+
+def check_classes(generator, classes: Sequence[str]):
+    """Raises Refused where these are not the names of the generator's."""
+    count = generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
+    if len(classes) != count:
+        raise Refused("classes", f"the names of the generator's {count} classes", f"{len(classes)} names")
+
+
+def draws_anywhere(artefact: Artefact) -> bool:
+    """Whether it is a file for devices, and passed: what a page draws with."""
+    return artefact.variant.file.endswith(".tflite") and not artefact.parity.faults
 
 
 def chosen_formats(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -233,11 +253,13 @@ def export(
     workshop.mkdir(parents=True)
     try:
         description = describe(generator, name, classes) | about
+        description["direction_names"] = kept_names(out, description)
         artefacts = make(generator, formats, workshop, description, report, samples)
         passed = [artefact for artefact in artefacts if not artefact.parity.faults]
         description["files"] = {artefact.variant.file: entry(artefact) for artefact in passed}
         if passed:
-            beside = put_beside(generator, workshop, description, history, "web" in formats)
+            has_page = "web" in formats and any(map(draws_anywhere, passed))
+            beside = put_beside(generator, workshop, description, history, has_page)
             description["beside"] = {name: size_and_sha256(workshop / name)[1] for name in beside}
             (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
             put_in_place(workshop, out, [artefact.variant.file for artefact in passed], foreign)
@@ -418,6 +440,16 @@ def describe(generator, name: str, classes: Sequence[str]) -> dict:
             for name, outputs in zip(parity.SIGNATURES, (images, pixels, rgba), strict=True)
         },
     }
+
+
+def kept_names(out: Path, description: dict) -> list[str]:
+    """What somebody has called the directions of the export that is here, if they are the same directions."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        before = json.loads((out / MODEL_JSON).read_text(encoding="utf-8"))
+        names = before["direction_names"]
+        if before["directions"] == description["directions"] and all(isinstance(name, str) for name in names):
+            return [*names, *description["direction_names"][len(names) :]]
+    return description["direction_names"]
 
 
 def golden(seed: int, latent_dim: int) -> dict:

@@ -97,7 +97,10 @@ def parser() -> cli.Parser:
     count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
-    features, about = cli.path_or("random", "inception"), "what to compare by; FILE.keras: any model [random]"
+    features, about = (
+        cli.path_or("random", "inception"),
+        "what to compare by; FILE.keras: any model of RGB images in [-1, 1] [random]",
+    )
     result.add_argument(
         "--features", type=features, default="random", metavar="random|inception|FILE", help=about
     )
@@ -105,14 +108,15 @@ def parser() -> cli.Parser:
         "--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]"
     )
     result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras]")
-    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json]"
+    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json, or -last.json]"
     result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result
 
 
 def out_of(flags: argparse.Namespace) -> Path:
     """Where the figures go."""
-    out = Path(flags.out or Run(flags.run, is_new=True).evaluation / f"{Path(flags.features).stem}.json")
+    usual = f"{Path(flags.features).stem}{'-last' * flags.last}.json"
+    out = Path(flags.out or Run(flags.run, is_new=True).evaluation / usual)
     if out.suffix != ".json":
         raise Refused("out", "a name that ends in .json", flags.out)
     return out

@@ -84,7 +84,7 @@ IMPORTS = {
     ),
     "data.tables": "data.formats.kinds data.lists errors",
     "data.tars": "data.formats.kinds",
-    "measure.embeddings": "errors versions",
+    "measure.embeddings": "devices errors versions",
     "measure.evaluation": (
         "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "
         "pictures.draw pictures.latents progress"
@@ -131,7 +131,7 @@ IMPORTS = {
     ),
     "export.card": "config data.manifest errors pictures.images runs.directory",
     "export.convert": (
-        "errors export.card export.graph export.metadata export.parity export.quality files pictures.images "
+        "devices errors export.card export.graph export.metadata export.parity export.quality files pictures.images "
         "pictures.latents process"
     ),
     "export.parity": "export.edge_sample pictures.images",

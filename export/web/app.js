@@ -118,7 +118,7 @@ function address() {
   amounts.forEach((amount, i) => amount && (entries[`d${i + 1}`] = amount));
   if (truncation !== 1) entries.truncation = truncation;
   if (label !== null) entries.class = about.classes[label];
-  for (const id of ['file', 'edges']) if ($(id).selectedIndex) entries[id] = $(id).value;
+  for (const id of ['file', 'edges']) if ($(id).selectedIndex || location.search) entries[id] = $(id).value;
   return `#${new URLSearchParams(entries)}`;
 }
 
@@ -235,6 +235,7 @@ async function make() {
     const blob = await video(frames(scale, isSmooth), 40);
     return new File([blob], `walk.${blob.type.slice(6)}`, {type: blob.type});
   }
+  await queue;
   const isOne = what === 'image', canvases = isOne ? [image] : tiles.map((button) => button.firstChild);
   const texts = {Title: about.name, Seed: isOne ? state.seed : seeds().join(' '), Address: address(), Copyright: about.licence ?? '', Source: about.data_note ?? ''};
   const blob = await png(grid(canvases.map((canvas) => enlarge(canvas, scale, isSmooth)), isOne ? 1 : 4), texts);
@@ -274,7 +275,8 @@ const urlOf = (file) => `../${file}?${about.files[file].sha256}`;
 function introduce() {
   $('title').textContent = document.title = about.name;
   document.documentElement.style.setProperty('--aspect', about.width / about.height);
-  const files = Object.entries(about.files).filter(([name]) => name.endsWith('.tflite')).sort(([, a], [, b]) => a.bytes - b.bytes);
+  const files = Object.entries(about.files).filter(([name]) => name.endsWith('.tflite'));
+  files.sort(([one, a], [other, b]) => /int8\./.test(other) - /int8\./.test(one) || a.bytes - b.bytes);
   $('file').append(...files.map(([name, {bytes}]) => new Option(`${name.replace(/generator_|\.tflite/g, '')}, ${(bytes / 1e6).toFixed(1)} MB`, name)));
   $('class').append(...about.classes.map((name) => new Option(name)));
   $('class-row').hidden = !about.classes.length;

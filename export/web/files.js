@@ -70,7 +70,7 @@ export async function keep(url, data, needed) {
 export async function keepPage() {
   const cache = await storage(), fetched = performance.getEntriesByType('resource').map(({name}) => name);
   const ours = fetched.filter((name) => name.startsWith('http') && !/\.(tflite|wasm)\b/.test(name));
-  await Promise.allSettled([location.origin + location.pathname, ...new Set(ours)].map((name) => cache?.add(name)));  // an extension's may fail
+  await Promise.allSettled([...new Set(['.', location.pathname, ...ours])].map((name) => cache?.add(name)));  // an extension's may fail
 }
 
 /** sw.js puts the page itself there. None over plain http, nor where a browser forbids it. */

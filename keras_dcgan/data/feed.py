@@ -6,6 +6,7 @@ at once.
 The order is a pure function of (seed, position), so nothing about it needs saving.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -170,11 +171,14 @@ def first_labels(files: list[str], count: int) -> np.ndarray:
 def _first(files: list[str], parse: Callable, count: int) -> np.ndarray:
     names = tf.data.Dataset.from_tensor_slices(files)
     records = names.interleave(tf.data.TFRecordDataset, min(len(files), MOST_OPEN), 1)
-    found = list(records.map(parse).repeat().take(count).as_numpy_iterator())
-    if not found:
+    each = records.map(parse).repeat().take(count).as_numpy_iterator()
+    if (first := next(each, None)) is None:
         received = f"no image in any of {len(files)} shards, the first of them {files[0]}"
         raise tf.errors.DataLossError(None, None, received)
-    return np.stack(found)
+    found = np.empty((count, *np.shape(first)), first.dtype)  # a list of them all would hold them twice
+    for row, value in enumerate(itertools.chain([first], each)):
+        found[row] = value
+    return found
 
 
 LABEL = {"label": tf.io.FixedLenFeature([], tf.int64, 0)}

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import versions
+from keras_dcgan import devices, versions
 from keras_dcgan.errors import Refused, Unavailable
 
 KERAS_HOME = os.environ.get("KERAS_HOME", "~/.keras")  # Keras' own cache
@@ -50,6 +50,7 @@ class Embedding:
         return tf.cast(self.model(pictures / 127.5 - 1, training=False), tf.float32)
 
 
+@devices.keras_defaults()
 def load(features: str, inception_weights: str | None = None) -> Embedding:
     """random, inception, or the path of a MODEL.keras -> Embedding. Raises Refused or
     Unavailable."""

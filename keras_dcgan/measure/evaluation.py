@@ -203,7 +203,7 @@ def of_features(
                     f"{count:,} of {len(real):,} real images are distinct: prdc is of those and as "
                     "many generated ones"
                 )
-            found |= neighbourhoods(real, fake[:count])
+            found |= neighbourhoods(real, fake[even_rows(len(fake), count)])
     if "memorisation" in wanted:
         with unless_too_few("memorised", caveats):
             distinct_count(training)

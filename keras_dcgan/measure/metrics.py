@@ -110,15 +110,12 @@ class SlicedWasserstein:
         """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches,
         PATCH * PATCH)). All at once they are a hundred times as large as the images: of many of those they
         are made anew for each block of directions."""
-        total = len(images)
         at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
-        for start in range(0, total, at_once):
+        rng = np.random.default_rng((self.seed, number, 1))
+        for start in range(0, len(images), at_once):
             level = laplacian_pyramid(images[start : start + at_once])[number]
             count, height, width, channels = level.shape
-            rng = np.random.default_rng((self.seed, number, 1))
-            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (total, self.patches, 2))[
-                start : start + count
-            ]
+            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (count, self.patches, 2))
             windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
             patches = windows[
                 np.arange(count)[:, None], places[..., 0], places[..., 1]

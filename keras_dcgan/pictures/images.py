@@ -153,7 +153,7 @@ def _encode(frames: np.ndarray, path: Path, frames_per_second: float):
         *target,
         "-f",
         "mp4",
-        str(path),
+        str(path.absolute()),  # a name with a colon would be an address
     ]
     done = subprocess.run(command, input=frames.tobytes(), capture_output=True)
     if done.returncode:

@@ -245,6 +245,7 @@ def test_figures_are_told_only_of_the_generator_that_is_exported(run, model):
     others = evaluated(run, generator_sha256="0"), evaluated(run, images={}), []
     for number, content in enumerate((evaluated(run), *others)):
         (run.evaluation / f"{number}.json").write_text(json.dumps(content))
+    (run.evaluation / "1-last.json").write_text(json.dumps(others[0]))
     history = card.of_run(run)
     assert [file.name for file in history.passed_over] == ["1.json", "2.json", "3.json"]
     page = card.page(described(model), history, False)

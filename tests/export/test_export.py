@@ -1,6 +1,7 @@
 """`python -m keras_dcgan.export`: what the files are, that each is the Keras generator, and that one which is not never
 ships."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -595,6 +596,15 @@ def test_model_json_names_the_classes_in_the_order_of_their_labels(conditional_o
     assert min(entry["psnr"] for entry in about["files"].values()) > 100
 
 
+def test_the_names_that_somebody_gave_the_directions_stay(tmp_path):
+    described = {"directions": [[0.6, 0.8], [0.8, -0.6]], "direction_names": ["Direction 1", "Direction 2"]}
+    assert convert.kept_names(tmp_path, described) == ["Direction 1", "Direction 2"]
+    (tmp_path / "model.json").write_text(json.dumps(described | {"direction_names": ["hair"]}))
+    assert convert.kept_names(tmp_path, described) == ["hair", "Direction 2"]
+    other = described | {"directions": [[0, 1], [1, 0]]}
+    assert convert.kept_names(tmp_path, other) == ["Direction 1", "Direction 2"]
+
+
 def test_int8_full_sees_every_class_before_it_rounds(conditional_model, tmp_path):
     (artefact,) = convert.export(conditional_model, ["int8_full"], tmp_path, "other", CLASSES)
     assert artefact.parity.faults == ()
@@ -611,6 +621,18 @@ def test_a_file_that_draws_one_class_wrongly_is_refused(conditional_model, tmp_p
     )
     (artefact,) = convert.export(conditional_model, ["saved_model"], tmp_path, "other", CLASSES)
     assert "dB against Keras" in artefact.parity.faults[0]
+
+
+def test_a_card_promises_no_page_where_no_file_that_it_draws_with_has_passed(tmp_path, monkeypatch):
+    check = convert.parity.check
+
+    def only_keras_own(file, *rest):
+        found = check(file, *rest)
+        return found if file.is_dir() else dataclasses.replace(found, faults=("wrong",))
+
+    monkeypatch.setattr(convert.parity, "check", only_keras_own)
+    convert.export(lively_generator(), ["saved_model", "fp32", "web"], tmp_path, "tiny")
+    assert (tmp_path / "saved_model").is_dir() and "web/" not in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,18 @@ def test_what_is_saved_is_what_is_shown_and_tells_its_seed(browser, address):
         eventually(lambda: page.evaluate("window.recorder?.state") == "recording")
         page.click("#close")
         eventually(lambda: page.evaluate("window.recorder.state") == "inactive")
+        with page.expect_download() as download:  # before it has been drawn
+            page.evaluate("""const at = (id) => document.getElementById(id);
+                at('what').value = 'image';
+                at('seed').value = 9;
+                at('seed').onchange({target: at('seed')});
+                at('save').onclick();
+                at('download').onclick();""")
+        page.wait_for_selector("body[data-ready='9']")
+        with Image.open(download.value.path()) as image:
+            assert (download.value.suggested_filename, image.text["Seed"]) == ("seed-0009.png", "9")
+            pixels = np.asarray(image.convert("RGBA"))
+        np.testing.assert_array_equal(pixels[:: pixels.shape[0] // 64, :: pixels.shape[1] // 64], drawn(page))
 
 
 @contextmanager
@@ -333,6 +345,20 @@ def test_an_error_names_its_cause_and_goes_when_all_is_well(browser, address):
         page.wait_for_selector("#problem", state="hidden")
         page.click("#reset")
         eventually(lambda: (drawn(page) == before).all())
+    page.context.close()
+
+
+def test_the_file_that_is_advised_comes_first_and_then_the_smallest(browser, address):
+    page = browser.new_context().new_page()
+    about = page.request.get(f"{address}/model.json").json()
+    sizes = {"fp32": 4, "fp16": 3, "int8": 2, "int8_full": 1}
+    of = about["files"][FILE]
+    about["files"] = {f"generator_{name}.tflite": of | {"bytes": size} for name, size in sizes.items()}
+    with answering(page, "**/model.json", json=about):
+        page.goto(f"{address}/web/")
+        problem(page)  # these files are not here
+        listed = page.evaluate("[...document.querySelector('#file').options].map((o) => o.value)")
+    assert listed == [f"generator_{name}.tflite" for name in ("int8", "int8_full", "fp16", "fp32")]
     page.context.close()
 
 
@@ -451,7 +477,7 @@ def test_another_export_at_the_same_address_is_what_is_shown_also_offline(browse
     sha256 = other_export(out, second)
     with serving(first, handler=Caching) as address:
         page = browser.new_context().new_page()
-        page.goto(f"{address}/web/")
+        page.goto(f"{address}/web/index.html")  # an installed page opens at ./
         wait_until_drawn(page)
         wait_until_kept(page)
         shown = drawn(page)
@@ -468,6 +494,7 @@ def test_another_export_at_the_same_address_is_what_is_shown_also_offline(browse
         page.reload()
         wait_until_drawn(page)
         np.testing.assert_array_equal(drawn(page), other)
+        eventually(lambda: f"file={FILE}" in page.url.partition("#")[2])  # else ?file= would win for ever
         page.evaluate("caches.delete('keras-dcgan')")
         page.evaluate("document.querySelector('#file').onchange()")
         assert problem(page) == f"There is no network, and {FILE} has not been fetched before."

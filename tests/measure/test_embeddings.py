@@ -19,6 +19,15 @@ def test_random_features_are_the_same_everywhere_and_tell_pictures_apart():
     assert np.linalg.norm(noisy - vectors, axis=-1).max() < apart[apart > 0].min()
 
 
+def test_they_are_the_same_whatever_arithmetic_keras_was_told_to_use():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        embed = embeddings.load("random")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(embed(discs(2, size=32)), embeddings.load("random")(discs(2, size=32)))
+
+
 def test_grey_and_transparent_and_large_pictures_are_the_colour_pictures_that_one_sees():
     embed = embeddings.load("random")
     grey = discs(3, size=32)[..., :1]

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from scipy import linalg
 from scipy.spatial import distance
 
-from keras_dcgan.measure import metrics
+from keras_dcgan.measure import evaluation, metrics
 from keras_dcgan.measure.metrics import (
     Moments,
     SlicedWasserstein,
@@ -294,6 +294,17 @@ def test_neighbourhoods_are_of_distinct_images():
         assert neighbourhoods(*more) == pytest.approx(once)
     often = np.concatenate([fake, *[fake[:1] + 1000] * 100])  # what is drawn often counts as often
     assert neighbourhoods(real, often)["precision"] == pytest.approx(once["precision"] * 300 / 400)
+
+
+def test_of_images_that_are_there_twice_every_class_is_compared():
+    rng = np.random.default_rng(0)
+    place = np.repeat([[0, 0], [100, 100]], 100, axis=0)  # two classes, one after the other
+    real, fake = (place[::step] + rng.normal(size=(200 // step, 2)) for step in (2, 1))
+    real = real.repeat(2, axis=0)
+    found, _, notes = evaluation.of_features(["prdc"], real, np.arange(200), fake, None)
+    assert found["coverage"] > 0.8 and notes == [
+        "100 of 200 real images are distinct: prdc is of those and as many generated ones"
+    ]
 
 
 def test_too_few_distinct_images_are_told_in_place_of_a_figure():

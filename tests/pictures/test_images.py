@@ -2,6 +2,7 @@ import importlib.util
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,19 +64,20 @@ def test_animation_loops_for_ever_with_every_frame(tmp_path, name):
 
 @needs_ffmpeg
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_mp4_holds_every_frame_enlarged_and_over_white(tmp_path, channels):
+def test_mp4_holds_every_frame_enlarged_and_over_white(tmp_path, channels, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     frames = np.stack([np.full((5, 7, channels), value, np.uint8) for value in (0, 100, 200)])
     expected = [0, 100, 200]
     if channels == 4:
         frames[..., 3] = 51  # a fifth
         expected = [204, 224, 244]
-    save_animation(frames, tmp_path / "a.mp4", frames_per_second=20)
+    save_animation(frames, Path("12:30.mp4"), frames_per_second=20)
     decode = [
         video_encoder(),
         "-v",
         "error",
         "-i",
-        tmp_path / "a.mp4",
+        tmp_path / "12:30.mp4",
         "-f",
         "rawvideo",
         "-pix_fmt",
@@ -86,7 +88,7 @@ def test_mp4_holds_every_frame_enlarged_and_over_white(tmp_path, channels):
     # 52 times: an even number, and the shorter side has 256 or more.
     decoded = decoded.reshape(3, 5 * 52, 7 * 52)
     np.testing.assert_allclose(decoded.mean(axis=(1, 2)), expected, atol=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+    assert [file.name for file in tmp_path.iterdir()] == ["12:30.mp4"]
 
 
 def test_many_files_are_written_as_one_by_one_and_an_error_comes_through(tmp_path):

@@ -122,7 +122,10 @@ def test_a_run_that_is_not_there_is_not_made(tmp_path, command):
 def test_each_part_of_the_work_shows_that_it_goes_on(evaluate, trained, monkeypatch):
     monkeypatch.setattr(progress, "FIRST", 0.0)
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    done = evaluate("--metrics", "swd,kid", "--last", "--out", trained / "progress.json")
+    done = evaluate("--metrics", "swd,kid", "--last")
+    assert done.stdout.splitlines()[-2:] == [  # beside the figures of generator.keras
+        str(trained / "run" / "evaluation" / f"random-last.{kind}") for kind in ("json", "html")
+    ]
     assert done.stderr.startswith("drawing\ndrawing 2 of 60 images  ")
     assert "\nswd\nswd 100 %" in done.stderr and done.stderr.endswith(
         "\nfeatures, generated\ncomparing the features\n"

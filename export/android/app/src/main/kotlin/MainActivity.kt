@@ -62,7 +62,9 @@ class MainActivity : Activity() {
     private fun draw() {
         val keyboard = getSystemService(INPUT_METHOD_SERVICE) as InputMethodManager
         keyboard.hideSoftInputFromWindow(seed.windowToken, 0) // which would cover the image
-        val chosen = (seed.text.toString().toLongOrNull() ?: 0).coerceIn(0, (1L shl 32) - 1)
+        val typed = seed.text.toString().toDoubleOrNull() ?: 0.0 // which takes any number of digits
+        val chosen = typed.coerceIn(0.0, (1L shl 32) - 1.0).toLong()
+        seed.setText("$chosen")
         inTurn {
             val start = System.nanoTime()
             val bitmap = generator.value.draw(chosen)
