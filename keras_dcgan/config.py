@@ -517,10 +517,10 @@ def resolve(
             config = choose(config, max_width=min(max(MAX_WIDTH, as_at_64), MAX_WIDTH * narrower))
         of_size = float(f"{PENALTY[preset] * penalty(config.size):.2g}")
         weight = max(of_size, PRESETS[preset].get("r1", 0.0))  # demo's is that of 64x64 or more
-        config = choose(config, r1=weight, r2=weight)
-    if preset in CHOOSING:
         lr = rate(config.filters, config.max_width, config.size)
-        config = choose(config, batch=batch(config.kimg), g_lr=lr, d_lr=lr)
+        config = choose(config, r1=weight, r2=weight, g_lr=lr, d_lr=lr)
+    if preset in CHOOSING:
+        config = choose(config, batch=batch(config.kimg))
     if preset in ADAPTIVE and images:
         config = choose(config, augment=augmentation(images, config.kimg, preset)[0])
     return config

@@ -65,6 +65,15 @@ def _named(argument: str, wanted, table: dict, kind: type):
     return table[wanted]
 
 
+def _usual_rate(generator: keras.Model) -> float:
+    """auto's, by the widest layers."""
+    made = {layer.name: layer for layer in generator.layers}
+    if not made.keys() >= {"reshape", "to_image"}:  # another's
+        return rate(TrainConfig.filters, TrainConfig.max_width, TrainConfig.size)
+    filters, base = made["to_image"].input.shape[-1], made["reshape"].output.shape[-1]
+    return rate(filters, base // filters, generator.output_shape[1:3])
+
+
 def _check_callback(callback: keras.callbacks.Callback):
     """Raises Refused for one of Keras' own that would fail after an epoch, or do half of what it says."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only:
@@ -88,7 +97,7 @@ class Epochs(keras.callbacks.Callback):
 
 class DCGAN(gan.DCGAN):
     """Trains a generator (z -> images in [-1, 1]) against a discriminator (images -> logits). Conditional ones
-    take a label too.
+    take a label too, which the generator looks up in a layer named meaning.
 
     `ema_generator` holds the exponential moving average of the generator's weights. It is what draws, and what
     is saved and exported. Its batch-norm statistics are recomputed at the end of each epoch, and by `draw`; who
@@ -123,6 +132,7 @@ class DCGAN(gan.DCGAN):
         d_norm: str = AUTO["d_norm"],
         d_stem: int = AUTO["d_stem"],
         minibatch_std: int = AUTO["minibatch_std"],
+        blocks: int = 0,
         precision: str = "auto",
         seed: int = 0,
     ) -> DCGAN:
@@ -142,6 +152,7 @@ class DCGAN(gan.DCGAN):
             "d_norm": d_norm,
             "d_stem": d_stem,
             "minibatch_std": minibatch_std,
+            "blocks": blocks,
             "precision": precision,
             "seed": seed,
         }
@@ -169,7 +180,8 @@ class DCGAN(gan.DCGAN):
         training: neither learning rates nor penalties fall, and nothing is augmented.
 
         `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; by default Adam of
-        auto's rate. In float16 Keras' LossScaleOptimizer is put around it, unless it is an object.
+        auto's rate (4e-4 for a generator that `generator` has not made). In float16 Keras' LossScaleOptimizer is put
+        around it, unless it is an object.
         A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
@@ -178,10 +190,8 @@ class DCGAN(gan.DCGAN):
         augment.POLICIES, or a row of it; "translation" for images that are shown more than 15 times each.
         `jit_compile`: by default on a GPU. `steps_per_execution`: steps between two looks at the figures; `fit` takes
         16 on one GPU. `merged`: D looks at real images and fakes in one pass, the same but for rounding; by default on
-        a GPU. Penalties at every step merge them anyway, spectral norm keeps them apart. Raises Refused."""
-        filters = self.generator.get_layer("to_image").input.shape[-1]
-        base = self.generator.get_layer("reshape").output.shape[-1]
-        usual = rate(filters, base // filters, self.generator.output_shape[1:3])
+        a GPU. Penalties at every step merge them anyway where D has no norm; spectral norm keeps them apart. Raises Refused."""
+        usual = _usual_rate(self.generator)
         of_g = self._optimizer("g_optimizer", g_optimizer, usual)
         of_d = self._optimizer("d_optimizer", d_optimizer, usual)
         if of_d is of_g:
@@ -211,6 +221,10 @@ class DCGAN(gan.DCGAN):
         self, argument: str, wanted: str | keras.Optimizer | None, usual: float
     ) -> keras.Optimizer:
         if isinstance(wanted, keras.Optimizer):
+            if getattr(getattr(wanted, "inner_optimizer", wanted), "use_ema", False):
+                raise Refused(
+                    argument, "an optimizer without use_ema: ema_kimg is the average here", wanted.name
+                )
             return wanted
         try:
             found = Adam(usual, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)

@@ -239,6 +239,8 @@ def test_larger_images_take_narrower_layers_next_to_them_and_what_is_typed_wins(
     assert widths("x", "--size", "128", "--preset", "paper") == (64, 8)
     demo = from_flags(["--data", "demo", "--size", "128"])
     assert (demo.r1, demo.r2, demo.g_lr) == (24, 24, 8e-4)
+    wide = from_flags(["--data", "demo", "--filters", "64", "--d-lr", "1e-3"])
+    assert (wide.g_lr, wide.d_lr) == (4e-4, 1e-3)  # 8e-4 tears wide networks apart
     assert [from_flags(["--data", "demo", "--size", size]).r1 for size in ("32", "64", "256")] == [6, 6, 24]
     assert from_flags(["--data", "x", "--size", "128"]).g_lr == 4e-4  # the widest layers are as at 64x64
     assert from_flags(["--data", "x", "--size", "128", "--filters", "32"]).max_width == 16

@@ -167,6 +167,10 @@ def test_what_it_cannot_do_it_says(gan, pets):
         (lambda: kd.DCGAN.of(discs(4)), "^images: expected what prepare returns, received ndarray"),
         (lambda: kd.DCGAN.of(pets, filters=0), "^filters: expected .*, received '?0"),
         (lambda: gan.compile("adamm"), "^g_optimizer: expected a name or an object of keras.optimizers"),
+        (
+            lambda: gan.compile(d_optimizer=keras.optimizers.Adam(use_ema=True)),
+            "^d_optimizer: expected an optimizer without use_ema",
+        ),
         (lambda: gan.compile(loss="mse"), "^loss: expected one of bce, hinge, .*, or a Loss, received 'mse'"),
         (lambda: gan.compile(augment="flip"), "^augment: expected one of none, colour, "),
         (
@@ -207,6 +211,25 @@ def test_a_discriminator_of_ones_own_and_whole_numbers_train_as_well(pets):
         gan.compile(**options)
         gan.fit(kd.batches(pets, 8), steps_per_epoch=1, verbose=0)
         assert gan.steps_taken == 1 and bool(gan.critic) == bool(options)
+
+
+def test_a_generator_of_ones_own_trains_as_well(pets):
+    layers = [keras.Input((6,)), keras.layers.Dense(16 * 16 * 3), keras.layers.Reshape((16, 16, 3))]
+    own, average = (
+        keras.Sequential(layers),
+        keras.Sequential(layers[:1] + [keras.layers.Dense(768), layers[2]]),
+    )
+    gan = kd.DCGAN(own, kd.DCGAN.of(pets, filters=4, latent_dim=6).discriminator, average)
+    gan.compile()
+    assert float(gan.g_optimizer.learning_rate) == pytest.approx(4e-4)
+    gan.fit(kd.batches(pets, 8), steps_per_epoch=1, verbose=0)
+    assert gan.draw([0]).shape == (1, 16, 16, 3)
+
+
+def test_residual_networks_are_asked_for_as_in_fit(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6, blocks=1)
+    for network in (gan.generator, gan.discriminator, gan.ema_generator):
+        assert any("_block_0" in layer.name for layer in network.layers)
 
 
 def test_batches_of_shards_are_known_to_be_endless(pets, tmp_path):

@@ -62,7 +62,21 @@ def is_piecewise_linear(discriminator: keras.Model) -> bool:
         and all(id(tensor) in made for layer in body for tensor in keras.tree.flatten(layer.input))
         and all(is_one_of(layer, OF_HEAD) for layer in head)
         and not made & read - {id(features)}
+        and is_linear_in(features, head)
     )
+
+
+def is_linear_in(features, head: list[keras.Layer]) -> bool:
+    """Whether no product of features with each other is taken, and at most one spread: that of the features."""
+    follow = {id(features)}
+    for layer in head:  # each stands after what it reads
+        read = [id(tensor) for tensor in keras.tree.flatten(layer.input)]
+        if isinstance(layer, layers.Dot) and set(read) <= follow:
+            return False
+        if not isinstance(layer, MinibatchStd) and follow & set(read):
+            follow |= {id(tensor) for tensor in keras.tree.flatten(layer.output)}
+    spreads = [id(layer.input) for layer in head if isinstance(layer, MinibatchStd)]
+    return spreads in ([], [id(features)])
 
 
 def is_one_of(layer: keras.Layer, kinds: tuple[type[keras.Layer], ...]) -> bool:
@@ -112,7 +126,7 @@ class PiecewiseLinear:
         in_body = set(map(id, self.body_weights))
         self.head_weights = [weight for weight in self.weights if id(weight) not in in_body]
         self.deviation = next(
-            (layer for layer in discriminator.layers if layer.name == "minibatch_std"), None
+            (layer for layer in discriminator.layers if isinstance(layer, MinibatchStd)), None
         )
         deviation = [self.deviation.output] if self.deviation else []
         self.head = keras.Model([self.features, *deviation, *discriminator.inputs[1:]], discriminator.outputs)

@@ -255,9 +255,9 @@ def train_from(training: Training, step: int) -> End:
             # no harm.
             with contextlib.suppress(tf.errors.OpError):
                 devices.agree(training.strategy, ticks.step)
-    if ticks.received:
-        return End(ticks.step, ticks.received)
     if ticks.step < config.total_steps:
+        if ticks.received:
+            return End(ticks.step, ticks.received)
         advice = f"{training.run.generator()} is the last good one"
         return End(ticks.step, 0, f"by {argument('on_collapse')} stop", advice)
     return End(ticks.step)

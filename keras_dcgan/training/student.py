@@ -26,6 +26,7 @@ KIMG = 64.0
 # The widest layers of a student have at most this share of the run's --max-width: those, near z, hold most of a
 # generator's bytes. See tools/experiments/RECIPE.md.
 WIDTH = 0.5
+LARGEST_BATCH = 32  # of a run in large batches it would have too few steps
 DECAY = 0.5  # the last share of it, over which the rates fall
 EMA_KIMG = 10.0  # where the run keeps no average
 
@@ -38,6 +39,7 @@ def begin(run: Run, teacher: keras.Model, filters: int, kimg: float) -> tuple[St
     config = dataclasses.replace(
         own,
         kimg=kimg,
+        batch=min(own.batch, LARGEST_BATCH),
         decay=DECAY,
         augment="none",  # there is no end to the images
         ema_kimg=own.ema_kimg or EMA_KIMG,

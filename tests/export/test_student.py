@@ -73,6 +73,15 @@ def test_a_student_comes_nearer_to_what_its_teacher_draws_of_the_same_latents(ru
     assert learned < 0.5 * far(np.roll(wanted, 1, axis=0), wanted)  # what it draws of others
 
 
+def test_of_a_run_in_large_batches_a_student_has_steps_enough(run, tmp_path):
+    copy = directory.Run(shutil.copytree(run.path, tmp_path / "run"))
+    settings = json.loads((copy.path / "config.json").read_text())
+    settings["settings"]["batch"] = 1024
+    (copy.path / "config.json").write_text(json.dumps(settings))
+    _, config = student.begin(copy, checkpoints.load_generator(copy), 6, kimg=64)
+    assert config.total_steps == 2000
+
+
 def test_a_student_has_a_folder_of_its_own_and_says_whose_it_is(run, out):
     assert (run.export / "model.json").read_text() == "{}"
     told = json.loads((out / "model.json").read_text())

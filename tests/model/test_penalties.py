@@ -106,6 +106,15 @@ def test_what_is_piecewise_linear():
         for layer in (*last, layers.Flatten(), layers.Dense(1)):
             y = layer(y)
         assert not is_piecewise_linear(keras.Model(images, y))
+    spread = networks.MinibatchStd(2, name="of_another_name")
+    for seen, expected in ((x, True), (layers.Conv2D(2, 4)(images), False)):
+        scored = layers.Concatenate()([x, spread(seen)])
+        logits = layers.Flatten()(layers.Conv2D(1, 13, name="score")(scored))
+        assert is_piecewise_linear(keras.Model(images, logits)) == expected
+        spread = networks.MinibatchStd(2)
+    logits, of_features = layers.Flatten()(layers.Conv2D(1, 13, name="score")(x)), layers.Flatten()(x)
+    product = layers.Add()([logits, layers.Dot(1)([of_features, of_features])])
+    assert not is_piecewise_linear(keras.Model(images, product))
     one, other = (layers.Dense(1)(layers.Flatten()(x)) for _ in range(2))
     assert not is_piecewise_linear(keras.Model(images, layers.Add(name="score")([one, other])))
     nameless = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(2, 4), layers.Flatten()])

@@ -263,6 +263,19 @@ def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tm
     assert one.startswith("checkpoints: ")
 
 
+def test_a_signal_after_the_last_step_finds_a_finished_run(fit, tmp_path, monkeypatch):
+    complete = Ticks.complete
+
+    def with_a_signal(self, model, row):
+        complete(self, model, row)
+        if row["step"] == 10:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Ticks, "complete", with_a_signal)
+    done = fit(0.08)
+    assert done.returncode == 0 and "Stopped" not in done.stdout and rows(tmp_path)[-1]["step"] == 10
+
+
 def test_it_stops_aside_as_well_and_saves_what_it_has_trained_meanwhile(fit, aside, tmp_path, monkeypatch):
     has_gone_on, end_tick = threading.Event(), Ticks.end_tick
 
