@@ -30,7 +30,7 @@ from keras_dcgan.export.convert import (
     tf_32,
 )
 from keras_dcgan.export.parity import TIMED_RUNS
-from keras_dcgan.process import at_end, importing, nobody_reads, quiet, tidy
+from keras_dcgan.process import at_end, importing, quiet, say, tidy
 from keras_dcgan.runs.directory import Run
 
 VERB = "export"
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None):
         told += (("student", student),)
     options = {"report": print_row, "samples": flags.samples, "history": history}
     options |= {name: text for name, text in told if text}
-    tell(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
+    say(f"exporting {flags.run} to {out}: {', '.join(flags.formats)}")
     print_header(flags.samples)
     try:
         with writing(argument, out), quiet():
@@ -154,7 +154,7 @@ def taught(run: Run, teacher, filters: int, samples: int):
 
     with user_errors(VERB):
         game, config = student.begin(run, teacher, filters, student.KIMG)
-    tell(
+    say(
         f"a student of {filters} filters learns for minutes: {config.kimg:g} kimg, drawn by the run's own of {config.filters}"
     )
     try:
@@ -169,7 +169,7 @@ def taught(run: Run, teacher, filters: int, samples: int):
     if samples:
         inputs = inputs_of(range(samples), config.latent_dim, len(run.classes))
         found = quality.KerasImages(teacher, inputs).distances(quality.drawn(generator, inputs))
-        tell(f"between {samples:,} of its images and the run's own: swd {found['swd']}, fid {found['fid']}")
+        say(f"between {samples:,} of its images and the run's own: swd {found['swd']}, fid {found['fid']}")
         about["distance"] = found
     return generator, about
 
@@ -195,31 +195,24 @@ def load(run: Run, is_to_teach: bool):
 
 
 def print_header(samples: int):
-    tell(
+    say(
         f"dB: PSNR against Keras; ms: an image, one thread, median of {TIMED_RUNS}; TFLite: the oldest that reads it"
     )
     if samples:
-        tell(
+        say(
             f"swd, fid: between {samples:,} images and Keras' own of the same seeds, 0 if equal; fid in random features"
         )
-    tell(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}{'TFLite':>8}{'swd':>8}{'fid':>9}")
+    say(f"{'':27}{'MB':>8}{'dB':>8}{'ms':>8}{'TFLite':>8}{'swd':>8}{'fid':>9}")
 
 
 def print_row(artefact: Artefact):
     if not artefact.parity.faults:
         ms = f"{artefact.parity.ms:.2f}" if artefact.parity.ms else "-"
         quality = artefact.quality or {"swd": "-", "fid": "-"}
-        tell(
+        say(
             f"{artefact.variant.file:27}{artefact.bytes / 1e6:8.2f}{artefact.parity.decibels:>8}{ms:>8}"
             f"{artefact.min_runtime or '-':>8}{quality['swd']:>8}{quality['fid']:>9}"
         )
-
-
-def tell(line: str):
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:  # nobody looks on any more: no reason to stop
-        nobody_reads(sys.stdout)
 
 
 def print_card(history: card.History, licence: str | None, foreign: list[str]):

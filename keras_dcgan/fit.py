@@ -75,9 +75,8 @@ def read(arguments: list[str] | None = None) -> dict:
 def load_images(config: TrainConfig) -> ImageSet | ShardSet:
     from keras_dcgan.data.prepare import prepare
 
-    return prepare(
-        config.data, config.size, config.channels, conditional=config.conditional, **config.preparation
-    )
+    how = {"conditional": config.conditional, "show": process.say, **config.preparation}
+    return prepare(config.data, config.size, config.channels, **how)
 
 
 def describe(config: TrainConfig, images: ImageSet | ShardSet):
@@ -88,7 +87,7 @@ def describe(config: TrainConfig, images: ImageSet | ShardSet):
     if config.preset in ADAPTIVE:
         lines.append(choices(config, len(images)))
     lines += expectations(config, len(images) - len(images.manifest.duplicates))
-    print(cli.with_flags("\n".join(lines)), flush=True)
+    process.say(cli.with_flags("\n".join(lines)))
 
 
 def tell_plan(training: Training):

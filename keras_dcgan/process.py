@@ -145,8 +145,20 @@ def no_alarm():
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def say(text: str, end: str = "\n", stream: TextIO | None = None):
+    """Prints, to stdout if no other is named. Where nobody reads that any more, since the program behind the pipe has
+    ended or the terminal is gone, the work goes on."""
+    stream = stream or sys.stdout
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno != errno.EIO:
+            raise
+        nobody_reads(stream)
+
+
 def nobody_reads(stream: TextIO):
-    """What is printed from now on goes nowhere: the program behind the pipe has ended."""
+    """What is printed from now on goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -115,12 +115,8 @@ class Progress:
         return min(self.length, self._width() - 1)
 
     def _print(self, text: str, end: str = "\n"):
-        if self.stream is None:
-            return
-        try:
-            print(text, end=end, file=self.stream, flush=True)
-        except BrokenPipeError:  # the work goes on
-            process.nobody_reads(self.stream)
+        if self.stream is not None:
+            process.say(text, end, self.stream)
 
     def _state(self, count: float | None = None) -> str:
         shown = self.count if count is None else count

@@ -110,7 +110,7 @@ IMPORTS = {
     "training.forecast": "config devices model.gan progress",
     "training.loop": (
         "config data.feed data.sets data.shards devices errors model.gan pictures.images "
-        "pictures.latents progress runs.checkpoints runs.directory training.build training.forecast "
+        "pictures.latents process progress runs.checkpoints runs.directory training.build training.forecast "
         "training.records training.report training.ticks training.watchdog"
     ),
     "training.records": (

@@ -253,7 +253,7 @@ def make(place: int, job: Job):
         rows, target = pathlib.Path(folder) / "rgba", pathlib.Path(folder) / "images.npy"
         seen, labels = _decoded(rows, place, job)
         size, channels, background = (job.settings[name] for name in ("size", "channels", "background"))
-        digests = write_images(target, rows, len(seen["kept"]), size, channels, background)
+        digests = write_images(target, rows, [True] * len(seen["kept"]), size, channels, background)
         images = np.load(target)
         with _replacing(shard) as beside, tf.io.TFRecordWriter(beside) as writer:
             for pixels, label in zip(images, labels):

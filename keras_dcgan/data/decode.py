@@ -100,6 +100,10 @@ def now_known() -> set[str]:
     return {reason for reason, is_here in here.items() if is_here}
 
 
+# Reasons that may hold no longer when more memory is free, or another library installed: only decoding tells.
+OF_THIS_MOMENT = {heic.NO_MEMORY, heic.NOT_LOADED}
+
+
 class _Pillow:
     """How many want its globals changed, in any thread."""
 

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -28,6 +29,7 @@ from keras_dcgan.data import cache as entries
 from keras_dcgan.data.decode import (
     EXTENSIONS,
     MAX_PIXELS,
+    OF_THIS_MOMENT,
     PASSING,
     Rejected,
     decode,
@@ -52,6 +54,7 @@ from keras_dcgan.errors import Refused, Unavailable, counted
 from keras_dcgan.progress import Progress
 from keras_dcgan.threads import Threads
 
+ALONE = "the only image of its class"
 VERSION = 2  # part of every cache key; raise it when the same files would now give other pixels
 TRANSPARENT_SHARE = 0.2  # of the images: from here on, channels "auto" keeps the alpha channel
 CHUNK = 16 << 20  # bytes of rows handled at once
@@ -94,7 +97,7 @@ def prepare(
         # A power cut may have damaged it: made once more.
         with contextlib.suppress(ValueError, KeyError, TypeError, EOFError, FileNotFoundError):
             prepared = _read(entry, source, found)
-            if not _are_back(prepared.manifest, found):
+            if not _are_back(prepared.manifest, found, settings):
                 return prepared
             del prepared  # Windows renames no folder with a file that is open
         entries.discard(entry)
@@ -220,16 +223,20 @@ def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     return ImageSet(images, labels, manifest)
 
 
-def _are_back(manifest: Manifest, found: Source) -> bool:
+def _are_back(manifest: Manifest, found: Source, settings: dict) -> bool:
     """Whether a file that could not be read when the others were prepared can be now: its disk may have been
-    away, its archive damaged, or what decodes it not installed."""
-    passing = {VANISHED, UNREADABLE, IN_THE_ARCHIVE} | now_known()
-    missing = {item["file"] for item in manifest.left_out if item["reason"] in passing}
-    for number in (number for number, name in enumerate(found.names) if name in missing):
+    away, its archive damaged, what decodes it not installed, or no memory left for that."""
+    passing = {VANISHED, UNREADABLE, IN_THE_ARCHIVE} | now_known() | OF_THIS_MOMENT
+    missing = {item["file"]: item["reason"] for item in manifest.left_out if item["reason"] in passing}
+    for number, name in enumerate(found.names):
+        if name not in missing:
+            continue
         with contextlib.suppress(OSError, Rejected):
             item = found.read(number)
             if not isinstance(item, np.ndarray):
                 with item as file:
+                    if missing[name] in OF_THIS_MOMENT:
+                        decode(file, settings["size"], settings["crop"], settings["max_pixels"], name)
                     file.read()
             return True
     return False
@@ -244,21 +251,28 @@ def _prepare(
     show: Callable[[str], None],
 ) -> Manifest:
     height, width = settings["size"]
-    # Too few of a class are told before hours of decoding, and once more after it.
+    # Too few of a class are told before hours of decoding.
     labels_of(found, range(len(found.names)))
-    kept, facts, left_out = range(len(found.names)), [], found.left_out
+    kept, facts, left_out = [*range(len(found.names))], [], found.left_out
     usable = _usable(found.array, settings)
     if usable is not None:
         channels = usable.shape[-1]
-        digests = [_row_digest(row) for row in usable]
+        digests = []
+        for row in usable:
+            if len(digests) % max(1, CHUNK // row.nbytes) == 0:
+                os.utime(folder)  # a sign of life: what shows none for an hour is taken away by others
+            digests.append(_row_digest(row))
     else:
-        _check_free_space(cache, 2 * len(found.names) * 4 * height * width)
+        most = 4 if settings["channels"] == "auto" else settings["channels"]
+        _check_free_space(cache, (4 + most) * len(found.names) * height * width)
         rows = folder / "rgba"
         kept, facts, left_out = decode_all(rows, found, settings, show)
+        found, is_used, left_out = without_lonely(found, kept, left_out, show)
+        kept, facts = (list(itertools.compress(row, is_used)) for row in (kept, facts))
         check_any(kept, left_out, source, show)
         channels = channels_of(settings["channels"], facts)
         target = folder / "images.npy"
-        digests = write_images(target, rows, len(kept), settings["size"], channels, settings["background"])
+        digests = write_images(target, rows, is_used, settings["size"], channels, settings["background"])
         rows.unlink()
     classes, labels = labels_of(found, kept)
     if classes:
@@ -266,6 +280,24 @@ def _prepare(
     sizes = [image.size for image in facts]
     about = settings | {"channels": channels, "in_place": usable is not None}
     return described(source, found, about, kept, sizes, digests, left_out)
+
+
+def without_lonely(
+    found: Source, kept: Sequence[int], left_out: list[dict], show: Callable[[str], None]
+) -> tuple[Source, list[bool], list[dict]]:
+    """The source without the classes of which decoding has left fewer than two images, whether each of `kept`
+    stays, and all that is left out."""
+    if found.classes is None:
+        return found, [True] * len(kept), left_out
+    counts = collections.Counter(found.classes[i] for i in kept)
+    few = sorted({name for name in found.classes if name is not None and counts[name] < 2})
+    if few:
+        names = _and_more([f"{printable(name)}: {counts[name]}" for name in few[:5]], few)
+        show(f"left out {counted(len(few), 'class')} of fewer than two images that can be used: {names}")
+    classes = [None if name in few else name for name in found.classes]
+    alone = [{"file": found.names[i], "reason": ALONE} for i in kept if classes[i] is None]
+    is_used = [classes[i] is not None for i in kept]
+    return dataclasses.replace(found, classes=classes), is_used, left_out + alone
 
 
 def check_any(kept: Sequence[int], left_out: list[dict], source: str, show: Callable[[str], None]):
@@ -352,7 +384,9 @@ def decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable
     kept, facts, left_out = [], [], list(found.left_out)
     start = time.monotonic()
     with open(rows, "wb") as file, pillow_for_threads(settings["max_pixels"]) as screen:
-        for i, result in enumerate(_in_order(work, len(found.names), screen)):
+        # A table is read on row by row: it holds some, and begins anew for one that is behind those.
+        at_once = 1 if found.kind == "table" else AT_ONCE
+        for i, result in enumerate(_in_order(work, len(found.names), screen, at_once)):
             if isinstance(result, str):
                 left_out.append({"file": found.names[i], "reason": result})
             else:
@@ -365,13 +399,13 @@ def decode_all(rows: pathlib.Path, found: Source, settings: dict, show: Callable
     return kept, facts, left_out
 
 
-def _in_order(work: Callable[[int], object], count: int, screen: TextIO) -> Iterator:
+def _in_order(work: Callable[[int], object], count: int, screen: TextIO, at_once: int) -> Iterator:
     """work(0), work(1) ... from a thread a core, with few results waiting; shows progress on `screen`."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     progress = Progress("preparing", count, stream=screen)
     pool = Threads(threads)
     waiting: collections.deque[Future] = collections.deque()
-    tasks = [range(i, min(i + AT_ONCE, count)) for i in range(0, count, AT_ONCE)]
+    tasks = [range(i, min(i + at_once, count)) for i in range(0, count, at_once)]
     done = 0
     try:
         for task in [
@@ -397,16 +431,17 @@ def channels_of(wanted: str | int, facts: Sequence[Facts]) -> int:
     return 1 if all(image.is_grey for image in facts) else 3
 
 
-def write_images(path, rows, count, size, channels, background) -> list[bytes]:
-    """The RGBA in `rows` -> a .npy of so many channels. -> a digest of each image."""
-    digests = []
+def write_images(path, rows, is_used: Sequence[bool], size, channels, background) -> list[bytes]:
+    """Those of the RGBA images in `rows` that are used -> a .npy of so many channels. -> a digest of each."""
+    digests, used = [], np.asarray(is_used, bool)
     at_once = max(1, CHUNK // (4 * size[0] * size[1]))
     with open(rows, "rb") as source, open(path, "wb") as target:
-        shape = (count, *size, channels)
+        shape = (int(used.sum()), *size, channels)
         np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for begin in range(0, count, at_once):
-            shape = (min(at_once, count - begin), *size, 4)
+        for begin in range(0, len(used), at_once):
+            shape = (len(used[begin : begin + at_once]), *size, 4)
             rgba = np.frombuffer(source.read(int(np.prod(shape))), np.uint8).reshape(shape)
+            rgba = rgba[used[begin : begin + at_once]]
             images = np.ascontiguousarray(_with_channels(rgba, channels, background))
             digests += [_row_digest(image) for image in images]
             target.write(images.data)
@@ -438,7 +473,7 @@ def labels_of(found: Source, kept: Sequence[int]) -> tuple[list[str], np.ndarray
     names = found.classes
     if names is None:
         return [], np.empty(0, np.int32)
-    counts = collections.Counter({name: 0 for name in names})
+    counts = collections.Counter({name: 0 for name in names if name is not None})
     counts.update(names[i] for i in kept)
     classes = sorted(counts, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # 2 before 10
     if few := [f"{printable(name)}: {counts[name]}" for name in classes if counts[name] < 2]:
@@ -467,7 +502,8 @@ def _check(name: str, value, allowed: tuple):
 def _check_free_space(cache: pathlib.Path, needed: int):
     free = shutil.disk_usage(cache).free
     if needed > free:
-        expected = f"{needed / 1e9:.1f} GB free in {cache} while preparing"
+        clear = "python -m keras_dcgan.data --clear empties it"
+        expected = f"{needed / 1e9:.1f} GB free in {cache} while preparing ({clear})"
         raise Unavailable("cache", expected, f"{free / 1e9:.1f} GB")
 
 

@@ -22,6 +22,11 @@ def row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return images.__getitem__
     file = os.open(images.filename, os.O_RDONLY)
     length, first = images[0].nbytes, images.offset
+    if os.fstat(file).st_size != first + len(images) * length:
+        os.close(file)
+        raise Unavailable(
+            "source", f"{len(images)} images in {images.filename}", "a file that has changed or is cut short"
+        )
 
     def read(rows):
         chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)

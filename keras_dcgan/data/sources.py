@@ -19,7 +19,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,6 +34,7 @@ EMPTY = "zero bytes"
 UNREADABLE = "unreadable"
 VANISHED = "vanished, or a broken link"
 IN_THE_ARCHIVE = "damaged in the archive"
+ENCRYPTED = "encrypted"
 NOT_A_FILE = "not a regular file"
 OUTSIDE = "not in a class folder"
 UNLABELLED = "without a class"
@@ -70,7 +71,7 @@ class Source:
     left_out: list[dict] = dataclasses.field(
         default_factory=list
     )  # {"file", "reason"}: what can be told without opening it
-    classes: list[str] | None = None  # of each name; "" where it has none
+    classes: Sequence[Any] | None = None  # of each name; "" where it has none, None where it is left out
     array: np.ndarray | None = None
     columns: Sequence[str] = ()  # of a table
     # Number of a name -> the arguments with which `opened` reads it, for workers without this listing; None
@@ -301,13 +302,15 @@ def _archive(path: pathlib.Path) -> Source:
     def read(i):
         if members[i][1].file_size > LARGEST_MEMBER:
             raise Rejected(TOO_LARGE)
+        if members[i][1].flag_bits & 1:
+            raise Rejected(ENCRYPTED)
         try:
             return io.BytesIO(archive.read(members[i][1]))
         except (
             OSError,
             RuntimeError,
             NotImplementedError,
-        ) as error:  # the disk, a password, or a compression that Python lacks
+        ) as error:  # the disk, or a compression that Python lacks
             if getattr(error, "errno", None) in PASSING:
                 raise
             raise Rejected(UNREADABLE) from error

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import devices
+from keras_dcgan import devices, process
 from keras_dcgan.config import ADAPTIVE, TrainConfig, choices
 from keras_dcgan.data import feed
 from keras_dcgan.data.sets import ImageSet
@@ -61,10 +61,10 @@ class Training:
         return Report(self.run, self.warn, self.spell)
 
     def tell(self, text: str):
-        print(self.spell(text), flush=True)
+        process.say(self.spell(text))
 
     def warn(self, text: str):
-        print(self.spell(text), file=sys.stderr, flush=True)
+        process.say(self.spell(text), stream=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,8 +44,8 @@ def bomb(side: int = 60_000) -> bytes:
     return file[:12] + header + zlib.crc32(header).to_bytes(4, "big") + file[33:]
 
 
-def noise() -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
+def noise(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 48, 3), np.uint8))
 
 
 def with_holes() -> np.ndarray:

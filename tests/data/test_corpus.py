@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +36,6 @@ def test_a_process_that_dies_or_hangs_costs_its_file_alone(tmp_path, monkeypatch
     start = corpus.subprocess.Popen
     command = [corpus.sys.executable, str(tmp_path / "worker.py")]
     monkeypatch.setattr(corpus.subprocess, "Popen", lambda _, **more: start(command, **more))
-    began = time.monotonic()
     outcomes = [watched.ask(Path(name)) for name in ("a", "crash", "b", "hang", "c")]
     watched.close()
     assert [(found["ended"], found["reason"]) for found in outcomes] == [
@@ -47,7 +45,6 @@ def test_a_process_that_dies_or_hangs_costs_its_file_alone(tmp_path, monkeypatch
         ("after 1.5 s", None),
         (None, "fine"),
     ]
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("change, verdict", [(0, "same"), (1, "same"), (9, "differs")])

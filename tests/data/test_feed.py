@@ -104,6 +104,15 @@ def test_a_file_that_was_cut_short_is_an_error_not_garbage(tmp_path):
         taken(feed.batches(images, 64, 0), 1)
 
 
+def test_an_array_that_another_has_replaced_is_an_error_not_other_images(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((64, 16, 16, 3), np.uint8))
+    images = prepare(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.zeros((65, 16, 16, 3), np.uint8))
+    os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+    with pytest.raises(Exception, match="a file that has changed"):
+        taken(feed.batches(images, 64, 0), 1)
+
+
 def test_a_preview_is_spread_over_the_set():
     assert numbers(numbered(100).evenly(4)).tolist() == [0, 25, 50, 75]
     assert numbers(numbered(3).evenly(5)).tolist() == [0, 1, 2, 0, 1]

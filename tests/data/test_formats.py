@@ -8,13 +8,12 @@ import pathlib
 import struct
 import subprocess
 import sys
-import time
 import zlib
 
 import numpy as np
 import pytest
 from imagery import BLUE, RED, encoded, noise, prepare, reasons, two_halves
-from PIL import Image, ImageCms
+from PIL import GifImagePlugin, Image, ImageCms
 
 from keras_dcgan.data import decode
 from keras_dcgan.data.decode import DAMAGED, NOT_AN_IMAGE, TOO_LARGE, TRUNCATED
@@ -399,10 +398,9 @@ def gif_of(canvas: int, frame: int) -> bytes:
 
 
 @pytest.mark.parametrize("canvas, frame", [(1, 40_000), (1, 65_535), (4000, 1), (1, 3163)])
-def test_a_frame_larger_than_its_canvas_is_counted_at_once(canvas, frame):
-    began = time.process_time()
+def test_a_frame_larger_than_its_canvas_is_counted_before_it_is_decoded(canvas, frame, monkeypatch):
+    monkeypatch.setattr(GifImagePlugin.GifImageFile, "load", lambda self: pytest.fail("it was decoded"))
     assert reason(gif_of(canvas, frame), max_pixels=10**7) == TOO_LARGE
-    assert time.process_time() - began < 0.5
 
 
 def test_the_limit_of_pillow_is_as_it_was_when_all_is_decoded(tmp_path):
@@ -716,16 +714,6 @@ def test_slow_kinds_of_ppm_are_what_pillow_makes_of_them(kind, highest):
         assert ours.mode == theirs.mode
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     assert reason(content[:-12] if kind < 4 else content[:-1]) == TRUNCATED
-
-
-@pytest.mark.parametrize("kind, highest", [(3, 255), (6, 65535)])
-def test_and_they_take_no_seconds(kind, highest):
-    content = plain_ppm(kind, np.full((300, 400, 3), 200), highest)
-    began = time.process_time()
-    decoded(content, (16, 16))
-    assert (
-        time.process_time() - began < 0.12
-    )  # 0.24 s in Python's own loops, and more on a slower machine: see the megapixels
 
 
 @pytest.mark.parametrize(

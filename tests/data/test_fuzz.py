@@ -1,8 +1,8 @@
 """Damaged files: whatever the bytes, `decode` gives an image or a reason. It does not crash, hang, or show
 unwritten memory.
 
-    pytest tests/test_fuzz.py                          # a slice: 100 of each format
-    FUZZ=2000 pytest tests/test_fuzz.py                # all of it: 15 seconds on two cores
+    pytest tests/data/test_fuzz.py                     # a slice: 100 of each format
+    FUZZ=2000 pytest tests/data/test_fuzz.py           # all of it: 15 seconds on two cores
 
 Each format is fuzzed in two processes of their own, so that a crash is seen as one. They run the same cases
 with memory that the C library fills with different bytes beforehand (MALLOC_PERTURB_); were a pixel left

@@ -264,6 +264,30 @@ def test_what_wanted_a_decoder_is_looked_at_once_there_is_one(tmp_path, monkeypa
     assert len(prepare(tmp_path, cache=cache)) == 2
 
 
+def test_what_lacked_memory_is_decoded_again_at_the_next_start(tmp_path, monkeypatch):
+    two_halves().save(tmp_path / "a.png")
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1")
+    cache = str(tmp_path / "cache")
+    monkeypatch.setattr(heic, "is_installed", lambda: True)
+
+    def fail(*_):
+        raise decode.Rejected(heic.NO_MEMORY)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(heic, "decoded", fail)
+        for _ in range(2):
+            assert reasons(prepare(tmp_path, cache=cache).manifest) == {"b.heic": heic.NO_MEMORY}
+    with monkeypatch.context() as patch:
+        patch.setattr(heic, "decoded", lambda *_: two_halves())
+        assert len(prepare(tmp_path, cache=cache)) == 2
+
+
+def test_a_decoder_that_does_not_load_is_not_the_fault_of_the_file(monkeypatch):
+    monkeypatch.setattr(heic, "COMMAND", f"import sys; sys.modules['pillow_heif'] = None; {heic.COMMAND}")
+    with pytest.raises(decode.Rejected, match="^pillow-heif, which HEIC needs, does not load$"):
+        heic.decoded(b"", 100)
+
+
 def test_a_class_of_one_image_is_told_before_anything_is_decoded(tmp_path, monkeypatch):
     for name in ("cats/a", "cats/b", "dogs/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -271,6 +295,45 @@ def test_a_class_of_one_image_is_told_before_anything_is_decoded(tmp_path, monke
     monkeypatch.setattr(preparing, "decode_all", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(Refused, match="^conditional: expected two or more images .*, received dogs: 1$"):
         prepare(tmp_path, conditional=True)
+
+
+def test_a_class_that_corrupt_files_leave_with_one_image_is_left_out_and_the_others_are_prepared(tmp_path):
+    for name in ("cats/a", "dogs/a", "dogs/b", "emus/a", "emus/b", "foxes/a", "foxes/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        noise().save(tmp_path / f"{name}.png")
+    noise(seed=1).save(tmp_path / "cats" / "b.png")
+    for name in ("dogs/b", "emus/a", "emus/b"):
+        (tmp_path / f"{name}.png").write_bytes((tmp_path / f"{name}.png").read_bytes()[:-40])
+    lines = []
+    images = preparing.prepare(tmp_path, (16, 16), conditional=True, show=lines.append)
+    assert images.classes == ["cats", "foxes"] and images.labels.tolist() == [0, 0, 1, 1]
+    assert reasons(images.manifest) == {
+        "dogs/a.png": preparing.ALONE,
+        **{f"{name}.png": decode.TRUNCATED for name in ("dogs/b", "emus/a", "emus/b")},
+    }
+    assert "left out 2 classes of fewer than two images that can be used: dogs: 1, emus: 0" in lines
+    assert images.manifest.gaps == [2, 3, 4, 5]
+    same, other = (images.images[i] for i in (0, 1))
+    np.testing.assert_array_equal(images.images[2], same)  # foxes/a.png has the pixels of cats/a.png
+    assert (other != same).any()
+
+
+def test_a_preparation_asks_for_the_space_that_it_takes(tmp_path, monkeypatch):
+    noise().save(tmp_path / "a.png")
+    free = preparing.shutil.disk_usage(tmp_path)._replace(free=5 * 16 * 16)
+    monkeypatch.setattr(preparing.shutil, "disk_usage", lambda path: free)
+    assert len(prepare(tmp_path, (16, 16), 1)) == 1
+    with pytest.raises(Unavailable, match=r"GB free in .* --clear empties it"):
+        prepare(tmp_path, (16, 16))
+
+
+def test_while_an_array_is_looked_through_its_folder_shows_signs_of_life(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.zeros((9, 16, 16, 3), np.uint8))
+    monkeypatch.setattr(preparing, "CHUNK", 3 * 16 * 16 * 3)
+    signs = []
+    monkeypatch.setattr(preparing.os, "utime", signs.append)
+    prepare(tmp_path / "a.npy", (16, 16))
+    assert len(signs) == 3 and len(set(signs)) == 1
 
 
 def test_the_demo_paints_each_face_when_it_is_asked_for(monkeypatch):

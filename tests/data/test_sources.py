@@ -115,7 +115,7 @@ def test_the_demo_is_drawn_once_at_the_size_asked_for(monkeypatch):
     monkeypatch.setattr(portraits, "COUNT", 6)
     images = prepare("demo", size=(16, 24))
     assert images.images.shape == (6, 16, 24, 3)
-    monkeypatch.setattr(portraits, "pictures", None)
+    monkeypatch.setattr(portraits, "paint", None)
     assert prepare("demo", size=(16, 24)).manifest == images.manifest
 
 
@@ -125,6 +125,17 @@ def test_folders_are_classes_when_asked(tmp_path):
     assert images.manifest.classes == ["cats", "dogs"] and images.labels.tolist() == [0, 0, 1, 1, 1]
     assert reasons(images.manifest) == {"stray.png": "not in a class folder"}
     assert prepare(tmp_path).classes == [] and not prepare(tmp_path).labels.any()
+
+
+def test_an_encrypted_member_of_a_zip_is_called_that(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", PICTURE)
+        archive.writestr("b.png", PICTURE)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # of the last member
+        content[content.rindex(header) + flags] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    assert reasons(prepare(tmp_path / "a.zip").manifest) == {"b.png": "encrypted"}
 
 
 def test_the_folder_that_was_zipped_is_not_a_class(tmp_path):

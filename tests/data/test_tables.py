@@ -10,6 +10,7 @@ import pytest
 from imagery import PICTURE, encoded, noise, prepare, reasons
 
 from keras_dcgan.data import decode, sources, tables
+from keras_dcgan.data.formats.kinds import PACKED
 from keras_dcgan.errors import Refused, Unavailable
 
 needs_pyarrow = pytest.mark.skipif(
@@ -115,6 +116,19 @@ def test_rows_come_in_any_order(tmp_path, extension, most, monkeypatch):
 
 
 @needs_pyarrow
+def test_each_row_of_a_table_is_read_once_however_many_threads_decode(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "WAITING", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
+    begun, begin = [], tables.Images._begin
+    monkeypatch.setattr(
+        tables.Images, "_begin", lambda self, group: begun.append(group) or begin(self, group)
+    )
+    path = write(tmp_path / "a.parquet", table_of([PICTURE, NOISE] * 100), rows_a_group=200)
+    assert len(prepare(path)) == 200
+    assert len(begun) < 25  # tasks of 8 rows began the group more than a hundred times
+
+
+@needs_pyarrow
 def test_damage_costs_one_row_group(tmp_path):
     path = write(tmp_path / "a.parquet", table_of([b"%06d" % row * 50 for row in range(30)]), rows_a_group=10)
     content = path.read_bytes()
@@ -153,7 +167,7 @@ def test_a_table_among_images_is_none_of_them(tmp_path):
     write(tmp_path / "a.parquet", table_of([PICTURE]))
     (tmp_path / "b.png").write_bytes(PICTURE)
     manifest = prepare(tmp_path).manifest
-    assert manifest.count == 1 and reasons(manifest) == {"a.parquet": decode.NOT_AN_IMAGE}
+    assert manifest.count == 1 and reasons(manifest) == {"a.parquet": PACKED}
 
 
 @needs_pyarrow

@@ -10,6 +10,7 @@ from imagery import PICTURE, encoded, folder_of, noise, prepare, reasons, two_ha
 from keras_dcgan.addresses import expanded
 from keras_dcgan.data import decode, sources, tars
 from keras_dcgan.data import prepare as preparing
+from keras_dcgan.data.formats.kinds import PACKED
 from keras_dcgan.errors import Refused, Unavailable
 
 NOISE = encoded(noise(), "PNG")
@@ -107,7 +108,7 @@ def test_an_archive_among_images_without_an_extension_is_none_of_them(tmp_path):
     for name in ("old/backup.tar", "labels.parquet"):
         tar_of(tmp_path / name, ("z.png", PICTURE))
         manifest = prepare(tmp_path).manifest
-        assert manifest.count == 2 and reasons(manifest) == {name: decode.NOT_AN_IMAGE}
+        assert manifest.count == 2 and reasons(manifest) == {name: PACKED}
         (tmp_path / name).unlink()
 
 

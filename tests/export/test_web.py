@@ -1,6 +1,6 @@
 """The page of an export in a real Chromium, as a phone and as a desktop shows it.
 
-TEST_EVERYTHING=1 pytest tests/test_web.py         # needs chromium and npm; .ci/run installs both
+TEST_EVERYTHING=1 pytest tests/export/test_web.py  # needs chromium and npm; .ci/run installs both
 """
 
 import functools

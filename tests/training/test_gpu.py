@@ -1,7 +1,7 @@
 """The .tflite files wholly on LiteRT's GPU accelerator, which here draws with a Vulkan made of software:
 Chromium's SwiftShader.
 
-TEST_EVERYTHING=1 pytest tests/test_gpu.py         # needs chromium's libraries; .ci/run installs them
+TEST_EVERYTHING=1 pytest tests/training/test_gpu.py  # needs chromium's libraries; .ci/run installs them
 """
 
 import json

@@ -343,7 +343,7 @@ def test_seconds_count_what_was_spent_before_a_stop_within_a_tick(fit, tmp_path,
 def test_seconds_of_a_checkpoint_that_does_not_tell_are_those_of_the_last_tick(go_on, tmp_path):
     file = tmp_path / "run" / "checkpoints" / "step-000000015" / "sha256.json"
     content = json.loads(file.read_text())
-    assert content.pop("seconds") == rows(tmp_path)[-1]["seconds"] or content
+    assert content.pop("seconds") > 0
     file.write_text(json.dumps(content))
     before = rows(tmp_path)[-1]["seconds"]
     assert go_on(0.16).returncode == 0

@@ -20,6 +20,7 @@ from PIL import Image
 from keras_dcgan.data.formats.kinds import DAMAGED, TOO_LARGE, Rejected
 
 MISSING = "HEIC needs: pip install 'keras_dcgan[heic]'"
+NOT_LOADED = "pillow-heif, which HEIC needs, does not load"
 TOO_SLOW = "takes too long to decode"
 NO_MEMORY = "no memory was left to decode it"
 SECONDS, WAITING = (
@@ -50,7 +51,8 @@ def decoded(content: bytes, max_pixels: int) -> Image.Image:
     if done.returncode and done.returncode == -getattr(signal, "SIGKILL", 0):
         raise Rejected(NO_MEMORY)
     if done.returncode:
-        raise Rejected(TOO_LARGE if done.stdout == TOO_LARGE.encode() else DAMAGED)
+        said = done.stdout.decode(errors="replace")
+        raise Rejected(said if said in (TOO_LARGE, NOT_LOADED) else DAMAGED)
     return Image.open(io.BytesIO(done.stdout), formats=["TIFF"])
 
 
@@ -65,8 +67,11 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError, OSError):  # not on Windows, nor below a limit that is lower
         pass
-    import pillow_heif
-
+    try:
+        import pillow_heif
+    except Exception:  # its library may be of another system
+        sys.stdout.write(NOT_LOADED)
+        return 1
     image = pillow_heif.open_heif(io.BytesIO(sys.stdin.buffer.read()), convert_hdr_to_8bit=True)
     if image.size[0] * image.size[1] > max_pixels:
         sys.stdout.write(TOO_LARGE)

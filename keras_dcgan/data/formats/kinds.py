@@ -8,6 +8,7 @@ import re
 HEAD = 512  # bytes that are enough to tell
 
 NOT_AN_IMAGE = "not an image"
+PACKED = "an archive or table: not looked into among images"
 TRUNCATED = "truncated"
 DAMAGED = "damaged"
 TOO_LARGE = "too large to decode safely"
@@ -64,6 +65,7 @@ OTHERS = {
     b"\xd7\xcd\xc6\x9a": "WMF",
 }
 RAW_SIGNATURES = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
+ARCHIVES = (b"PAR1", b"ARROW1", b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf")
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
 
 AVIF_BRANDS = {b"avif", b"avis"}
@@ -130,6 +132,8 @@ def _kind(head: bytes) -> str:
         return _of_brands(head)
     if head.startswith(GIT_LFS):
         raise Rejected("a Git LFS pointer in place of the image")
+    if head.startswith(ARCHIVES) or head[257:262] == b"ustar":
+        raise Rejected(PACKED)
     raise Rejected(NOT_AN_IMAGE)
 
 
