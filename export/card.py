@@ -91,7 +91,7 @@ def of_run(run: Run) -> History:
     return History(
         data_of(manifest) if manifest else [],
         training_of(run, manifest.count if manifest else 0) if run.settings else [],
-        [figures for figures in evaluations.values() if figures],
+        list({str(figures): figures for figures in evaluations.values() if figures}.values()),
         [file for file, figures in evaluations.items() if not figures and not file.stem.endswith("-last")],
     )
 

@@ -75,11 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
     result = as_json(flags, sha256, real, embed.name if embed else None, measured)
     result["notes"] += [f"{config.data} has changed since the training"] * has_changed
-    print(table(result))
     with cli.user_errors(VERB), cli.writing("out", out):
         files.write(out, json.dumps(result, indent=1) + "\n")
         files.write(out.with_suffix(".html"), page(flags.run, table(result), measured, run.metrics))
-    print(f"{out}\n{out.with_suffix('.html')}")
+    print(f"{table(result)}\n{out}\n{out.with_suffix('.html')}")
     return 0
 
 

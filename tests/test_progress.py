@@ -156,9 +156,9 @@ def test_durations():
     assert [duration(seconds) for seconds in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
 
 
-@pytest.mark.parametrize("opened", [os.pipe, os.openpty])  # its program has ended; its terminal is gone
+@pytest.mark.parametrize("opened", ["pipe", "openpty"])  # its program has ended; its terminal is gone
 def test_the_work_goes_on_when_nobody_reads_its_progress_any_more(opened):
-    read, write = opened()
+    read, write = getattr(os, opened)()
     with os.fdopen(write, "w") as stream:
         bar = fit_bar(stream)
         os.close(read)

@@ -94,14 +94,14 @@ class Opened:
 NO_AVIF = NOT_SUPPORTED.format("AVIF (by this Pillow)")
 
 
-def now_known() -> set[str]:
-    """Reasons for which images are left out that hold no longer, since what decodes them is here by now."""
-    here = {heic.MISSING: heic.is_installed(), NO_AVIF: "AVIF" in Image.OPEN}
-    return {reason for reason, is_here in here.items() if is_here}
-
-
-# Reasons that may hold no longer when more memory is free, or another library installed: only decoding tells.
-OF_THIS_MOMENT = {heic.NO_MEMORY, heic.NOT_LOADED}
+def now_known(reasons: set[str]) -> set[str]:
+    """Those for which images are left out that hold no longer, since what decodes them is here by now."""
+    here: dict[str, Callable[[], bool]] = {
+        heic.MISSING: heic.is_installed,
+        heic.NOT_LOADED: heic.loads,
+        NO_AVIF: lambda: "AVIF" in Image.OPEN,
+    }
+    return {reason for reason, is_here in here.items() if reason in reasons and is_here()}
 
 
 class _Pillow:

@@ -29,7 +29,6 @@ from keras_dcgan.data import cache as entries
 from keras_dcgan.data.decode import (
     EXTENSIONS,
     MAX_PIXELS,
-    OF_THIS_MOMENT,
     PASSING,
     Rejected,
     decode,
@@ -97,7 +96,7 @@ def prepare(
         # A power cut may have damaged it: made once more.
         with contextlib.suppress(ValueError, KeyError, TypeError, EOFError, FileNotFoundError):
             prepared = _read(entry, source, found)
-            if not _are_back(prepared.manifest, found, settings):
+            if not _are_back(prepared.manifest, found):
                 return prepared
             del prepared  # Windows renames no folder with a file that is open
         entries.discard(entry)
@@ -223,20 +222,17 @@ def _read(entry: pathlib.Path, source: str, found: Source) -> ImageSet:
     return ImageSet(images, labels, manifest)
 
 
-def _are_back(manifest: Manifest, found: Source, settings: dict) -> bool:
+def _are_back(manifest: Manifest, found: Source) -> bool:
     """Whether a file that could not be read when the others were prepared can be now: its disk may have been
-    away, its archive damaged, what decodes it not installed, or no memory left for that."""
-    passing = {VANISHED, UNREADABLE, IN_THE_ARCHIVE} | now_known() | OF_THIS_MOMENT
-    missing = {item["file"]: item["reason"] for item in manifest.left_out if item["reason"] in passing}
-    for number, name in enumerate(found.names):
-        if name not in missing:
-            continue
+    away, its archive damaged, or what decodes it not installed."""
+    reasons = {item["reason"] for item in manifest.left_out}
+    passing = {VANISHED, UNREADABLE, IN_THE_ARCHIVE} | now_known(reasons)
+    missing = {item["file"] for item in manifest.left_out if item["reason"] in passing}
+    for number in (number for number, name in enumerate(found.names) if name in missing):
         with contextlib.suppress(OSError, Rejected):
             item = found.read(number)
             if not isinstance(item, np.ndarray):
                 with item as file:
-                    if missing[name] in OF_THIS_MOMENT:
-                        decode(file, settings["size"], settings["crop"], settings["max_pixels"], name)
                     file.read()
             return True
     return False
@@ -290,9 +286,11 @@ def without_lonely(
     if found.classes is None:
         return found, [True] * len(kept), left_out
     counts = collections.Counter(found.classes[i] for i in kept)
-    few = sorted({name for name in found.classes if name is not None and counts[name] < 2})
+    few = {name: counts[name] for name in sorted(set(found.classes)) if counts[name] < 2}
     if few:
-        names = _and_more([f"{printable(name)}: {counts[name]}" for name in few[:5]], few)
+        names = _and_more([f"{printable(name)}: {count}" for name, count in few.items()][:5], [*few])
+        if kept and len(set(found.classes)) - len(few) < 2:
+            raise Refused("conditional", "two or more classes of two or more images that can be used", names)
         show(f"left out {counted(len(few), 'class')} of fewer than two images that can be used: {names}")
     classes = [None if name in few else name for name in found.classes]
     alone = [{"file": found.names[i], "reason": ALONE} for i in kept if classes[i] is None]

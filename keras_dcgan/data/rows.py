@@ -22,7 +22,7 @@ def row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return images.__getitem__
     file = os.open(images.filename, os.O_RDONLY)
     length, first = images[0].nbytes, images.offset
-    if os.fstat(file).st_size != first + len(images) * length:
+    if not _holds(file, images):
         os.close(file)
         raise Unavailable(
             "source", f"{len(images)} images in {images.filename}", "a file that has changed or is cut short"
@@ -39,6 +39,16 @@ def row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
     weakref.finalize(read, os.close, file)
     return read
+
+
+def _holds(file: int, images: np.memmap) -> bool:
+    """Whether the file that has the map's name now has as many images: another process may have replaced it."""
+    if not os.pread(file, 6, 0).startswith(np.lib.format.MAGIC_PREFIX):
+        return os.fstat(file).st_size >= images.offset + images.nbytes
+    try:
+        return np.load(str(images.filename), mmap_mode="r").size == images.size
+    except ValueError:  # cut short
+        return False
 
 
 class OnDisk:

@@ -22,7 +22,7 @@ from keras_dcgan.config import ADAPTIVE, TrainConfig, choices
 from keras_dcgan.data import feed
 from keras_dcgan.data.sets import ImageSet
 from keras_dcgan.data.shards import ShardSet
-from keras_dcgan.errors import Refused, argument, counted, spelled
+from keras_dcgan.errors import Refused, Unavailable, argument, counted, spelled
 from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.pictures import images, latents
 from keras_dcgan.progress import Progress
@@ -229,6 +229,7 @@ def failed(training: Training, error: tf.errors.OpError | OSError) -> End:
         tf.errors.ResourceExhaustedError: f"Try a smaller {sizes} in another {argument('run')}",
         LOST: "Type the same command again",
         tf.errors.OpError: f"Look at {argument('data')}: if it is that, prepare or pack it elsewhere",
+        Unavailable: f"Look at {argument('data')}",
         OSError: "Free some space, or make it writable",
     }
     return End(0, 0, why, next(row for kind, row in advice.items() if isinstance(error, kind)))

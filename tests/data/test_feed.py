@@ -113,6 +113,15 @@ def test_an_array_that_another_has_replaced_is_an_error_not_other_images(tmp_pat
         taken(feed.batches(images, 64, 0), 1)
 
 
+def test_what_stands_behind_an_array_in_its_file_is_no_fault(tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.save(file, np.full((4, 16, 16, 3), 7, np.uint8))
+        np.save(file, np.arange(4))
+    images = prepare(tmp_path / "a.npy")
+    (pixels,) = taken(feed.batches(images, 4, 0), 1)
+    assert pixels.shape == (4, 16, 16, 3) and (pixels == 7).all()
+
+
 def test_a_preview_is_spread_over_the_set():
     assert numbers(numbered(100).evenly(4)).tolist() == [0, 25, 50, 75]
     assert numbers(numbered(3).evenly(5)).tolist() == [0, 1, 2, 0, 1]

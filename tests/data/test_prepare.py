@@ -264,28 +264,42 @@ def test_what_wanted_a_decoder_is_looked_at_once_there_is_one(tmp_path, monkeypa
     assert len(prepare(tmp_path, cache=cache)) == 2
 
 
-def test_what_lacked_memory_is_decoded_again_at_the_next_start(tmp_path, monkeypatch):
+def test_what_lacks_memory_beside_others_is_decoded_once_more_alone(monkeypatch):
+    answers = [decode.Rejected(heic.NO_MEMORY), two_halves()]
+
+    def answer(*_):
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        assert heic.one_at_a_time.locked()
+        return found
+
+    monkeypatch.setattr(heic, "_decoded", answer)
+    assert heic.decoded(b"", 100).size == (48, 48) and not heic.one_at_a_time.locked()
+
+
+def test_what_wanted_a_decoder_that_loads_is_looked_at_when_it_does(tmp_path, monkeypatch):
     two_halves().save(tmp_path / "a.png")
     (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1")
-    cache = str(tmp_path / "cache")
+    cache, asked = str(tmp_path / "cache"), []
     monkeypatch.setattr(heic, "is_installed", lambda: True)
-
-    def fail(*_):
-        raise decode.Rejected(heic.NO_MEMORY)
-
     with monkeypatch.context() as patch:
-        patch.setattr(heic, "decoded", fail)
+        patch.setattr(heic, "COMMAND", f"import sys; sys.modules['pillow_heif'] = None; {heic.COMMAND}")
+        patch.setattr(heic, "loads", lambda: asked.append("no"))
         for _ in range(2):
-            assert reasons(prepare(tmp_path, cache=cache).manifest) == {"b.heic": heic.NO_MEMORY}
-    with monkeypatch.context() as patch:
-        patch.setattr(heic, "decoded", lambda *_: two_halves())
-        assert len(prepare(tmp_path, cache=cache)) == 2
+            assert reasons(prepare(tmp_path, cache=cache).manifest) == {"b.heic": heic.NOT_LOADED}
+    monkeypatch.setattr(heic, "loads", lambda: True)
+    monkeypatch.setattr(heic, "decoded", lambda *_: two_halves())
+    assert len(prepare(tmp_path, cache=cache)) == 2 and asked == ["no"]
 
 
-def test_a_decoder_that_does_not_load_is_not_the_fault_of_the_file(monkeypatch):
-    monkeypatch.setattr(heic, "COMMAND", f"import sys; sys.modules['pillow_heif'] = None; {heic.COMMAND}")
-    with pytest.raises(decode.Rejected, match="^pillow-heif, which HEIC needs, does not load$"):
-        heic.decoded(b"", 100)
+def test_a_class_that_corrupt_files_leave_alone_is_none(tmp_path):
+    for name in ("cats/a", "cats/b", "dogs/a", "dogs/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        noise().save(tmp_path / f"{name}.png")
+    (tmp_path / "dogs/b.png").write_bytes(b"\x89PNG")
+    with pytest.raises(Refused, match="^conditional: expected two or more classes .*, received dogs: 1$"):
+        prepare(tmp_path, conditional=True)
 
 
 def test_a_class_of_one_image_is_told_before_anything_is_decoded(tmp_path, monkeypatch):

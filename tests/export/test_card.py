@@ -253,6 +253,8 @@ def test_figures_are_told_only_of_the_generator_that_is_exported(run, model):
     assert "| kid | 0.5000 ± 0.2500 | kernel distance of the features: lower is better |" in page
     assert "- Copies: 1.2 % of 2,000 generated images" in page and "not evaluated" not in page
     assert not re.search("was not measured|those of the training", page)
+    (run.evaluation / "0-last.json").write_text(json.dumps(evaluated(run)))  # the last is the one to use
+    assert card.page(described(model), card.of_run(run), False) == page
     (run.evaluation / "0.json").write_text(json.dumps(evaluated(run, data={"fingerprint": "other"})))
     assert "the real images are not those of the training" in card.page(
         described(model), card.of_run(run), False

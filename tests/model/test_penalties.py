@@ -106,12 +106,13 @@ def test_what_is_piecewise_linear():
         for layer in (*last, layers.Flatten(), layers.Dense(1)):
             y = layer(y)
         assert not is_piecewise_linear(keras.Model(images, y))
-    spread = networks.MinibatchStd(2, name="of_another_name")
-    for seen, expected in ((x, True), (layers.Conv2D(2, 4)(images), False)):
-        scored = layers.Concatenate()([x, spread(seen)])
+    spreads = [networks.MinibatchStd(2, name=name)(x) for name in ("one", "other")]
+    for count, expected in ((1, True), (2, False)):
+        scored = layers.Concatenate()([x, *spreads[:count]])
         logits = layers.Flatten()(layers.Conv2D(1, 13, name="score")(scored))
-        assert is_piecewise_linear(keras.Model(images, logits)) == expected
-        spread = networks.MinibatchStd(2)
+        one = keras.Model(images, logits)
+        assert is_piecewise_linear(one) == expected
+        assert PiecewiseLinear(one).deviation.name == "one"
     logits, of_features = layers.Flatten()(layers.Conv2D(1, 13, name="score")(x)), layers.Flatten()(x)
     product = layers.Add()([logits, layers.Dot(1)([of_features, of_features])])
     assert not is_piecewise_linear(keras.Model(images, product))

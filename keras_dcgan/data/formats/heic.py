@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 from PIL import Image
 
@@ -28,6 +29,7 @@ SECONDS, WAITING = (
     600,
 )  # of a processor, which a photo takes one of; and, where nothing counts those or it sleeps, by the clock
 BYTES_A_PIXEL, BYTES = 32, 2 << 30  # of memory, for the image and for everything else
+one_at_a_time = threading.Lock()
 COMMAND = "from keras_dcgan.data.formats import heic; raise SystemExit(heic.main())"
 
 
@@ -35,7 +37,22 @@ def is_installed() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
+def loads() -> bool:
+    """Whether it can be imported too, which takes a process of its own."""
+    return subprocess.run([sys.executable, "-c", "import pillow_heif"], capture_output=True).returncode == 0
+
+
 def decoded(content: bytes, max_pixels: int) -> Image.Image:
+    try:
+        return _decoded(content, max_pixels)
+    except Rejected as error:
+        if str(error) != NO_MEMORY:
+            raise
+    with one_at_a_time:  # beside many others it may have had too little
+        return _decoded(content, max_pixels)
+
+
+def _decoded(content: bytes, max_pixels: int) -> Image.Image:
     place = [str(pathlib.Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place)}
     command = [sys.executable, "-c", COMMAND, str(max_pixels)]
