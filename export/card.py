@@ -351,7 +351,7 @@ def on_android(file: str, description: dict) -> list[str]:
     return [
         "## Android",
         f'`{file}` in `src/main/assets`, and `implementation("com.google.ai.edge.litert:litert:{LITERT}")`. '
-        "Not tested on a phone.",
+        "Not tested on a phone. A seed's latent, and iOS: export/android and docs/Generator.swift of keras_dcgan.",
         f"""```kotlin
 import android.graphics.Bitmap
 import com.google.ai.edge.litert.Accelerator
@@ -375,7 +375,7 @@ def in_a_browser() -> list[str]:
     return [
         "## Web",
         "```bash\npython -m http.server --bind 127.0.0.1 8000\n```",
-        "Then open http://127.0.0.1:8000/web/. For others, put this folder on any static host.",
+        "In this folder; then open http://127.0.0.1:8000/web/. For others, put the folder on any static host.",
     ]
 
 
@@ -384,8 +384,8 @@ def limits(description: dict, size: str, figures: list[Figures]) -> str:
     return "\n".join(
         [
             f"- It draws at {size}, the kind of images that it was trained on, and nothing else. It takes no text.",
-            "- What the training images show too seldom, or one-sidedly, so do these.",
-            "- The generator and its images carry what the training images carry: mind their licence as well.",
+            "- What is rare or one-sided in the training images is so here too.",
+            "- The licence of the training images may also cover the generator and its images: check it.",
             *(copies or ["- Whether it repeats training images was not measured."]),
         ]
     )

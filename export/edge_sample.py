@@ -1,7 +1,7 @@
 """Draws images with an exported generator where there is no TensorFlow: copy this one file and a .tflite to
 the device.
 
-    pip install numpy pillow ai-edge-litert        # or tflite-runtime, from 2.7 on
+    pip install numpy pillow ai-edge-litert        # or: tflite-runtime 'numpy<2' pillow
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out grid.png     # one grid
     python edge_sample.py --model runs/imgs/export --seeds 0-15 --out images     # images/seed-0000.png, seed-0001.png, ...
     python edge_sample.py --model generator_int8.tflite --benchmark [--gpu]        # ms an image

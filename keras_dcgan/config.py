@@ -191,7 +191,7 @@ class TrainConfig:
         "Optimisation",
         0.0,
         number(0, 1),
-        f"the last share of the training, over which both learning rates fall to 0; a longer {argument('kimg')} raises them again",
+        f"the last share of the training, over which both learning rates fall to 0; a larger {argument('kimg')} raises them again",
     )
     augment: str = setting(
         "Optimisation",

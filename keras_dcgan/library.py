@@ -292,8 +292,8 @@ class DCGAN(gan.DCGAN):
         raise Refused("save", SAVED_APART)
 
     def fit(self, x=None, *args, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs):
-        """keras.Model.fit -> its History, whose figures are means over each epoch. A second call trains on
-        from where the first one has ended.
+        """keras.Model.fit -> its History: d_loss, g_loss, real_acc, fake_acc, means over each epoch. A second call
+        goes on from there; so does `load_weights` of what `save_weights` has kept, after `of` and `compile`.
 
         Raises Refused where there are no steps to count an epoch by, or `steps_per_epoch` is no multiple of
         steps_per_execution, for validation data, and for callbacks that would not do what they say; ValueError where images
@@ -356,7 +356,7 @@ def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Ru
     call again resumes, on a CPU to the same bits; a larger `kimg` continues it.
 
     `settings`: the flags of `fit` with underscores, with its defaults and its check of each: preset, kimg, filters,
-    batch, seed, augment, metrics, on_nan and the others (docs/cli.md). What the run began with need not be
+    batch, seed, augment, metrics, on_nan and others (docs/cli.md), none of `prepare`'s. What the run began with need not be
     repeated.
 
     Raises Refused or Unavailable, naming the argument; RuntimeError with the reason where the training fails,

@@ -31,8 +31,8 @@ window.addEventListener('error', function (event) {
 
 document.addEventListener('DOMContentLoaded', function () {
   if (location.protocol === 'file:') {
-    problem('Open this page through a server: from a file a browser lets it read no model. Here: ' +
-      'python -m keras_dcgan.export.web --run DIR; for everybody: put the export folder on any static host.', true);
+    problem('Open this page through a server: from a file a browser lets it read no model. In the export folder: ' +
+      'python -m http.server --bind 127.0.0.1, then http://127.0.0.1:8000/web/; or put it on any static host.', true);
   } else if (!('noModule' in HTMLScriptElement.prototype && window.WebAssembly)) {
     tooOld();
   }

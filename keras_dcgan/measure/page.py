@@ -31,7 +31,7 @@ def page(title: str, table: str, measured: Measured, rows: Sequence[dict]) -> st
         )
         name = "The generated images nearest to a training image (above), and that image (below)"
         parts.append(figure(name, images.grid(both.reshape(-1, *both.shape[2:]), len(measured.pairs))))
-    parts.append(chart("Distance (lower is better)", rows, {"swd": "swd"}, (0,)))
+    parts.append(chart("swd (lower is better)", rows, {"swd": "swd"}, (0,)))
     parts.append(chart("Losses", rows, {"d_loss": "discriminator", "g_loss": "generator"}))
     head = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'

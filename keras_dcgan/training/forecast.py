@@ -28,13 +28,14 @@ def plan(config: TrainConfig, gan: DCGAN, strategy: tf.distribute.Strategy) -> s
     height, width, channels = gan.generator.output_shape[1:]
     parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
     steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
+    watch = f"\nWatch: {config.run}/report.html, or tensorboard --logdir {shlex.quote(config.run)}"
     warning = "".join(f"warning: {why}\n" for why in [devices.unused_gpu()] if why)
     return (
         f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, "
         f"discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {devices.names(strategy)}\n"
-        f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg\n"
-        f"Watch: {config.run}/report.html, or tensorboard --logdir {shlex.quote(config.run)}"
+        f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg"
+        f"{'' if config.dry_run else watch}"
     )
 
 

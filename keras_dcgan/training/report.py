@@ -49,7 +49,7 @@ REASONS, NAMES, CLASSES, ALARMS, COLUMNS = 10, 5, 20, 8, 40
 
 # title, columns and what they are called, values that the y axis includes
 CHARTS: list[tuple[str, dict[str, str], tuple[float, ...]]] = [
-    ("Distance (lower is better)", {"swd": "swd"}, (0,)),
+    ("swd (lower is better)", {"swd": "swd"}, (0,)),
     ("Against real images (1: the same)", {"spread": "spread", "sharpness": "sharpness"}, (1,)),
     ("Losses", {"d_loss": "discriminator", "g_loss": "generator"}, ()),
     ("The discriminator's accuracy", {"real_acc": "on real", "fake_acc": "on generated"}, (0, 1)),
@@ -160,9 +160,7 @@ def facts(config: TrainConfig, manifest: Manifest, rows: list[dict], troubles: i
         found.append(("Speed", f"{last['img_per_s']:,.0f}", "images/s"))
     if "swd" in last:
         lowest = lowest_row(rows)
-        found.append(
-            ("Distance (swd)", f"{last['swd']:.1f}", f"lowest {lowest['swd']:.1f} at {lowest['kimg']:g} kimg")
-        )
+        found.append(("swd", f"{last['swd']:.1f}", f"lowest {lowest['swd']:.1f} at {lowest['kimg']:g} kimg"))
     left_out = f"{len(manifest.left_out):,} left out" if manifest.left_out else "none left out"
     found.append(("Images", f"{manifest.count:,}", left_out))
     found.append(("Alarms", f"{troubles:,}" if troubles else "none", ""))
@@ -230,7 +228,7 @@ def encoded(file: Path, changed: int) -> tuple[str, int, int]:
 
 
 def about_samples(classes: list[str]) -> str:
-    about = "Always of the same latents, compressed; samples/ has them as they were drawn."
+    about = "Always of the same latents, here compressed; samples/ has the originals."
     if classes:
         columns = [classes[column % len(classes)] for column in range(GRID_SIDE)]
         about += f" The columns, from left to right: {listed(columns, GRID_SIDE)}."

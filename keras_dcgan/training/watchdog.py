@@ -113,7 +113,7 @@ def _alarms(best: float | None, recent: list[dict]) -> dict[str, str]:
         )
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
         found["discriminator won"] = (
-            "it tells every real image from every fake, and the samples do not improve"
+            "it tells every real image from every generated one, and the samples do not improve"
         )
     return found
 

@@ -239,6 +239,7 @@ def test_after_the_first_steps_fit_says_on_what_how_fast_how_long_and_how_much(r
 def test_dry_run_writes_nothing(folder, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     done = command("keras_dcgan.fit", "--data", folder, "--dry-run", *SMALL)
+    assert "Watch: " not in done.stdout  # there is nothing to watch
     assert done.returncode == 0, done.stderr
     assert "40 images" in done.stdout and "One step: d_loss" in done.stdout
     assert re.fullmatch(OUTLOOK.format("1000", f"runs/{folder.name}"), done.stdout.splitlines()[-2])
