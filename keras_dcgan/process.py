@@ -4,6 +4,7 @@ undone. Stdlib only.
     raise SystemExit(run(main))        # Ctrl-C: a line and 130; a closed pipe: 141; a full disk: a line and 1
 """
 
+import atexit
 import codecs
 import contextlib
 import errno
@@ -73,6 +74,7 @@ def run(main: Callable[[], int | None]) -> int | None:
 
 
 at_end = contextlib.ExitStack()  # knows how to undo what a verb has changed for the whole process
+atexit.register(at_end.close)  # of a script that is not `tidy`, before modules are taken apart
 
 
 def tidy(main: Callable) -> Callable:

@@ -1,6 +1,8 @@
 """What this machine offers: devices by name, and what cannot be done on them."""
 
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -110,6 +112,21 @@ def test_a_notebook_that_has_used_or_capped_its_gpu_starts_too(error, monkeypatc
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
     devices.start()
     assert tried == [True]
+
+
+def test_a_script_that_ends_undoes_what_it_changed_before_its_modules_are_taken_apart():
+    script = """if True:
+        import contextlib, random
+        from keras_dcgan import process
+
+        @contextlib.contextmanager
+        def kept():
+            yield
+            print("back", random.setstate)
+
+        process.at_end.enter_context(kept())"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("back <") and done.stderr == ""
 
 
 def test_a_gpu_that_is_hidden_does_not_count(monkeypatch):
