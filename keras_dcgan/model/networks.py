@@ -47,21 +47,28 @@ def common(precision: str, initial=initializer) -> dict:
 
 
 def residual(
-    x, blocks: int, name: str, precision: str, bounded: Callable[[layers.Layer], layers.Layer] | None = None
+    x,
+    blocks: int,
+    name: str,
+    precision: str,
+    norm: Callable[[str], layers.Layer] | None = None,
+    bounded: Callable[[layers.Layer], layers.Layer] | None = None,
 ):
-    """`blocks` times x + BRANCH * W2 lrelu(W1 x), of 3x3 convolutions through half as many channels. W2 starts at 0,
-    so that without a norm the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321, 2019); but
-    not a `bounded` one, whose largest singular value is 1."""
+    """`blocks` times x + BRANCH * W2 lrelu(norm(W1 x)), of 3x3 convolutions through half as many channels. W2 starts
+    at 0, so that without a norm too the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321,
+    2019); but not a `bounded` one, whose largest singular value is 1."""
     width = x.shape[-1]
     last = initializer if bounded else keras.initializers.Zeros
 
-    def convolution(width, name, initial):
-        layer = layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **common(precision, initial))
+    def convolution(width, name, initial, **options):
+        options |= common(precision, initial)
+        layer = layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options)
         return bounded(layer) if bounded else layer
 
     for number in range(blocks):
         block = f"{name}_block_{number}"
-        y = convolution(-(-width // 2), f"{block}_in", he_initializer)(x)
+        y = convolution(-(-width // 2), f"{block}_in", he_initializer, use_bias=not norm)(x)
+        y = norm(f"{block}_in_norm")(y) if norm else y
         y = layers.LeakyReLU(LEAK, dtype=precision, name=f"{block}_leaky")(y)
         y = layers.Rescaling(BRANCH, dtype=precision, name=f"{block}_scale")(
             convolution(width, f"{block}_out", last)(y)
@@ -161,7 +168,7 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
     Conv2D, which draws no checkerboards. `max_width`: no layer has more than this times `filters` channels.
-    `blocks`: residual ones, without norm, after the first layer and after each doubling but the last. `precision` is
+    `blocks`: residual ones after the first layer and after each doubling but the last. `precision` is
     a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas. `layer_types` has Conv2D,
     Conv2DTranspose and BatchNormalization as keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
     """
@@ -177,6 +184,9 @@ def generator(
         x = layers.UpSampling2D(2, dtype=precision, name=f"{name}_nearest")(x)
         return layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options)(x)
 
+    def norm(name, **options):
+        return batch_norm(layer_types, precision, synchronized, name, **options)
+
     def shifted(x, by, name):
         everywhere = layers.Reshape((1, 1, x.shape[-1]), dtype=precision, name=f"{name}_class")(by)
         return layers.Add(dtype=precision, name=f"{name}_and_class")([x, everywhere])
@@ -184,7 +194,7 @@ def generator(
     z, label = keras.Input((latent_dim,), name="z"), keras.Input((), dtype="int32", name="label")
     x = layers.Dense(rows * columns * base, use_bias=False, name="project", **common(precision))(z)
     x = layers.Reshape((rows, columns, base), dtype=precision, name="reshape")(x)
-    x = batch_norm(layer_types, precision, synchronized, "project_norm", scale=not classes)(x)
+    x = norm("project_norm", scale=not classes)(x)
     if classes:
         # After a norm without a scale, which holds z's part at its size. Beside z, in front of the first
         # layer, the classes outgrew it within 25 kimg of CIFAR-10, and a class was one image: see
@@ -194,15 +204,15 @@ def generator(
         )(label)
         x = shifted(x, meaning, "project")
     x = layers.ReLU(dtype=precision, name="project_relu")(x)
-    x = residual(x, blocks, "project", precision)
+    x = residual(x, blocks, "project", precision, norm)
     for level, width in enumerate(reversed(inner)):
         x = double(x, width, f"up_{level}", use_bias=False)
-        x = batch_norm(layer_types, precision, synchronized, f"up_{level}_norm")(x)
+        x = norm(f"up_{level}_norm")(x)
         if classes:
             by = layers.Dense(width, use_bias=False, name=f"up_{level}_meaning", **common(precision))(meaning)
             x = shifted(x, by, f"up_{level}")
         x = layers.ReLU(dtype=precision, name=f"up_{level}_relu")(x)
-        x = residual(x, blocks, f"up_{level}", precision)
+        x = residual(x, blocks, f"up_{level}", precision, norm)
     x = double(x, channels, "to_image")
     surplus = [side * 2**doublings - wanted for side, wanted in zip((rows, columns), size)]
     if any(surplus):
@@ -275,7 +285,7 @@ def discriminator(
         if normalized:
             x = batch_norm(layer_types, precision, synchronized, f"down_{level}_norm")(x)
         x = layers.LeakyReLU(LEAK, dtype=precision, name=f"down_{level}_leaky")(x)
-        x = residual(x, blocks, f"down_{level}", precision, bounded if norm == "spectral" else None)
+        x = residual(x, blocks, f"down_{level}", precision, bounded=bounded if norm == "spectral" else None)
     scored = x
     if minibatch_std:
         scored = layers.Concatenate(dtype="float32", name="score_inputs")(

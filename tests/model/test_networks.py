@@ -215,6 +215,22 @@ def test_what_is_found_at_a_level_is_what_the_next_one_reads():
     assert all(found is output for found, output in zip(levels(chain), leaky, strict=True))
 
 
+def test_blocks_of_the_generator_have_norms_and_change_nothing_at_first():
+    G = generator((16, 16), 3, latent_dim=6, filters=2, blocks=2)
+    inner = [layer for layer in G.layers if layer.name.endswith("_in")]
+    assert len(inner) == 4 and not any(layer.use_bias for layer in inner)
+    for layer in inner:
+        assert isinstance(G.get_layer(f"{layer.name}_norm"), keras.layers.BatchNormalization)
+    z = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    before, after = (
+        keras.Model(G.input, G.get_layer(name).output)(z, training=True)
+        for name in ("up_0_relu", "up_0_block_1")
+    )
+    np.testing.assert_array_equal(before, after)
+    D = discriminator((16, 16), 3, filters=2, norm="none", blocks=2)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in D.layers)
+
+
 def test_bounded_blocks_are_bounded_and_loaded_without_this_package():
     D = discriminator((16, 16), 3, filters=2, norm="spectral", blocks=1)
     pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
