@@ -51,6 +51,9 @@ ELSEWHERE = {
 }
 
 
+CACHE = "where prepared images are kept [where the training kept its own]"
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with defaults in --help, no abbreviated flags, and errors of one line, which name the nearest
     flag."""

@@ -8,6 +8,7 @@ sizes or numbers of images cannot be compared, so each comes with all three.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -57,11 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
             out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool(OF_FEATURES & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
-        real = real_images(flags.data or config.data, config, generator)
+        config = dataclasses.replace(config, cache=flags.cache or config.cache)
+        real = real_images(flags.data or config.data, config, classes, generator)
         has_changed = not flags.data and real.manifest.fingerprint != run.manifest.fingerprint
         check_real(real, has_changed, config, classes, generator)
         with cli.user_errors(VERB, {"source": "--held-out"}):
-            held_out = real_images(flags.held_out, config, generator) if flags.held_out else None
+            held_out = real_images(flags.held_out, config, classes, generator) if flags.held_out else None
     with cli.machine_errors(VERB), Progress() as progress:
         measured = measure(
             generator,
@@ -93,6 +95,7 @@ def parser() -> cli.Parser:
     result.add_argument(
         "--metrics", type=names, default=METRICS, metavar="A,B", help=f"which of {','.join(METRICS)} [all]"
     )
+    result.add_argument("--cache", type=cli.path, metavar="DIR", help=cli.CACHE)
     count = number(FEWEST, 10**6, kind=int)
     about = "generated images, seeds 0 to N-1, and as many real ones if there are [10000]"
     result.add_argument("--samples", type=count, default=FEW, metavar="N", help=about)
@@ -141,19 +144,24 @@ def names(text: str) -> tuple[str, ...]:
     return wanted
 
 
-def real_images(source: str, config: TrainConfig, generator: keras.Model) -> ImageSet | ShardSet:
-    """Prepared as the run's own were."""
+def real_images(
+    source: str, config: TrainConfig, classes: list[str], generator: keras.Model
+) -> ImageSet | ShardSet:
+    """Prepared as the run's own were: with its classes, if these are of them."""
     from keras_dcgan.data.prepare import prepare
 
     is_own = source == config.data  # what training prepared is in the cache
-    return prepare(
-        source,
-        config.size,
-        config.channels if is_own else generator.output_shape[-1],
-        conditional=config.conditional and is_own,
-        show=lambda line: print(line, file=sys.stderr),
-        **config.preparation,
-    )
+    channels = config.channels if is_own else generator.output_shape[-1]
+    how = {"show": lambda line: print(line, file=sys.stderr), **config.preparation}
+    if config.conditional:
+        try:
+            found = prepare(source, config.size, channels, conditional=True, **how)
+            if is_own or found.classes == classes:
+                return found
+        except Refused as error:
+            if is_own or error.arguments != ("conditional",):
+                raise
+    return prepare(source, config.size, channels, **how)
 
 
 def check_real(

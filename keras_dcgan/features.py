@@ -14,6 +14,7 @@ pixels.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         check(flags)
         run = Run(flags.run)
         run.check_trained()
-        config = run.config
+        config = dataclasses.replace(run.config, cache=flags.cache or run.config.cache)
         with process.importing():
             from keras_dcgan import devices
             from keras_dcgan.model.extractor import extractor, write
@@ -80,6 +81,7 @@ def parser() -> cli.Parser:
     result.add_argument("--pool", type=one_of("max", "mean"), default="max", metavar="max|mean", help=about)
     about = "folders that are classes: measure a linear classifier on them"
     result.add_argument("--linear-probe", type=cli.source, metavar="DATA", help=about)
+    result.add_argument("--cache", type=cli.path, metavar="DIR", help=cli.CACHE)
     return result
 
 

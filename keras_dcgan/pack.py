@@ -146,6 +146,8 @@ def _with_beam(args, settings: dict, of_beam: list[str]) -> dict:
         if error.name != "apache_beam":
             raise
         raise Refused("engine", "expected Apache Beam: pip install 'keras_dcgan[beam]'") from error
+    if "://" not in args.out:
+        files.check_place(Path(args.out), "out")
     index = beam.pack(args.data, args.out, settings_of(**settings), args.encoding, args.shards, of_beam)
     print(report(Manifest.from_json(index)))
     return index

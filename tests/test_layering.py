@@ -58,7 +58,7 @@ IMPORTS = {
     ),
     "progress": "process",
     "data.__main__": "cli data.cache process",
-    "data.beam": "data.prepare data.shards data.sources errors threads",
+    "data.beam": "data.formats.kinds data.lists data.prepare data.shards data.sources errors threads",
     "data.cache": "errors files",
     "data.decode": (
         "data.formats.colour data.formats.heic data.formats.jpeg data.formats.kinds "

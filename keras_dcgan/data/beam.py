@@ -28,7 +28,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import apache_beam as beam
 import numpy as np
@@ -36,6 +36,8 @@ import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from keras_dcgan.data.formats.kinds import Rejected
+from keras_dcgan.data.lists import METADATA
 from keras_dcgan.data.prepare import (
     Facts,
     channels_of,
@@ -90,7 +92,8 @@ def pack(
     settings: of `settings_of`. flags: of Beam, for PipelineOptions. Raises Refused or Unavailable.
     """
     options = _options(flags)
-    found = listed(source, settings, _in_bucket if "://" in source else find_images)
+    in_bucket = functools.partial(_in_bucket, conditional=settings["conditional"])
+    found = listed(source, settings, in_bucket if "://" in source else find_images)
     if found.array is not None:
         raise Refused("engine", "local for images that are one array already", "beam")
     check_any(range(len(found.names)), found.left_out, source, show)
@@ -266,7 +269,9 @@ def _decoded(rows: pathlib.Path, place: int, job: Job) -> tuple[dict[str, Any], 
     """-> what was seen, and the labels of what was kept."""
     todo = _load(job.file(place, "todo"))
     numbers = todo["numbers"]
-    found, facts, left_out = decode_all(rows, _part(job, todo), job.settings, lambda line: None)
+    found, facts, left_out = decode_all(
+        rows, _part(job, todo, rows.with_name("table")), job.settings, lambda line: None
+    )
     kept = np.array(found, int)
     seen = {
         "kept": numbers[kept],
@@ -280,14 +285,39 @@ def _decoded(rows: pathlib.Path, place: int, job: Job) -> tuple[dict[str, Any], 
     return seen, labels
 
 
-def _part(job: Job, todo: dict[str, np.ndarray]) -> Source:
+def _part(job: Job, todo: dict[str, np.ndarray], beside: pathlib.Path) -> Source:
     numbers = todo["numbers"]
     names, locations = json.loads(todo["names"].tobytes())
     if locations:
         read = _opened_in_bucket if job.kind == "bucket" else opened
         return Source(job.kind, names, lambda i: read(*locations[i]), "")
     found = _listing(job.source, job.state, job.settings["size"], job.settings["conditional"])
-    return Source(job.kind, [found.names[i] for i in numbers], lambda i: found.read(numbers[i]), "")
+    names = [found.names[i] for i in numbers]
+    if job.kind == "table":
+        return Source(job.kind, names, _once(found, numbers, beside), "")
+    return Source(job.kind, names, lambda i: found.read(numbers[i]), "")
+
+
+def _once(found: Source, numbers: np.ndarray, beside: pathlib.Path) -> Callable[[int], BinaryIO]:
+    """Reads these rows of a table from its beginning on, and gives them in their order from a file: by itself it
+    would begin a group of rows anew for nearly each of them."""
+    places: dict[int, tuple[int, int] | Exception] = {}
+    with open(beside, "wb") as file:
+        for number in sorted(numbers):
+            try:
+                content = cast(BinaryIO, found.read(number)).read()
+                places[number] = file.tell(), len(content)
+                file.write(content)
+            except Rejected as error:
+                places[number] = error
+
+    def read(i: int) -> BinaryIO:
+        place = places[numbers[i]]
+        if isinstance(place, Exception):
+            raise place
+        return opened(str(beside), *place)
+
+    return read
 
 
 @functools.lru_cache(1)
@@ -303,7 +333,7 @@ def _listing(source: str, state: str, size: tuple[int, int], conditional: bool) 
 # images in a bucket: of any kind that Beam knows
 
 
-def _in_bucket(source: str, size: tuple[int, int]) -> Source:
+def _in_bucket(source: str, size: tuple[int, int], conditional: bool) -> Source:
     root = source.rstrip("/") + "/"
     try:
         (matched,) = FileSystems.match([f"{root}**"])
@@ -313,6 +343,9 @@ def _in_bucket(source: str, size: tuple[int, int]) -> Source:
         (file.path.removeprefix(root), file.size_in_bytes, file.last_updated_in_seconds)
         for file in matched.metadata_list
     ]
+    labels = [path for path, *_ in about if path.rpartition("/")[2] in METADATA]
+    if conditional and labels:
+        raise Refused("conditional", "classes by the folders of a bucket", f"labels in {root}{labels[0]}")
     return from_listing(root, about, _opened_in_bucket)
 
 

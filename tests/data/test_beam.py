@@ -15,8 +15,9 @@ pytest.importorskip("apache_beam")
 from apache_beam.io.filesystem import BeamIOError, MatchResult  # noqa: E402
 from apache_beam.io.localfilesystem import LocalFileSystem  # noqa: E402
 
-from keras_dcgan.data import beam  # noqa: E402 (it imports Apache Beam)
+from keras_dcgan.data import beam, tables  # noqa: E402 (it imports Apache Beam)
 from keras_dcgan.data.prepare import settings_of  # noqa: E402
+from keras_dcgan.errors import Refused  # noqa: E402
 
 TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 
@@ -83,6 +84,41 @@ def test_of_an_archive_the_images_say_how_many_channels(kind, animals, tmp_path,
     typed = ["--encoding", "png", "--engine", "beam"]
     assert packed(command, archive, tmp_path / "many", *typed) == alone
     assert "31 images of 16x16x1" in alone[1][0]
+
+
+def test_of_a_table_each_group_of_rows_is_begun_once_a_shard(animals, tmp_path, command, monkeypatch):
+    pytest.importorskip("pyarrow")
+    from pyarrow import Table, parquet
+
+    rows = [
+        {"image": {"bytes": path.read_bytes(), "path": path.name}} for path in sorted(animals.rglob("*.*"))
+    ]
+    parquet.write_table(Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=9)
+    monkeypatch.setattr(tables, "WAITING", 0)
+    monkeypatch.setattr(tables, "BATCH", 1)
+    begun, begin = [], tables.Images._begin
+    monkeypatch.setattr(
+        tables.Images, "_begin", lambda self, group: begun.append(group) or begin(self, group)
+    )
+    alone = packed(command, tmp_path / "a.parquet", tmp_path / "alone", "--channels", "3")
+    begun.clear()
+    typed = ["--channels", "3", "--engine", "beam"]
+    assert packed(command, tmp_path / "a.parquet", tmp_path / "many", *typed) == alone
+    assert len(begun) <= 4 * 5  # of four shards
+
+
+def test_labels_beside_the_images_of_a_bucket_are_not_passed_over(animals):
+    (animals / "metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(
+        Refused, match="^conditional: expected classes by the folders .* labels in .*metadata.csv"
+    ):
+        beam._in_bucket(str(animals), (16, 16), True)
+    assert len(beam._in_bucket(str(animals), (16, 16), False).names) == 33
+
+
+def test_a_place_that_no_shards_can_be_read_from_is_refused_first(animals, tmp_path, command):
+    done = command("keras_dcgan.pack", "--data", animals, "--out", tmp_path / "a[1]", "--engine", "beam")
+    assert done.returncode == 2 and "--out: " in done.stderr and not (tmp_path / "a[1]").exists()
 
 
 def test_resuming_makes_the_shards_that_are_missing_or_cut_short(

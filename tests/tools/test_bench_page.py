@@ -107,6 +107,10 @@ def test_a_whole_training_is_told_by_its_bare_step():
 def test_what_was_not_measured_has_no_table():
     assert page.section([]) == "\n"
     assert "from the command to" not in page.section([RACED])
+    of_ours_alone = {
+        name: value for name, value in RACED.items() if name in ("bench", "machine", "command", "size")
+    }
+    assert page.section([of_ours_alone | {"ours_auto_img_per_s": 80.0}]) == page.section([])
 
 
 def test_without_records_the_tables_stay(tmp_path, monkeypatch, capsys):

@@ -211,6 +211,8 @@ def test_quality_times_the_training_that_it_will_run(tmp_path, monkeypatch):
     large = [*flags[:5], "32"]
     assert quality.settled(SimpleNamespace(minutes=50), flags[:2], tmp_path / "rate") == (large, 100.0)
     assert typed[-1] == large  # what a batch of 32 is timed with
+    own = [*flags[:2], "--augment=none", "--batch=8"]
+    assert quality.settled(SimpleNamespace(minutes=50), own, tmp_path / "rate") == (own, 100.0)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,30 @@ def test_all_classes_are_drawn_also_where_the_real_images_have_no_labels(
     assert [np.bincount(found).tolist() for found in labels] == [[5] * 4, [5] * 4]
 
 
+def test_the_images_of_the_training_by_another_path_are_measured_with_their_classes(
+    conditional, tmp_path, command
+):
+    copy = shutil.copytree(conditional / "imgs", tmp_path / "elsewhere")
+    found = []
+    for more in ([], ["--data", copy]):
+        arguments = ["--run", conditional / "run", "--samples", "20", "--metrics", "swd", *more]
+        done = command("keras_dcgan.evaluate", *arguments, "--out", tmp_path / "e.json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads((tmp_path / "e.json").read_text())
+        found.append((told["data"]["fingerprint"], told["metrics"]))
+    assert found[0] == found[1]
+
+
+def test_a_cache_of_another_machine_can_be_replaced(conditional, tmp_path, command):
+    run = shutil.copytree(conditional / "run", tmp_path / "run")
+    settings = json.loads((run / "config.json").read_text())
+    settings["settings"]["cache"] = f"{__file__}/there"
+    (run / "config.json").write_text(json.dumps(settings))
+    arguments = ["keras_dcgan.evaluate", "--run", run, "--samples", "20", "--metrics", "swd"]
+    assert "--cache: expected a folder that can be written" in command(*arguments).stderr
+    assert command(*arguments, "--cache", tmp_path / "here").returncode == 0
+
+
 def test_other_classes_than_those_of_the_training_are_refused_however_the_images_are_given(
     conditional, tmp_path, command
 ):

@@ -73,7 +73,7 @@ def most(command: list) -> float:
 def watch(scratch: Path, duration: float) -> tuple[list[float], list[float], float]:
     """-> seconds, MB of its own at each of them, and the most that was resident, mapped files included."""
     paths = ["--data", scratch / "images.npy", "--cache", scratch, "--run", scratch / "run"]
-    shape = ["--size", SIZE, "--filters", FILTERS, "--batch", BATCH, "--tick-kimg", 2]
+    shape = ["--size", SIZE, "--filters", FILTERS, "--batch", BATCH, "--tick-kimg", 2, "--kimg", 10**6]
     command = [sys.executable, "-m", "keras_dcgan.fit", *paths, *shape]
     training = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     began, seconds, held, peak = time.monotonic(), [], [], 0.0

@@ -61,7 +61,8 @@ def step(records: list[dict]) -> str:
         return machine(record), record.get("preset", "paper")
 
     races = [[record for record in raced if field(record) == one] for one in dict.fromkeys(map(field, raced))]
-    alone = [record for record in records if "torch_img_per_s" not in record]
+    needed = {"step_gflop_per_image", "ours_float32_img_per_s"}
+    alone = [record for record in records if "torch_img_per_s" not in record and needed <= record.keys()]
     return "\n".join([*map(race, races), *([growth(alone)] if alone else [])])
 
 

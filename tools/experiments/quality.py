@@ -9,6 +9,7 @@ not of the best.
 import itertools
 import json
 import pathlib
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -53,7 +54,8 @@ def arguments(parser):
 
 def measure(args) -> dict:
     variants = PRESETS | {
-        name.strip(): flags.split() for name, _, flags in (text.partition(":") for text in args.variant or [])
+        name.strip(): shlex.split(flags)
+        for name, _, flags in (text.partition(":") for text in args.variant or [])
     }
     chosen = [name.strip() for name in args.only.split(",")] if args.only else list(variants)
     if unknown := set(chosen) - set(variants):
@@ -124,7 +126,8 @@ def settled(args, flags: list[str], run: pathlib.Path) -> tuple[list[str], float
         chosen = {"augment": augmentation(images, kimg, config["preset"])[0]}
         if config["preset"] in CHOOSING:
             chosen["batch"] = batch(kimg)
-        missing = {name: value for name, value in chosen.items() if f"--{name}" not in flags}
+        typed = {flag.partition("=")[0] for flag in flags}
+        missing = {name: value for name, value in chosen.items() if f"--{name}" not in typed}
         flags = [*flags, *(part for name, value in missing.items() for part in (f"--{name}", str(value)))]
         if all(value == config[name] for name, value in missing.items()):
             return flags, rate
