@@ -404,7 +404,7 @@ CHOSEN = {
     "d_lr": "by the widest layers",
     "augment": "by the number of images",
 }
-BY_SIZE = ("filters", "max_width", "r1", "r2", "g_lr", "d_lr")  # what demo chooses, too
+BY_SIZE = ("filters", "max_width", "r1", "r2")  # what demo chooses by it, too
 FEW = 5_000  # images, for classic
 # times, for auto: 4,000 portraits, shown 12 times, came out far better without (distance 20, 52 with shifts)
 SELDOM = 15

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_dcgan import cli, files, process
+from keras_dcgan.addresses import is_shards
 from keras_dcgan.cli import number
 from keras_dcgan.config import TrainConfig
-from keras_dcgan.errors import Refused, argument
+from keras_dcgan.errors import Refused, Unavailable, argument
 from keras_dcgan.measure.metrics import FEW, FEWEST, METRICS, OF_FEATURES
 from keras_dcgan.progress import Progress
 from keras_dcgan.runs.directory import Run
@@ -77,10 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     result = as_json(flags, sha256, real, embed.name if embed else None, measured)
     result["notes"] += [f"{config.data} has changed since the training"] * has_changed
+    process.say(table(result))
     with cli.user_errors(VERB), cli.writing("out", out):
         files.write(out, json.dumps(result, indent=1) + "\n")
         files.write(out.with_suffix(".html"), page(flags.run, table(result), measured, run.metrics))
-    print(f"{table(result)}\n{out}\n{out.with_suffix('.html')}")
+    print(f"{out}\n{out.with_suffix('.html')}")
     return 0
 
 
@@ -151,17 +153,27 @@ def real_images(
     from keras_dcgan.data.prepare import prepare
 
     is_own = source == config.data  # what training prepared is in the cache
-    channels = config.channels if is_own else generator.output_shape[-1]
-    how = {"show": lambda line: print(line, file=sys.stderr), **config.preparation}
-    if config.conditional:
-        try:
-            found = prepare(source, config.size, channels, conditional=True, **how)
-            if is_own or found.classes == classes:
-                return found
-        except Refused as error:
-            if is_own or error.arguments != ("conditional",):
-                raise
-    return prepare(source, config.size, channels, **how)
+    return prepare(
+        source,
+        config.size,
+        config.channels if is_own else generator.output_shape[-1],
+        conditional=config.conditional and (is_own or are_of(classes, source, config)),
+        show=lambda line: print(line, file=sys.stderr),
+        **config.preparation,
+    )
+
+
+def are_of(classes: list[str], source: str, config: TrainConfig) -> bool:
+    """Whether the images there are of the very classes of the training. Nothing is decoded for it."""
+    from keras_dcgan.data.prepare import listed, prepare, settings_of
+
+    try:
+        if is_shards(source):
+            return prepare(source, config.size, conditional=True).classes == classes
+        found = listed(source, settings_of(config.size, conditional=True))
+    except (Refused, Unavailable):
+        return False
+    return sorted(set(found.classes or ())) == sorted(classes)
 
 
 def check_real(

@@ -36,7 +36,7 @@ IMPORTS = {
         "pictures.inversion pictures.latents process progress runs.checkpoints runs.directory"
     ),
     "evaluate": (
-        "cli config data.prepare devices errors files measure.embeddings measure.evaluation "
+        "addresses cli config data.prepare devices errors files measure.embeddings measure.evaluation "
         "measure.metrics measure.page process progress runs.checkpoints runs.directory"
     ),
     "features": (

@@ -36,6 +36,7 @@ import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from keras_dcgan.data import lists
 from keras_dcgan.data.formats.kinds import Rejected
 from keras_dcgan.data.lists import METADATA
 from keras_dcgan.data.prepare import (
@@ -306,10 +307,11 @@ def _once(found: Source, numbers: np.ndarray, beside: pathlib.Path) -> Callable[
         for number in sorted(numbers):
             try:
                 content = cast(BinaryIO, found.read(number)).read()
-                places[number] = file.tell(), len(content)
-                file.write(content)
-            except Rejected as error:
+            except (Rejected, OSError) as error:  # it is told when its turn comes
                 places[number] = error
+                continue
+            places[number] = file.tell(), len(content)
+            file.write(content)
 
     def read(i: int) -> BinaryIO:
         place = places[numbers[i]]
@@ -343,10 +345,17 @@ def _in_bucket(source: str, size: tuple[int, int], conditional: bool) -> Source:
         (file.path.removeprefix(root), file.size_in_bytes, file.last_updated_in_seconds)
         for file in matched.metadata_list
     ]
-    labels = [path for path, *_ in about if path.rpartition("/")[2] in METADATA]
-    if conditional and labels:
-        raise Refused("conditional", "classes by the folders of a bucket", f"labels in {root}{labels[0]}")
+    for path, *_ in about if conditional else ():
+        if path.rpartition("/")[2] in METADATA and _has_labels(root + path):
+            raise Refused("conditional", "classes by the folders of a bucket", f"labels in {root}{path}")
     return from_listing(root, about, _opened_in_bucket)
+
+
+def _has_labels(address: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / address.rpartition("/")[2]
+        file.write_bytes(_opened_in_bucket(address).read())
+        return lists.read(str(file)).labels is not None
 
 
 def _opened_in_bucket(address: str) -> BinaryIO:

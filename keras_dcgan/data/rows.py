@@ -42,13 +42,14 @@ def row_reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _holds(file: int, images: np.memmap) -> bool:
-    """Whether the file that has the map's name now has as many images: another process may have replaced it."""
+    """Whether the file that has the map's name now can be that one: another process may have replaced it."""
     if not os.pread(file, 6, 0).startswith(np.lib.format.MAGIC_PREFIX):
-        return os.fstat(file).st_size >= images.offset + images.nbytes
+        return images.offset == 0 and os.fstat(file).st_size >= images.nbytes  # of raw bytes
     try:
-        return np.load(str(images.filename), mmap_mode="r").size == images.size
+        now = np.load(str(images.filename), mmap_mode="r")
     except ValueError:  # cut short
         return False
+    return (now.size, now.dtype, getattr(now, "offset", 0)) == (images.size, images.dtype, images.offset)
 
 
 class OnDisk:

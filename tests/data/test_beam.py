@@ -108,6 +108,8 @@ def test_of_a_table_each_group_of_rows_is_begun_once_a_shard(animals, tmp_path, 
 
 
 def test_labels_beside_the_images_of_a_bucket_are_not_passed_over(animals):
+    (animals / "metadata.csv").write_text("file_name,text\n")
+    assert len(beam._in_bucket(str(animals), (16, 16), True).names) == 33
     (animals / "metadata.csv").write_text("file_name,label\n")
     with pytest.raises(
         Refused, match="^conditional: expected classes by the folders .* labels in .*metadata.csv"

@@ -107,10 +107,11 @@ def test_a_file_that_was_cut_short_is_an_error_not_garbage(tmp_path):
 def test_an_array_that_another_has_replaced_is_an_error_not_other_images(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((64, 16, 16, 3), np.uint8))
     images = prepare(tmp_path / "a.npy")
-    np.save(tmp_path / "b.npy", np.zeros((65, 16, 16, 3), np.uint8))
-    os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
-    with pytest.raises(Exception, match="a file that has changed"):
-        taken(feed.batches(images, 64, 0), 1)
+    for other in (np.zeros((65, 16, 16, 3), np.uint8), np.zeros((64, 16, 16, 3), np.float32)):
+        np.save(tmp_path / "b.npy", other)
+        os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+        with pytest.raises(Exception, match="a file that has changed"):
+            taken(feed.batches(images, 64, 0), 1)
 
 
 def test_what_stands_behind_an_array_in_its_file_is_no_fault(tmp_path):
