@@ -38,7 +38,6 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from keras_dcgan.data import lists
 from keras_dcgan.data.formats.kinds import Rejected
-from keras_dcgan.data.lists import METADATA
 from keras_dcgan.data.prepare import (
     Facts,
     channels_of,
@@ -346,7 +345,7 @@ def _in_bucket(source: str, size: tuple[int, int], conditional: bool) -> Source:
         for file in matched.metadata_list
     ]
     for path, *_ in about if conditional else ():
-        if path.rpartition("/")[2] in METADATA and _has_labels(root + path):
+        if path.rpartition("/")[2] in lists.METADATA and _has_labels(root + path):
             raise Refused("conditional", "classes by the folders of a bucket", f"labels in {root}{path}")
     return from_listing(root, about, _opened_in_bucket)
 

@@ -122,10 +122,11 @@ def stripes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("run", ["conditional"], indirect=True)
-def test_the_probe_finds_with_features_what_is_in_no_single_pixel(run, stripes, command):
+def test_the_probe_finds_with_features_what_is_in_no_single_pixel(run, stripes, tmp_path, command):
     path, _ = run
-    done = command("keras_dcgan.features", "--run", path, "--linear-probe", stripes)
-    assert done.returncode == 0 and done.stderr == ""
+    typed = ["--run", path, "--linear-probe", stripes, "--cache", tmp_path / "cache"]
+    done = command("keras_dcgan.features", *typed)
+    assert done.returncode == 0 and done.stderr == "" and len([*(tmp_path / "cache").iterdir()]) == 1
     *_, header, pixels, untrained, trained, note = done.stdout.splitlines()
     assert note.startswith("note: this run has learned from labels")
     assert header == "200 images in 2 classes, 40 of them held out (seed 0)"
