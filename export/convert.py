@@ -197,7 +197,9 @@ def export_generator(
 
 def check_classes(generator, classes: Sequence[str]):
     """Raises Refused where these are not the names of the generator's."""
-    count = generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
+    from keras_dcgan.model.networks import class_count
+
+    count = class_count(generator)
     if len(classes) != count:
         raise Refused("classes", f"the names of the generator's {count} classes", f"{len(classes)} names")
 

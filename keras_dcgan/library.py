@@ -28,6 +28,7 @@ from keras_dcgan.errors import Refused, renamed, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
 from keras_dcgan.model.losses import LOSSES, Loss
+from keras_dcgan.model.networks import class_count
 from keras_dcgan.model.optimizers import Adam
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import latents
@@ -261,8 +262,7 @@ class DCGAN(gan.DCGAN):
         if chosen.min() < 0 or chosen.max() >= 2**32:
             raise Refused("seeds", f"numbers from 0 to {2**32 - 1}", f"{chosen.min()} to {chosen.max()}")
         of_class = None
-        if len(self.generator.inputs) > 1:
-            classes = self.generator.get_layer("meaning").input_dim
+        if classes := class_count(self.generator):
             of_class = np.asarray(chosen % classes if labels is None else labels, np.int32)
             if of_class.shape != chosen.shape or of_class.min() < 0 or of_class.max() >= classes:
                 raise Refused("labels", f"a number below {classes} for each seed", of_class.tolist())

@@ -52,8 +52,8 @@ IMPORTS = {
     "devices": "errors process",
     "files": "errors",
     "library": (
-        "config devices errors model.augment model.gan model.losses model.optimizers pictures.draw "
-        "pictures.latents process runs.checkpoints runs.directory training.build training.forecast "
+        "config devices errors model.augment model.gan model.losses model.networks model.optimizers "
+        "pictures.draw pictures.latents process runs.checkpoints runs.directory training.build training.forecast "
         "training.loop"
     ),
     "progress": "process",
@@ -87,7 +87,7 @@ IMPORTS = {
     "measure.embeddings": "devices errors versions",
     "measure.evaluation": (
         "data.cache data.rows data.sets data.shards errors measure.embeddings measure.metrics "
-        "pictures.draw pictures.latents progress"
+        "model.networks pictures.draw pictures.latents progress"
     ),
     "measure.page": "data.rows measure.evaluation pictures.charts pictures.images",
     "model.extractor": "files model.networks pictures.images progress",
@@ -131,8 +131,8 @@ IMPORTS = {
     ),
     "export.card": "config data.manifest errors pictures.images runs.directory",
     "export.convert": (
-        "devices errors export.card export.graph export.metadata export.parity export.quality files pictures.images "
-        "pictures.latents process"
+        "devices errors export.card export.graph export.metadata export.parity export.quality files model.networks "
+        "pictures.images pictures.latents process"
     ),
     "export.parity": "export.edge_sample pictures.images",
     "export.quality": "export.edge_sample measure.embeddings measure.metrics pictures.images",

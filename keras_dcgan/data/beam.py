@@ -10,8 +10,10 @@ names, and no image passes between workers. Until all shards are made, a hidden 
     00012.seen        channels "auto" only: what these images have
     00012.tfrecord    the shard
     00012.done        what was kept and what was left out; written after the shard
+    lonely            the classes of which decoding has left fewer than two images, where there are any
 
-Resuming makes each shard that is not done, or not of the length that was written. The index, which comes
+Resuming makes each shard that is not done, or not of the length that was written. Where classes turn out to be
+lonely, all are made once more without them, since the labels of the others change. The index, which comes
 last, also stays in the hidden folder: the same command again then has nothing to do.
 """
 
@@ -20,6 +22,7 @@ import dataclasses
 import errno
 import functools
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -39,6 +42,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from keras_dcgan.data import lists
 from keras_dcgan.data.formats.kinds import Rejected
 from keras_dcgan.data.prepare import (
+    ALONE,
     Facts,
     channels_of,
     check_any,
@@ -46,6 +50,7 @@ from keras_dcgan.data.prepare import (
     described,
     labels_of,
     listed,
+    without_lonely,
     write_images,
 )
 from keras_dcgan.data.shards import INDEX, in_shards, index_of, is_index, record, shard_names
@@ -55,6 +60,7 @@ from keras_dcgan.threads import Threads
 
 DIGEST = 16  # bytes
 AT_ONCE = 32  # files that are read, written or moved
+LONELY = -1  # the label of an image whose class is left out
 HIDDEN = ".packing-"  # and a digest of what decides about the shards
 OF_THE_SYSTEM = re.compile(r"(\[Errno \d+\] .*|Unavailable: .*|errors_impl\.\w+: .*) \[while running")
 gfile = tf.io.gfile  # buckets as well
@@ -113,6 +119,10 @@ def pack(
     return index
 
 
+def silent(line: str):
+    """In the place of `show`."""
+
+
 def _options(flags: Sequence[str]) -> PipelineOptions:
     said = io.StringIO()
     try:
@@ -154,7 +164,9 @@ def _index_of_made(out: str, folder: str) -> dict | None:
 
 def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -> dict:
     gfile.makedirs(job.folder)
-    _, labels = labels_of(found, range(len(found.names)))
+    known = f"{job.folder}/lonely"
+    lonely = json.loads(_read(known)) if gfile.exists(known) else []
+    labels = _labels(found, lonely)
     there = set(gfile.listdir(job.folder))
 
     def write_todo(place):
@@ -173,22 +185,39 @@ def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -
         show("channels auto: every image is decoded twice, first to see what they have")
         _run(options, "look", look, len(parts), job)
         seen = _seen(job, "seen", len(parts))
-        facts = [
-            Facts((0, 0), *both) for both in zip(seen["is_grey"].tolist(), seen["is_transparent"].tolist())
-        ]
-        check_any(range(len(facts)), _left_out(found, seen), job.source, show)
+        _, is_used, left_out = without_lonely(found, seen["kept"].tolist(), _left_out(found, seen), silent)
+        check_any([*itertools.compress(seen["kept"], is_used)], left_out, job.source, show)
+        both = itertools.compress(zip(seen["is_grey"].tolist(), seen["is_transparent"].tolist()), is_used)
+        facts = [Facts((0, 0), *each) for each in both]
         job = dataclasses.replace(job, settings=job.settings | {"channels": channels_of("auto", facts)})
     _run(options, "make", make, len(parts), job)
     seen = _seen(job, "done", len(parts))
-    kept, left_out = seen["kept"].tolist(), _left_out(found, seen)
+    kept = seen["kept"].tolist()
+    rest, _, left_out = without_lonely(found, kept, _left_out(found, seen), silent if lonely else show)
+    if found.classes is not None and (alone := sorted({*found.classes} - {*(rest.classes or ())})) != lonely:
+        for kind in ("todo", "done"):
+            _each(gfile.remove, gfile.glob(f"{job.folder}/*.{kind}"))
+        _write(known, json.dumps(alone).encode())
+        return _make_all(job, found, parts, options, show)
     check_any(kept, left_out, job.source, show)
     digests = [row.tobytes() for row in seen["digests"]]
     sizes = [(height, width) for height, width in seen["sizes"].tolist()]
-    manifest = described(job.source, found, job.settings, kept, sizes, digests, left_out)
+    manifest = described(job.source, rest, job.settings, kept, sizes, digests, left_out)
     names = shard_names(manifest, job.encoding, len(parts))
     index = index_of(manifest, job.encoding, names, seen["records"].tolist())
     _write(f"{job.folder}/{INDEX}", json.dumps(index).encode())
     return index
+
+
+def _labels(found: Source, lonely: Sequence[str]) -> np.ndarray:
+    """int32 of each name; LONELY of those whose class is left out. Nothing where there are no classes."""
+    if found.classes is None:
+        return np.empty(0, np.int32)
+    left = [None if name in lonely else name for name in found.classes]
+    used = [i for i, name in enumerate(left) if name is not None]
+    labels = np.full(len(left), LONELY, np.int32)
+    labels[used] = labels_of(dataclasses.replace(found, classes=left), used)[1]
+    return labels
 
 
 def _run(options: PipelineOptions, label: str, work: Callable, count: int, job: Job):
@@ -254,9 +283,9 @@ def make(place: int, job: Job):
             if int(_load(done)["length"][0]) == gfile.stat(shard).length:
                 return
         rows, target = pathlib.Path(folder) / "rgba", pathlib.Path(folder) / "images.npy"
-        seen, labels = _decoded(rows, place, job)
+        seen, is_used, labels = _decoded(rows, place, job)
         size, channels, background = (job.settings[name] for name in ("size", "channels", "background"))
-        digests = write_images(target, rows, [True] * len(seen["kept"]), size, channels, background)
+        digests = write_images(target, rows, is_used, size, channels, background)
         images = np.load(target)
         with _replacing(shard) as beside, tf.io.TFRecordWriter(beside) as writer:
             for pixels, label in zip(images, labels):
@@ -265,24 +294,26 @@ def make(place: int, job: Job):
         _save(done, **seen, length=[gfile.stat(shard).length])
 
 
-def _decoded(rows: pathlib.Path, place: int, job: Job) -> tuple[dict[str, Any], list[int | None]]:
-    """-> what was seen, and the labels of what was kept."""
+def _decoded(rows: pathlib.Path, place: int, job: Job) -> tuple[dict[str, Any], list[bool], list[int | None]]:
+    """-> what was seen, whether each row is used, and the labels of those that are."""
     todo = _load(job.file(place, "todo"))
     numbers = todo["numbers"]
-    found, facts, left_out = decode_all(
-        rows, _part(job, todo, rows.with_name("table")), job.settings, lambda line: None
-    )
-    kept = np.array(found, int)
+    found, facts, left_out = decode_all(rows, _part(job, todo, rows.with_name("table")), job.settings, silent)
+    labels = todo["labels"][found].tolist() if len(todo["labels"]) else [None] * len(found)
+    is_used = [label != LONELY for label in labels]
+    used = np.array([i for i, label in zip(found, labels) if label != LONELY], int)
+    about = [*itertools.compress(facts, is_used)]
+    reasons = dict(zip(np.delete(numbers, found), (item["reason"] for item in left_out)))
+    others = np.delete(numbers, used)
     seen = {
-        "kept": numbers[kept],
-        "sizes": np.array([image.size for image in facts], np.int32).reshape(-1, 2),
-        "is_grey": np.array([image.is_grey for image in facts], bool),
-        "is_transparent": np.array([image.is_transparent for image in facts], bool),
-        "left_out": np.delete(numbers, kept),
-        "reasons": np.array([item["reason"] for item in left_out], np.str_),
+        "kept": numbers[used],
+        "sizes": np.array([image.size for image in about], np.int32).reshape(-1, 2),
+        "is_grey": np.array([image.is_grey for image in about], bool),
+        "is_transparent": np.array([image.is_transparent for image in about], bool),
+        "left_out": others,
+        "reasons": np.array([reasons.get(number, ALONE) for number in others], np.str_),
     }
-    labels = todo["labels"][kept].tolist() if len(todo["labels"]) else [None] * len(kept)
-    return seen, labels
+    return seen, is_used, [*itertools.compress(labels, is_used)]
 
 
 def _part(job: Job, todo: dict[str, np.ndarray], beside: pathlib.Path) -> Source:

@@ -35,6 +35,7 @@ from keras_dcgan.measure.metrics import (
     neighbourhoods,
     sharpness,
 )
+from keras_dcgan.model.networks import class_count
 from keras_dcgan.pictures import latents
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.progress import Progress
@@ -82,8 +83,8 @@ def measure(
     training = real.on_disk(min(len(real), max(most, samples)))
     rows = even_rows(len(training), min(samples, len(training)))
     labels = None
-    if len(generator.inputs) > 1:
-        in_turn = np.arange(samples, dtype=np.int32) % generator.get_layer("meaning").input_dim
+    if classes := class_count(generator):
+        in_turn = np.arange(samples, dtype=np.int32) % classes
         labels = real.labels_of(samples) if real.classes else in_turn
     fakes = drawn(generator, samples, progress, labels)
     figures = of_pixels(metrics, training[rows], fakes[: len(rows)], progress)

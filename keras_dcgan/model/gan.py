@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from keras_dcgan.model import augment, program
 from keras_dcgan.model.losses import Loss, classification, gradient_penalty
-from keras_dcgan.model.networks import in_halves, is_halved
+from keras_dcgan.model.networks import class_count, in_halves, is_halved
 from keras_dcgan.model.penalties import PiecewiseLinear, is_piecewise_linear
 
 Weight = float | Callable[[tf.Tensor], tf.Tensor]
@@ -178,10 +178,9 @@ class DCGAN(keras.Model):
             for norm in norms:
                 norm.momentum = number / (number + 1)  # the mean of all batches so far
             inputs = [z]
-            if (
-                len(model.inputs) > 1
-            ):  # both of a pair are of one class; the classes come in turn, or spread, through all batches
-                pairs, classes = STATISTICS_BATCH // 2, model.get_layer("meaning").input_dim
+            # Both of a pair are of one class; the classes come in turn, or spread, through all batches.
+            if classes := class_count(model):
+                pairs = STATISTICS_BATCH // 2
                 places, most = tf.range(pairs) + number * pairs, STATISTICS_BATCHES * pairs
                 inputs.append(tf.tile(places * max(classes, most) // most % classes, [2]))
             model(inputs if len(inputs) > 1 else inputs[0], training=True)

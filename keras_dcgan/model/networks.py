@@ -223,6 +223,11 @@ def generator(
     return keras.Model([z, label] if classes else z, images, name="generator")
 
 
+def class_count(generator: keras.Model) -> int:
+    """Of how many classes it can draw; 0 where it has none."""
+    return generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
+
+
 def discriminator(
     size: tuple[int, int],
     channels: int,

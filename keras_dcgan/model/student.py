@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.model.losses import classification
-from keras_dcgan.model.networks import levels
+from keras_dcgan.model.networks import class_count, levels
 
 # How much the distances within a pair weigh beside the game: see tools/experiments/RECIPE.md.
 PIXELS, FEATURES = 1.0, 3.0
@@ -85,7 +85,7 @@ class Student(DCGAN):
     ):
         super().__init__(generator, discriminator, ema_generator, seed)
         self.teacher = teacher
-        self.classes = generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
+        self.classes = class_count(generator)
         self.features = levels(discriminator)
         self.look = keras.Model(discriminator.input, [*self.features, *discriminator.outputs])
 

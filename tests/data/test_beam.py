@@ -75,6 +75,24 @@ def test_two_processes_write_what_one_writes(animals, tmp_path, command, monkeyp
     ]
 
 
+@pytest.mark.parametrize("channels", ["3", "auto"])
+def test_a_class_that_corrupt_files_empty_is_left_out(channels, animals, tmp_path, command, monkeypatch):
+    (animals / "bird").mkdir()
+    Image.new("RGB", (24, 24), "red").save(animals / "bird" / "a.png")  # the only image with colours
+    (animals / "bird" / "b.png").write_bytes(b"no image")
+    typed = ["--conditional", "--channels", channels]
+    alone = packed(command, animals, tmp_path / "alone", *typed)
+    assert packed(command, animals, tmp_path / "many", *typed, "--engine", "beam") == alone
+    (line,) = [line for line in alone[1] if "class of" in line]
+    assert line == "left out 1 class of fewer than two images that can be used: bird: 1"
+    monkeypatch.setattr(beam, "decode_all", nobody)  # and the same command has nothing to do
+    done = command(
+        "keras_dcgan.pack", "--data", animals, "--out", tmp_path / "many", "--size", 16, "--shards", 4, *typed,
+        "--engine", "beam",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_of_an_archive_the_images_say_how_many_channels(kind, animals, tmp_path, command, monkeypatch):
     archive = shutil.make_archive(str(tmp_path / "animals"), kind, animals)
