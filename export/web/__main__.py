@@ -1,26 +1,31 @@
-"""Shows the page of an export on this machine: `python -m keras_dcgan.export.web --run runs/imgs`, and stops with Ctrl-C.
+"""Shows the page of an export: `python -m keras_dcgan.export.web --run runs/imgs`, and stops with Ctrl-C. With
+`--host 0.0.0.0` also on the phone, if it is in the same network.
 
 For everybody else put the whole export folder on any static host: the page needs no server of its own.
 """
 
+import errno
 import functools
 import gzip
 import http.server
 import io
+import ipaddress
+import socket
 import sys
 from http import HTTPStatus
 from pathlib import Path
 
-from keras_dcgan.cli import Parser, number, place, user_errors
+from keras_dcgan.cli import Expected, Parser, number, place, user_errors
 from keras_dcgan.errors import Unavailable
 from keras_dcgan.process import run
 
-HOSTS = ("127.0.0.1", "localhost")
+LOCAL = "127.0.0.1"
+EXPECTED = "an IPv4 address, or 0.0.0.0 for all of them"
 PACKED = (".css", ".html", ".js", ".json", ".svg", ".wasm", ".webmanifest")  # weights hardly shrink
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Answers this machine only, and out of the folder only."""
+    """Answers out of the folder only, and for no name that somebody else may have given this machine."""
 
     extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
         ".wasm": "application/wasm",
@@ -30,9 +35,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def send_head(self):
         # Another site's page could else ask through a name of its own that leads here (DNS rebinding).
-        if self.headers.get("Host", "").lower().partition(":")[0] not in HOSTS:
+        if not is_ours(self.headers.get("Host", "").lower().partition(":")[0]):
             return self.send_error(
-                HTTPStatus.MISDIRECTED_REQUEST, f"This answers for {' and '.join(HOSTS)} only"
+                HTTPStatus.MISDIRECTED_REQUEST, "This answers for an address, and localhost"
             )
         path, mark, query = self.path.partition("?")
         if path in ("/", "/web"):
@@ -82,21 +87,48 @@ def packed(file: Path, modified: int) -> bytes:
     return gzip.compress(file.read_bytes(), 1)
 
 
+def is_ours(host: str) -> bool:
+    """Whether this names a machine that nobody else can name so."""
+    try:
+        return host == "localhost" or bool(ipaddress.IPv4Address(host))
+    except ValueError:
+        return False
+
+
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         if not isinstance(sys.exception(), ConnectionError):  # a page that was closed while it loaded
             super().handle_error(request, client_address)
 
 
-def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
-    """Serves an export folder on 127.0.0.1; port 0 takes any that is free. Raises OSError where there is no
-    page, or the port is another's."""
+def server(folder: Path, port: int, host: str = LOCAL) -> Server:
+    """Serves an export folder at that address of this machine; port 0 takes any that is free. Raises Unavailable
+    where there is no page, the address is not this machine's, or the port is another's."""
     if not (folder / "web" / "index.html").is_file():
         raise Unavailable("run", "an export with a page (python -m keras_dcgan.export)", folder)
     try:
-        return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+        return Server((host, port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Unavailable("host", f"{EXPECTED}, of this machine", host) from error
         raise Unavailable("port", "a free one", f"{port} ({error.strerror})") from error
+
+
+def outward() -> str:
+    """The address by which others in the network know this machine; 127.0.0.1 where it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("203.0.113.1", 9))  # nobody's (RFC 5737); a datagram socket sends nothing by that
+        except OSError:
+            return LOCAL
+        return probe.getsockname()[0]
+
+
+def address(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise Expected(f"expected {EXPECTED}, received {text!r}") from error
 
 
 def main(arguments: list[str] | None = None):
@@ -106,10 +138,21 @@ def main(arguments: list[str] | None = None):
     )
     port = number(0, 65535, kind=int)
     parser.add_argument("--port", type=port, default=8000, metavar="N", help="0: any that is free [8000]")
+    parser.add_argument(
+        "--host",
+        type=address,
+        default=LOCAL,
+        metavar="ADDRESS",
+        help=f"0.0.0.0: whoever is in the same network can open the page, such as your phone [{LOCAL}]",
+    )
     flags = parser.parse_args(arguments)
+    folder = flags.run if (flags.run / "web").is_dir() else flags.run / "export"
     with user_errors("web"):
-        serving = server(flags.run if (flags.run / "web").is_dir() else flags.run / "export", flags.port)
-    print(f"http://127.0.0.1:{serving.server_port}/web/  (Ctrl-C stops)", flush=True)
+        serving = server(folder, flags.port, flags.host)
+    if flags.host != LOCAL:
+        print("whoever is in this network can open the page, and read the export folder")
+    host = outward() if flags.host == "0.0.0.0" else flags.host
+    print(f"http://{host}:{serving.server_port}/web/  (Ctrl-C stops)", flush=True)
     serving.serve_forever()
 
 

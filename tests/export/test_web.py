@@ -13,6 +13,8 @@ import os
 import shutil
 import threading
 import time
+import urllib.parse
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,7 @@ from conftest import lively_generator
 from PIL import Image
 
 from keras_dcgan.export import convert, parity, web
-from keras_dcgan.export.web.__main__ import Handler, Server, main, server
+from keras_dcgan.export.web.__main__ import Handler, Server, main, outward, server
 from keras_dcgan.pictures import images
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import labels, latents, slerp
@@ -595,9 +597,66 @@ def test_the_server_leads_to_the_page_and_lets_no_browser_keep_it(asked):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_the_server_answers_for_this_machine_only(asked):
-    for name, status in (("localhost:80", 200), ("127.0.0.1", 200), ("evil.test:8000", 421), ("", 421)):
+def test_the_server_answers_for_no_name_that_somebody_else_gave_it(asked):
+    names = {
+        "localhost:80": 200,
+        "192.168.1.7:8000": 200,
+        "evil.test:8000": 421,
+        "127.0.0.1.evil.test": 421,
+        "": 421,
+    }
+    for name, status in names.items():
         assert (name, asked("/model.json", Host=name).status) == (name, status)
+
+
+def test_a_phone_in_the_same_network_is_told_the_address_and_answered(tmp_path, monkeypatch, capsys):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("here")
+    answers = []
+
+    def serve_once(host):
+        (address,) = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "http" in line]
+        threading.Thread(target=host.handle_request, daemon=True).start()
+        answers.append((address, urllib.request.urlopen(address).read()))
+
+    monkeypatch.setattr(Server, "serve_forever", serve_once)
+    for host, told in (("0.0.0.0", outward()), ("127.0.0.2", "127.0.0.2")):
+        main(["--run", str(tmp_path), "--port", "0", "--host", host])
+        address, answer = answers.pop()
+        assert (urllib.parse.urlsplit(address).hostname, answer) == (told, b"here")
+
+
+def test_by_that_address_it_draws_the_same(browser, address, out):
+    if outward() == "127.0.0.1":
+        pytest.skip("this machine is in no network")
+    images = []
+    with server(out, 0, "0.0.0.0") as host:
+        threading.Thread(target=host.serve_forever, args=(0.01,), daemon=True).start()
+        for place in (address, f"http://{outward()}:{host.server_port}"):
+            page = browser.new_page()
+            page.goto(f"{place}/web/")
+            wait_until_drawn(page)
+            images.append(drawn(page))
+            is_secure = page.evaluate("isSecureContext")  # without it no digest, no cache, no threads
+            page.close()
+        host.shutdown()
+    assert not is_secure and np.array_equal(*images)
+
+
+@pytest.mark.parametrize(
+    "host, complaint",
+    [
+        ("my-laptop", "expected an IPv4 address, or 0.0.0.0 for all of them, received 'my-laptop'"),
+        (
+            "203.0.113.99",
+            "expected an IPv4 address, or 0.0.0.0 for all of them, of this machine, received 203.0.113.99",
+        ),
+    ],
+)
+def test_an_address_of_nobody_here_is_one_line(host, complaint, asked, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--run", str(tmp_path), "--port", "0", "--host", host])
+    assert (stop.value.code, capsys.readouterr().err) == (2, f"web: --host: {complaint}\n")
 
 
 def test_the_server_stays_in_the_folder(asked, tmp_path):
