@@ -250,8 +250,10 @@ def export(
     Afterwards `out` holds what passed and nothing of an earlier export, since that may be of other weights;
     where nothing passed the earlier one is left.
     """
-    workshop, foreign = out / WORKSHOP, not_ours(out)
+    workshop = out / WORKSHOP
+    put_back(workshop, out)  # of an export that was killed
     shutil.rmtree(workshop, ignore_errors=True)
+    foreign = not_ours(out)
     workshop.mkdir(parents=True)
     try:
         description = describe(generator, name, classes) | about
@@ -263,10 +265,11 @@ def export(
             has_page = "web" in formats and any(map(draws_anywhere, passed))
             beside = put_beside(generator, workshop, description, history, has_page)
             description["beside"] = {name: size_and_sha256(workshop / name)[1] for name in beside}
-            (workshop / MODEL_JSON).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            files.write(workshop / MODEL_JSON, json.dumps(description, indent=1) + "\n")
             put_in_place(workshop, out, [artefact.variant.file for artefact in passed], foreign)
         return artefacts
     finally:
+        put_back(workshop, out)
         shutil.rmtree(workshop)
 
 
@@ -500,3 +503,16 @@ def put_in_place(workshop: Path, out: Path, passed: list[str], foreign: list[str
             files.rename(out / name, earlier / name)
     for name in (*passed, *(name for name in beside if (workshop / name).exists()), MODEL_JSON):
         files.rename(workshop / name, out / name)
+
+
+def put_back(workshop: Path, out: Path):
+    """Undoes a `put_in_place` that was stopped before its end: what went in comes out, what went away comes back.
+    Where this is stopped, too, the next one goes on."""
+    if not (workshop / MODEL_JSON).exists() or not (workshop / EARLIER).exists():
+        return  # it has ended, or not begun
+    new = json.loads((workshop / MODEL_JSON).read_text(encoding="utf-8"))
+    for name in (*new["files"], *new["beside"]):
+        if (out / name).exists() and not (workshop / name).exists():
+            files.rename(out / name, workshop / name)
+    for name in sorted(os.listdir(workshop / EARLIER), key=lambda name: name == MODEL_JSON):
+        files.rename(workshop / EARLIER / name, out / name)

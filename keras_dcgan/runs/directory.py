@@ -43,7 +43,15 @@ from keras_dcgan.layout import (
 )
 
 SCHEMA = 1  # of config.json; a run directory of a later schema is refused
-LEFTOVERS = re.compile(r"\..*\.part")  # of all versions
+# What a killed training of any version leaves; others write into the folders of a run as well.
+LEFTOVERS = {
+    "": re.compile(
+        rf"\.({'|'.join(map(re.escape, (CONFIG, MANIFEST, METRICS, BEST, LAST, REPORT)))})\b.*\.part"
+    ),
+    CHECKPOINTS: re.compile(r"\..*\.part"),
+    SAMPLES: re.compile(r"\.(reals|\d+kimg)\.png\b.*\.part"),
+    LOGS: re.compile(r"\..*\.part"),
+}
 SHOWN_RUNS = 8  # where another one is missing
 SUMS = "sha256.json"  # in a checkpoint
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow")  # whose versions config.json holds
@@ -211,10 +219,9 @@ class Run:
         files.write(self.path / name, json.dumps(content, indent=1) + "\n")
 
     def sweep(self):
-        """Removes unfinished files of a training that was killed. Not those in export/: another may be at
-        work."""
-        for folder in (self.path, *(self.path / name for name in (CHECKPOINTS, SAMPLES, LOGS))):
-            files.sweep(folder, pattern=LEFTOVERS)
+        """Removes unfinished files of a training that was killed."""
+        for folder, pattern in LEFTOVERS.items():
+            files.sweep(self.path / folder, pattern=pattern)
 
 
 def _json(file: Path, name: str):

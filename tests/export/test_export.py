@@ -1,6 +1,7 @@
 """`python -m keras_dcgan.export`: what the files are, that each is the Keras generator, and that one which is not never
 ships."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -331,6 +332,49 @@ def test_where_nothing_passes_the_earlier_export_stays(run, out, tmp_path, monke
         main(["--run", str(run), "--out", str(tmp_path / "export"), "--formats", "fp32,web"])
     assert stop.value.code == 1 and "generator_fp32.tflite is not written" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("again", [0, 1, 3, 5])
+def test_an_export_that_is_stopped_while_it_is_put_in_place_leaves_the_earlier_one(
+    again, tmp_path, monkeypatch
+):
+    """After any number of moves; putting it back is itself stopped after `again` more."""
+    new = ("saved_model/weights", *TFLITE[:2], "README.md", "samples.png")
+    old = ("model.json", "web/index.html", TFLITE[0], TFLITE[3], "README.md")
+    rename, left = convert.files.rename, []
+
+    def move(here, there):
+        if not left:
+            raise KeyboardInterrupt
+        rename(*left.pop(), here, there)
+
+    def write(folder, names, text):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+
+    monkeypatch.setattr(convert.files, "rename", move)
+    for moves in range(10):
+        out = tmp_path / str(moves)
+        workshop = out / convert.WORKSHOP
+        write(out, old, "old")
+        write(out, ["samples.png"], "my own")
+        write(workshop, new, "new")
+        made = {
+            "files": {"saved_model": {}, TFLITE[0]: {}, TFLITE[1]: {}},
+            "beside": {"README.md": "", "samples.png": ""},
+        }
+        write(workshop, ["model.json"], json.dumps(made))
+        left[:] = [()] * moves
+        with pytest.raises(KeyboardInterrupt):
+            convert.put_in_place(workshop, out, [*made["files"]], foreign=["samples.png"])
+        for moves_back in (again, 99):
+            left[:] = [()] * moves_back
+            with contextlib.suppress(KeyboardInterrupt):
+                convert.put_back(workshop, out)
+        shutil.rmtree(workshop)
+        there = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+        assert there == dict.fromkeys(old, "old") | {"samples.png": "my own"}
 
 
 def test_who_stops_reading_the_table_stops_no_export(run, tmp_path):

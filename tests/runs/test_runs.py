@@ -177,6 +177,20 @@ def test_the_newest_checkpoints_are_kept_and_no_unfinished_ones(saved, at_step_4
         assert [place.name for place in run.checkpoints] == ["step-000000003", "step-000000004"]
 
 
+def test_what_others_are_writing_into_a_run_stays(saved):
+    """Such as features --out runs/imgs/features.tflite, at the same time."""
+    config, _ = saved
+    path, kept = (
+        Path(config.run),
+        {".features.tflite.0123456789abcdef.part", ".mine.part", "samples/.walk.webp.01.part"},
+    )
+    ours = {".generator.keras.0123456789abcdef.part", ".config.json.part", "samples/.000004kimg.png.01.part"}
+    for name in kept | ours:
+        (path / name).mkdir(parents=True)
+    with begin(config, MANIFEST):
+        assert {str(place.relative_to(path)) for place in path.rglob(".*.part")} == kept
+
+
 def test_the_best_is_kept_beside_the_newest(saved, at_step_4):
     config, gan = saved
     file = Path(config.run) / "generator.keras"
