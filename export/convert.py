@@ -156,17 +156,20 @@ def export_generator(
     author: str = "",
     data_note: str = "",
 ) -> list[Artefact]:
-    """A float32 generator, such as gan.ema_generator, -> files for devices in the folder `out`, each held against
-    Keras, model.json and a model card, README.md. -> what was written.
+    """A float32 generator that `generator` has made, such as gan.ema_generator, -> files for devices in the folder `out`, each
+    held against Keras, model.json and a model card, README.md. -> what was written.
 
     `formats`: some of saved_model, fp32, fp16, int8, int8_full, web. `classes`: the names of a conditional one,
     in the order of their labels. `samples`: so many images of each quantised file are held against Keras' own as a
     set. `licence`, `author`, `data_note` (where the images came from): what the card says. Raises ValueError for
-    formats or classes that there are not, and where a file does not draw what Keras draws; Unavailable where `out`
-    is no place to write to."""
+    formats or classes that there are not, for another generator, and where a file does not draw what Keras draws;
+    Unavailable where `out` is no place to write to."""
     from keras_dcgan import devices
 
     chosen = chosen_formats((formats,) if isinstance(formats, str) else formats)
+    if not any(layer.name == "project" for layer in generator.layers):
+        received = f"{generator.name} without a layer 'project'"
+        raise Refused("generator", "one that keras_dcgan.generator makes", received)
     check_classes(generator, classes)
     told = {"licence": licence, "author": author, "data_note": data_note}
     about = {key: text for key, text in told.items() if text}

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import numbers
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -73,6 +75,12 @@ def _usual_rate(generator: keras.Model) -> float:
         return rate(TrainConfig.filters, TrainConfig.max_width, TrainConfig.size)
     filters, base = made["to_image"].input.shape[-1], made["reshape"].output.shape[-1]
     return rate(filters, base // filters, generator.output_shape[1:3])
+
+
+def _check_number(argument: str, value: float, least: int, kind: type):
+    if not isinstance(value, kind) or not least <= value < math.inf:  # type: ignore[operator]
+        words = "a whole number" if kind is numbers.Integral else "a number"
+        raise Refused(argument, f"{words} from {least} up", repr(value))
 
 
 def _check_callback(callback: keras.callbacks.Callback):
@@ -139,7 +147,8 @@ class DCGAN(gan.DCGAN):
     ) -> DCGAN:
         """Three networks for prepared images, of the layers and in the arithmetic that are fast on this
         machine. The arguments are the settings of `fit` of the same names, and its preset auto has their
-        defaults, of which `filters` and `max_width` go by the size. `seed`: of weights and latents. Raises Refused."""
+        defaults, of which `filters` and `max_width` go by the size. `seed`: of weights and latents, and TensorFlow's and
+        Keras' global one from here on. Raises Refused."""
         if not hasattr(images, "manifest"):
             raise Refused("images", "what prepare returns", type(images).__name__)
         height, width, channels = images.manifest.shape
@@ -192,6 +201,12 @@ class DCGAN(gan.DCGAN):
         `jit_compile`: by default on a GPU. `steps_per_execution`: steps between two looks at the figures; `fit` takes
         16 on one GPU. `merged`: D looks at real images and fakes in one pass, the same but for rounding; by default on
         a GPU. Penalties at every step merge them anyway where D has no norm; spectral norm keeps them apart. Raises Refused."""
+        _check_number("ema_kimg", ema_kimg, 0, numbers.Real)
+        _check_number("penalty_every", penalty_every, 1, numbers.Integral)
+        _check_number("steps_per_execution", steps_per_execution, 1, numbers.Integral)
+        for name, weight in (("r1", r1), ("r2", r2)):
+            if weight is not None and not callable(weight):
+                _check_number(name, weight, 0, numbers.Real)
         usual = _usual_rate(self.generator)
         of_g = self._optimizer("g_optimizer", g_optimizer, usual)
         of_d = self._optimizer("d_optimizer", d_optimizer, usual)
@@ -257,19 +272,19 @@ class DCGAN(gan.DCGAN):
         height, width, channels). The verb `sample` draws the same of the same weights. `labels`: the classes
         of a conditional one, by default by the seeds in turn. Raises Refused."""
         chosen = np.atleast_1d(np.asarray(seeds))
-        if chosen.ndim > 1 or chosen.dtype.kind not in "iu" or not len(chosen):
-            raise Refused("seeds", "whole numbers", repr(chosen.tolist()))
-        if chosen.min() < 0 or chosen.max() >= 2**32:
-            raise Refused("seeds", f"numbers from 0 to {2**32 - 1}", f"{chosen.min()} to {chosen.max()}")
-        of_class = None
+        if chosen.ndim > 1 or not len(chosen):
+            raise Refused("seeds", "a row of whole numbers", repr(chosen.tolist()))
+        z, of_class = latents(chosen, self.latent_dim), None
         if classes := class_count(self.generator):
-            of_class = np.asarray(chosen % classes if labels is None else labels, np.int32)
-            if of_class.shape != chosen.shape or of_class.min() < 0 or of_class.max() >= classes:
+            of_class = np.asarray(chosen % classes if labels is None else labels)
+            is_row = of_class.shape == chosen.shape and of_class.dtype.kind in "iu"
+            if not is_row or of_class.min() < 0 or of_class.max() >= classes:
                 raise Refused("labels", f"a number below {classes} for each seed", of_class.tolist())
+            of_class = of_class.astype(np.int32)
         elif labels is not None:
             raise Refused("labels", "none: the images have no classes", repr(labels))
         self.settle()
-        return np.stack(list(draw(self.ema_generator, latents(chosen, self.latent_dim), of_class)))
+        return np.stack(list(draw(self.ema_generator, z, of_class)))
 
     def call(self, inputs, training=False):
         """z (N, latent_dim), or [z, labels] -> what the averaged generator draws, float32 in [-1, 1]; the

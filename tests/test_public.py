@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -163,6 +164,29 @@ def test_what_it_cannot_do_it_says(gan, pets):
         (lambda: gan.save("x.keras"), r"^save: expected gan.ema_generator.save"),
         (lambda: gan.draw([-1]), "^seeds: expected numbers from 0 to 4294967295, received -1"),
         (lambda: gan.draw([0.5]), "^seeds: expected whole numbers"),
+        (lambda: gan.draw([[1]]), "^seeds: expected a row of whole numbers"),
+        (lambda: kd.latents(np.array([-1]), 6), "^seeds: expected numbers from 0 to 4294967295, received -1"),
+        (lambda: kd.latents([2**32], 6), "^seeds: expected numbers from 0 to 4294967295"),
+        (lambda: kd.latents([0.7], 6), "^seeds: expected whole numbers, received .0.7."),
+        (
+            lambda: kd.prepare(discs(4), size="16"),
+            "^size: expected a side, or a height and a width, received '16'",
+        ),
+        (lambda: gan.compile(ema_kimg=-1), "^ema_kimg: expected a number from 0 up, received -1"),
+        (lambda: gan.compile(r1=-5), "^r1: expected a number from 0 up, received -5"),
+        (lambda: gan.compile(r2=math.nan), "^r2: expected a number from 0 up, received nan"),
+        (
+            lambda: gan.compile(penalty_every=0),
+            "^penalty_every: expected a whole number from 1 up, received 0",
+        ),
+        (
+            lambda: gan.compile(steps_per_execution=0),
+            "^steps_per_execution: expected a whole number from 1 up",
+        ),
+        (
+            lambda: kd.export_generator(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), "x"),
+            "^generator: expected one that keras_dcgan.generator makes, received .*without a layer 'project'",
+        ),
         (lambda: gan.draw([1], labels=[0]), "^labels: expected none"),
         (lambda: kd.DCGAN.of(discs(4)), "^images: expected what prepare returns, received ndarray"),
         (lambda: kd.DCGAN.of(pets, filters=0), "^filters: expected .*, received '?0"),

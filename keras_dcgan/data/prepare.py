@@ -13,11 +13,12 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import operator
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TextIO
 
@@ -115,7 +116,10 @@ def settings_of(
     conditional: bool = False,
 ) -> dict[str, Any]:
     """The arguments of `prepare`, checked, by their names in a manifest."""
-    height, width = (size, size) if isinstance(size, int) else size
+    try:
+        height, width = map(operator.index, size if isinstance(size, Iterable) else (size, size))
+    except (TypeError, ValueError):
+        raise Refused("size", "a side, or a height and a width", repr(size)) from None
     if min(height, width) < 1:
         raise Refused("size", "a height and a width of at least 1", size)
     _check("channels", channels, ("auto", 1, 3, 4))

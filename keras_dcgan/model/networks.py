@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from keras_dcgan.model.shapes import MAX_WIDTH, base_grid, widths
+from keras_dcgan.model.shapes import MAX_WIDTH, base_grid, sides, widths
 
 UPSAMPLINGS = ("transpose", "nearest")
 NORMS = ("batch", "spectral", "none")  # of the discriminator
@@ -148,7 +148,7 @@ class MinibatchStd(layers.Layer):
 
 
 def generator(
-    size: tuple[int, int],
+    size: int | tuple[int, int],
     channels: int,
     latent_dim: int = 100,
     filters: int = 64,
@@ -174,6 +174,7 @@ def generator(
     """
     if upsample not in UPSAMPLINGS:
         raise ValueError(f"expected upsample to be one of {UPSAMPLINGS}, received upsample={upsample!r}")
+    size = sides(size)
     (rows, columns), doublings = base_grid(size)
     *inner, base = widths(filters, doublings, max_width)
 
@@ -229,7 +230,7 @@ def class_count(generator: keras.Model) -> int:
 
 
 def discriminator(
-    size: tuple[int, int],
+    size: int | tuple[int, int],
     channels: int,
     filters: int = 64,
     classes: int = 0,
@@ -259,6 +260,7 @@ def discriminator(
     """
     if norm not in NORMS:
         raise ValueError(f"expected norm to be one of {NORMS}, received norm={norm!r}")
+    size = sides(size)
     grid, doublings = base_grid(size)
     images, label = (
         keras.Input((*size, channels), name="images"),

@@ -4,7 +4,19 @@ base_grid((64, 64))         # ((4, 4), 4): 4x4 cells, doubled four times
 widths(64, 4)               # [64, 128, 256, 512]: channels at each resolution, from the image inwards
 """
 
+import operator
+from collections.abc import Iterable
+
 MAX_WIDTH = 8  # no layer has more than this times `filters` channels, where nothing else is said
+
+
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width); of one number both are that. Raises ValueError."""
+    try:
+        height, width = map(operator.index, size if isinstance(size, Iterable) else (size, size))
+    except (TypeError, ValueError):
+        raise ValueError(f"expected size to be a side or (height, width), received size={size!r}") from None
+    return height, width
 
 
 def base_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:

@@ -39,12 +39,17 @@ def threefry(key: tuple, counter: tuple) -> tuple[np.ndarray, np.ndarray]:
 
 
 def latents(seeds, latent_dim: int) -> np.ndarray:
-    """Seeds, each from 0 to 2**32 - 1, -> z ~ N(0, I), float32 (len(seeds), latent_dim).
+    """Seeds, each from 0 to 2**32 - 1, -> z ~ N(0, I), float32 (len(seeds), latent_dim). Raises Refused.
 
     Pair number i of a seed's components is Box and Muller's transform of threefry(key=(seed, 0), counter=(i,
     0)).
     """
-    seeds = np.asarray(seeds, np.uint32).reshape(-1, 1)
+    chosen = np.asarray(seeds).reshape(-1, 1)
+    if chosen.size and chosen.dtype.kind not in "iu":
+        raise Refused("seeds", "whole numbers", repr(chosen[:4].ravel().tolist()))
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= 2**32):
+        raise Refused("seeds", f"numbers from 0 to {2**32 - 1}", f"{chosen.min()} to {chosen.max()}")
+    seeds = chosen.astype(np.uint32)
     pairs = np.arange((latent_dim + 1) // 2, dtype=np.uint32)
     first, second = threefry((seeds, 0), (pairs, 0))
     radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))  # the half keeps the logarithm finite

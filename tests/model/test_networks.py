@@ -215,6 +215,13 @@ def test_what_is_found_at_a_level_is_what_the_next_one_reads():
     assert all(found is output for found, output in zip(levels(chain), leaky, strict=True))
 
 
+@pytest.mark.parametrize("build", [generator, discriminator])
+def test_of_one_side_an_image_is_square(build):
+    assert build(16, 3, filters=2).count_params() == build((16, 16), 3, filters=2).count_params()
+    with pytest.raises(ValueError, match=r"^expected size to be a side or \(height, width\), received size='16'"):
+        build("16", 3)
+
+
 def test_blocks_of_the_generator_have_norms_and_change_nothing_at_first():
     G = generator((16, 16), 3, latent_dim=6, filters=2, blocks=2)
     inner = [layer for layer in G.layers if layer.name.endswith("_in")]
