@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None):
         if flags.student:
             check_student(trained, flags.student)
         at_end.enter_context(alone(out, argument))
-        generator, classes = load(trained, bool(flags.student))
-        history, foreign = card.of_run(trained), not_ours(out)
+        generator, sha256, classes = load(trained, bool(flags.student))
+        history, foreign = card.of_run(trained, sha256), not_ours(out)
     import tensorflow as tf
 
     name = flags.run.resolve().name
@@ -191,7 +191,7 @@ def load(run: Run, is_to_teach: bool):
                 tf.config.set_visible_devices([], "GPU")
             except RuntimeError:  # a notebook has used it before
                 at_end.callback(tf_32, tf_32(False))
-    return checkpoints.load_generator(run), run.classes
+    return *checkpoints.load_generator_and_sha256(run), run.classes
 
 
 def print_header(samples: int):

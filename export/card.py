@@ -80,13 +80,12 @@ class History:
 # what the run tells
 
 
-def of_run(run: Run) -> History:
-    """A run that has nothing but a generator and its classes tells nothing."""
+def of_run(run: Run, sha256: str) -> History:
+    """`sha256`: of the generator. A run that has nothing but that and its classes tells nothing."""
     try:
         manifest = run.manifest
     except Refused:
         manifest = None
-    sha256 = run.generator_sha256()
     evaluations = {file: figures_of(file, sha256, manifest) for file in sorted(run.evaluation.glob("*.json"))}
     return History(
         data_of(manifest) if manifest else [],

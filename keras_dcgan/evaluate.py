@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             devices.start()
         config, classes = run.config, run.classes
-        generator, sha256 = checkpoints.load_generator(run, flags.last), run.generator_sha256(flags.last)
+        generator, sha256 = checkpoints.load_generator_and_sha256(run, flags.last)
         with cli.writing("out", out):
             out.parent.mkdir(parents=True, exist_ok=True)
         needs_features = bool(OF_FEATURES & set(flags.metrics))
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     result = as_json(flags, sha256, real, embed.name if embed else None, measured)
     result["notes"] += [f"{config.data} has changed since the training"] * has_changed
     process.say(table(result))
+    out = out if flags.out else without_loss(out, result)
     with cli.user_errors(VERB), cli.writing("out", out):
         files.write(out, json.dumps(result, indent=1) + "\n")
         files.write(out.with_suffix(".html"), page(flags.run, table(result), measured, run.metrics))
@@ -112,7 +114,7 @@ def parser() -> cli.Parser:
         "--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]"
     )
     result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras]")
-    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json, or -last.json]"
+    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json, -last.json, or -2.json to keep others]"
     result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result
 
@@ -124,6 +126,25 @@ def out_of(flags: argparse.Namespace) -> Path:
     if out.suffix != ".json":
         raise Refused("out", "a name that ends in .json", flags.out)
     return out
+
+
+def without_loss(usual: Path, result: dict) -> Path:
+    """Where to write these figures: `usual`, or with a number behind it where others of the same generator would be
+    lost."""
+
+    def loses(file: Path) -> bool:
+        try:
+            there = json.loads(file.read_text(encoding="utf-8"))
+            return there["generator_sha256"] == result["generator_sha256"] and (
+                not set(there["metrics"]) <= set(result["metrics"])
+                or any(there[name] != result[name] for name in ("features", "images"))
+                or there["data"]["fingerprint"] != result["data"]["fingerprint"]
+            )
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
+    names = itertools.chain([usual], (usual.with_stem(f"{usual.stem}-{i}") for i in itertools.count(2)))
+    return next(file for file in names if not loses(file))
 
 
 def check(flags: argparse.Namespace, out: Path):
@@ -169,7 +190,7 @@ def are_of(classes: list[str], source: str, config: TrainConfig) -> bool:
 
     try:
         if is_shards(source):
-            return prepare(source, config.size, conditional=True).classes == classes
+            return prepare(source, config.size, conditional=True, **config.preparation).classes == classes
         found = listed(source, settings_of(config.size, conditional=True))
     except (Refused, Unavailable):
         return False

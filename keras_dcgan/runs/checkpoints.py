@@ -44,6 +44,13 @@ def load_generator(run: Run, last: bool = False) -> keras.Model:
         raise Refused("run", "a generator that Keras can load", f"{file} ({why})") from error
 
 
+def load_generator_and_sha256(run: Run, last: bool = False) -> tuple[keras.Model, str]:
+    """The checksum is of the very file that was loaded: a training may put another one there at any moment."""
+    before = run.generator_sha256(last) if run.generator(last).is_file() else ""
+    generator, now = load_generator(run, last), run.generator_sha256(last)
+    return (generator, now) if now == before else load_generator_and_sha256(run, last)
+
+
 @devices.keras_defaults()
 def load_discriminator(run: Run) -> keras.Model:
     """The run's newest discriminator for use, float32: images in [-1, 1], or [images, label] -> logits."""

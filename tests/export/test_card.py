@@ -223,7 +223,9 @@ def evaluated(run, **changes):
 
 
 def test_the_card_tells_of_data_and_training_but_not_of_places_on_this_machine(run, model):
-    page = card.page(described(model, data_note="drawn by us"), card.of_run(run), False)
+    page = card.page(
+        described(model, data_note="drawn by us"), card.of_run(run, run.generator_sha256()), False
+    )
     for row in (
         "| where the images came from | drawn by us |",
         "| images | 1,234 |",
@@ -246,7 +248,7 @@ def test_figures_are_told_only_of_the_generator_that_is_exported(run, model):
     for number, content in enumerate((evaluated(run), *others)):
         (run.evaluation / f"{number}.json").write_text(json.dumps(content))
     (run.evaluation / "1-last.json").write_text(json.dumps(others[0]))
-    history = card.of_run(run)
+    history = card.of_run(run, run.generator_sha256())
     assert [file.name for file in history.passed_over] == ["1.json", "2.json", "3.json"]
     page = card.page(described(model), history, False)
     assert page.count("2,000 generated and 2,000 real images of 16x16x3; features: random-1\n") == 1
@@ -254,10 +256,10 @@ def test_figures_are_told_only_of_the_generator_that_is_exported(run, model):
     assert "- Copies: 1.2 % of 2,000 generated images" in page and "not evaluated" not in page
     assert not re.search("was not measured|those of the training", page)
     (run.evaluation / "0-last.json").write_text(json.dumps(evaluated(run)))  # the last is the one to use
-    assert card.page(described(model), card.of_run(run), False) == page
+    assert card.page(described(model), card.of_run(run, run.generator_sha256()), False) == page
     (run.evaluation / "0.json").write_text(json.dumps(evaluated(run, data={"fingerprint": "other"})))
     assert "the real images are not those of the training" in card.page(
-        described(model), card.of_run(run), False
+        described(model), card.of_run(run, run.generator_sha256()), False
     )
 
 

@@ -218,7 +218,9 @@ def test_what_is_found_at_a_level_is_what_the_next_one_reads():
 @pytest.mark.parametrize("build", [generator, discriminator])
 def test_of_one_side_an_image_is_square(build):
     assert build(16, 3, filters=2).count_params() == build((16, 16), 3, filters=2).count_params()
-    with pytest.raises(ValueError, match=r"^expected size to be a side or \(height, width\), received size='16'"):
+    with pytest.raises(
+        ValueError, match=r"^expected size to be a side or \(height, width\), received size='16'"
+    ):
         build("16", 3)
 
 

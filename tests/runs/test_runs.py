@@ -314,6 +314,22 @@ def test_a_missing_or_broken_generator_is_one_clear_error(saved, tmp_path):
         load_generator(Run(config.run))
 
 
+def test_a_checksum_is_of_the_generator_that_was_loaded_though_a_tick_replaces_it(saved, monkeypatch):
+    run = Run(saved[0].run)
+    load, loaded = checkpoints.load_generator, []
+
+    def tick(*arguments):
+        generator = load(*arguments)
+        if not loaded:
+            with zipfile.ZipFile(run.generator(), "a") as file:
+                file.writestr("newer", "")
+        loaded.append(run.generator_sha256())
+        return generator
+
+    monkeypatch.setattr(checkpoints, "load_generator", tick)
+    assert checkpoints.load_generator_and_sha256(run)[1] == loaded[1] and len(loaded) == 2
+
+
 def test_a_path_that_tensorflow_cannot_read_is_told_so(tmp_path):
     with pytest.raises(
         ValueError, match="^run: expected a path without any of .*, which TensorFlow cannot read, received "

@@ -1,5 +1,6 @@
 """The verb end to end, on a run whose generator draws from the data, and on one that cannot."""
 
+import dataclasses
 import io
 import json
 import re
@@ -14,6 +15,7 @@ from PIL import Image
 
 from keras_dcgan import pack, progress
 from keras_dcgan.data.prepare import prepare
+from keras_dcgan.evaluate import are_of
 from keras_dcgan.fit import main
 from keras_dcgan.measure import evaluation, page
 from keras_dcgan.pictures import images
@@ -194,7 +196,10 @@ def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained,
     np.save(tmp_path / "one.npy", np.repeat(discs(1), 40, 0))
     done = command("keras_dcgan.evaluate", *arguments, tmp_path / "one.npy")
     assert done.returncode == 0, done.stderr
-    assert json.loads((run / "evaluation" / "random.json").read_text())["metrics"] == {}
+    assert json.loads((run / "evaluation" / "random-2.json").read_text())["metrics"] == {}
+    assert (
+        json.loads((run / "evaluation" / "random.json").read_text())["metrics"] == found
+    )  # of the other images
     for figures in ("precision, recall, density and coverage", "memorised"):
         assert (
             f"note: no {figures}: expected at least 16 distinct real images, received 1 among 40"
@@ -302,6 +307,24 @@ def test_the_images_of_the_training_by_another_path_are_measured_with_their_clas
         told = json.loads((tmp_path / "e.json").read_text())
         found.append((told["data"]["fingerprint"], told["metrics"]))
     assert found[0] == found[1]
+
+
+def test_shards_that_were_cut_like_the_training_are_of_its_classes(conditional, tmp_path):
+    config = dataclasses.replace(Run(conditional / "run").config, crop="none")
+    typed = [
+        "--data",
+        conditional / "imgs",
+        "--out",
+        tmp_path,
+        "--size",
+        "16",
+        "--conditional",
+        "--crop",
+        "none",
+    ]
+    pack.main([str(word) for word in typed])
+    assert are_of(list("abcd"), f"{tmp_path}/*.tfrecord", config)
+    assert not are_of(list("abce"), f"{tmp_path}/*.tfrecord", config)
 
 
 def test_a_cache_of_another_machine_can_be_replaced(conditional, tmp_path, command):
