@@ -287,7 +287,7 @@ class TrainConfig:
 
     @property
     def generator_options(self) -> dict[str, Any]:
-        """What models.generator is told beside the shape of the images."""
+        """What networks.generator is told beside the shape of the images."""
         return {
             "filters": self.filters,
             "latent_dim": self.latent_dim,
@@ -298,7 +298,7 @@ class TrainConfig:
 
     @property
     def discriminator_options(self) -> dict[str, Any]:
-        """What models.discriminator is told beside the shape of the images."""
+        """What networks.discriminator is told beside the shape of the images."""
         return {
             "filters": self.filters,
             "max_width": self.max_width,

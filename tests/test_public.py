@@ -159,7 +159,9 @@ def test_fit_refuses_what_would_not_do_what_it_says_before_the_first_step(gan, p
     assert gan.steps_taken == before
 
 
-def test_what_it_cannot_do_it_says(gan, pets):
+def test_what_it_cannot_do_it_says(gan, pets, tmp_path):
+    np.savez(tmp_path / "two.npz", images=discs(32), labels=np.arange(32) % 2)
+    labelled = kd.prepare(tmp_path / "two.npz", size=16, conditional=True)
     for act, message in [
         (lambda: gan.save("x.keras"), r"^save: expected gan.ema_generator.save"),
         (lambda: gan.draw([-1]), "^seeds: expected numbers from 0 to 4294967295, received -1"),
@@ -202,6 +204,20 @@ def test_what_it_cannot_do_it_says(gan, pets):
             "^d_optimizer: expected an optimizer of its own",
         ),
         (lambda: kd.measure(gan.ema_generator, pets, metrics="kit"), "^metrics: expected some of swd, "),
+        (
+            lambda: kd.measure(gan.ema_generator, pets, held_out=pets),
+            "^held_out: expected memorisation among metrics",
+        ),
+        (
+            lambda: kd.measure(
+                gan.ema_generator, pets, metrics="memorisation", held_out=kd.prepare(discs(4), size=8)
+            ),
+            "^held_out: expected images of .16, 16, 3., as the others, received .8, 8, 3.",
+        ),
+        (
+            lambda: kd.measure(kd.generator(16, 3, latent_dim=6, filters=2, classes=3), labelled),
+            "^images: expected the generator's 3 classes, received 2",
+        ),
         (lambda: kd.export_generator(gan.ema_generator, "x", ["int4"]), "^formats: .*int8,.*received 'int4'"),
         (
             lambda: kd.export_generator(gan.ema_generator, "x", ["fp32"], classes=["a"]),

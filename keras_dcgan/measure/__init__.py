@@ -29,10 +29,11 @@ def measure(
     It draws seeds 0 to samples - 1. `metrics`: some of swd, sharpness, fid, kid, prdc, msssim, memorisation.
     `features`: what images are compared by: random, inception, or the path of a MODEL.keras; figures of different
     features, sizes or numbers of images cannot be compared. `held_out`: real images that were not trained on, for
-    memorisation. What is to be said of the figures comes as a warning. Raises Refused or Unavailable."""
+    memorisation, of the same shape. What is to be said of the figures comes as a warning. Raises Refused or Unavailable."""
     from keras_dcgan.errors import Refused
     from keras_dcgan.measure import embeddings, evaluation
     from keras_dcgan.measure.metrics import FEWEST, OF_FEATURES
+    from keras_dcgan.model.networks import class_count
     from keras_dcgan.progress import Progress
 
     wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
@@ -41,6 +42,13 @@ def measure(
     drawn, real = tuple(generator.output_shape[1:]), tuple(images.manifest.shape)
     if drawn != real:
         raise Refused("images", f"images of {drawn}, as the generator draws them", real)
+    classes = class_count(generator)
+    if classes and images.classes and len(images.classes) != classes:
+        raise Refused("images", f"the generator's {classes} classes", len(images.classes))
+    if held_out and "memorisation" not in wanted:
+        raise Refused("held_out", "memorisation among metrics", ", ".join(wanted))
+    if held_out and tuple(held_out.manifest.shape) != real:
+        raise Refused("held_out", f"images of {real}, as the others", tuple(held_out.manifest.shape))
     with Progress() as progress:
         measured = evaluation.measure(
             generator,

@@ -87,7 +87,9 @@ def measure(
         in_turn = np.arange(samples, dtype=np.int32) % classes
         labels = real.labels_of(samples) if real.classes else in_turn
     fakes = drawn(generator, samples, progress, labels)
-    figures = of_pixels(metrics, training[rows], fakes[: len(rows)], progress)
+    figures = {}
+    if set(metrics) - OF_FEATURES:  # or the real images need not be in memory at all
+        figures = of_pixels(metrics, training[rows], fakes[: len(rows)], progress)
     pairs: list[tuple[int, int]] = []
     notes: list[str] = []
     if embed and OF_FEATURES & set(metrics):

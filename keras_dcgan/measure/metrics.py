@@ -84,11 +84,17 @@ class SlicedWasserstein:
     def _project(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """The patches along random directions, `at_once` of those, each sorted: (the level's shorter side,
         float32 (directions, patches)), the finest level first."""
-        for number, level in enumerate(laplacian_pyramid(images[:1])):
-            side, length = min(level.shape[1:3]), level.shape[3] * PATCH**2
-            chunks = functools.partial(self._patches, images, number)
-            if len(images) * self.patches * length <= BLOCK_SIZE:
-                chunks = functools.partial(iter, list(chunks()))
+        levels, length = laplacian_pyramid(images[:1]), images.shape[3] * PATCH**2
+        together = None
+        if len(levels) * len(images) * self.patches * length <= BLOCK_SIZE:
+            together = list(self._patches(images, range(len(levels))))
+        for number, level in enumerate(levels):
+            side = min(level.shape[1:3])
+
+            def chunks(number=number):
+                for first, patches in together or self._patches(images, [number]):
+                    yield first, patches[number]
+
             mean, deviation = _moments(patches for _, patches in chunks())
             directions = np.random.default_rng((self.seed, side)).standard_normal(
                 (self.directions, length), np.float32
@@ -106,21 +112,27 @@ class SlicedWasserstein:
                 projected.sort(axis=1)
                 yield side, projected
 
-    def _patches(self, images: np.ndarray, number: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Of level `number`, a chunk of images at a time: (number of the first, float32 (channels, patches,
+    def _patches(
+        self, images: np.ndarray, numbers: Iterable[int]
+    ) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
+        """Of those levels, a chunk of images at a time: (number of the first, by level float32 (channels, patches,
         PATCH * PATCH)). All at once they are a hundred times as large as the images: of many of those they
-        are made anew for each block of directions."""
+        are made anew for each level and each block of directions."""
         at_once = max(1, min(CHUNK, CHUNK_BYTES // images[0].size))
-        rng = np.random.default_rng((self.seed, number, 1))
+        dice = {number: np.random.default_rng((self.seed, number, 1)) for number in numbers}
         for start in range(0, len(images), at_once):
-            level = laplacian_pyramid(images[start : start + at_once])[number]
-            count, height, width, channels = level.shape
-            places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (count, self.patches, 2))
-            windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-            patches = windows[
-                np.arange(count)[:, None], places[..., 0], places[..., 1]
-            ]  # count, patches, channels, PATCH, PATCH
-            yield start * self.patches, np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH**2)
+            pyramid, found = laplacian_pyramid(images[start : start + at_once]), {}
+            for number, rng in dice.items():
+                count, height, width, channels = pyramid[number].shape
+                places = rng.integers(0, (height - PATCH + 1, width - PATCH + 1), (count, self.patches, 2))
+                windows = np.lib.stride_tricks.sliding_window_view(
+                    pyramid[number], (PATCH, PATCH), axis=(1, 2)
+                )
+                patches = windows[
+                    np.arange(count)[:, None], places[..., 0], places[..., 1]
+                ]  # count, patches, channels, PATCH, PATCH
+                found[number] = np.moveaxis(patches, 2, 0).reshape(channels, -1, PATCH**2)
+            yield start * self.patches, found
 
 
 def _moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,8 +150,8 @@ def _moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
-    """uint8 (N, H, W, C) -> float32 levels in [-1, 1] units, the finest first; the last is what remains, 16
-    to 31 pixels high."""
+    """uint8 (N, H, W, C) -> float32 levels in [-1, 1] units, the finest first; the last is what remains, its
+    shorter side of 16 to 31 pixels."""
     level = images.astype(np.float32) / 127.5 - 1
     levels = []
     while min(level.shape[1:3]) >= 2 * SMALLEST:

@@ -70,8 +70,8 @@ class DCGAN(keras.Model):
     taken for the class that was asked for.
 
     `ema_generator` is a float32 generator of the same shape; it starts as a copy and then holds the
-    exponential moving average of the weights. Its batch-norm statistics `settle` takes anew, before it is to
-    draw.
+    exponential moving average of the weights. Its batch-norm statistics `recompute_statistics` takes anew,
+    before it is to draw.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DCGAN(keras.Model):
         functions of the step, such as optimizers.Fall; it is taken on every `penalty_every`-th step, and is that
         many times as strong (lazy regularisation: Karras et al., arXiv:1912.04958, 2020). `augment`: a row of
         augment.POLICIES. `merged`: D looks at real images and fakes in one pass, which is the same but for
-        rounding; penalties at every step merge them anyway."""
+        rounding; penalties at every step merge them anyway where D has no norm."""
         super().compile(
             optimizer=g_optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution
         )
@@ -173,20 +173,22 @@ class DCGAN(keras.Model):
         model = self.ema_generator
         norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
         usual = [norm.momentum for norm in norms]
-        model.trainable = True  # or batch norm takes none
-        for number, z in enumerate(statistics_latents(self.seed, self.latent_dim)[:batches]):
-            for norm in norms:
-                norm.momentum = number / (number + 1)  # the mean of all batches so far
-            inputs = [z]
-            # Both of a pair are of one class; the classes come in turn, or spread, through all batches.
-            if classes := class_count(model):
-                pairs = STATISTICS_BATCH // 2
-                places, most = tf.range(pairs) + number * pairs, STATISTICS_BATCHES * pairs
-                inputs.append(tf.tile(places * max(classes, most) // most % classes, [2]))
-            model(inputs if len(inputs) > 1 else inputs[0], training=True)
-        model.trainable = False
-        for norm, momentum in zip(norms, usual):
-            norm.momentum = momentum
+        try:  # a notebook may be interrupted
+            model.trainable = True  # or batch norm takes none
+            for number, z in enumerate(statistics_latents(self.seed, self.latent_dim)[:batches]):
+                for norm in norms:
+                    norm.momentum = number / (number + 1)  # the mean of all batches so far
+                inputs = [z]
+                # Both of a pair are of one class; the classes come in turn, or spread, through all batches.
+                if classes := class_count(model):
+                    pairs = STATISTICS_BATCH // 2
+                    places, most = tf.range(pairs) + number * pairs, STATISTICS_BATCHES * pairs
+                    inputs.append(tf.tile(places * max(classes, most) // most % classes, [2]))
+                model(inputs if len(inputs) > 1 else inputs[0], training=True)
+        finally:
+            model.trainable = False
+            for norm, momentum in zip(norms, usual):
+                norm.momentum = momentum
 
     def fit(self, x=None, *args, **kwargs):
         """keras.Model.fit. Raises ValueError where images are floats in [-1, 1] or [0, 1], which would be

@@ -36,7 +36,7 @@ def initializer():
 
 def he_initializer():
     """Keeps the size of the signal through convolutions with LeakyReLU (He et al., arXiv:1502.01852, 2015,
-    eq. 14). With 0.02 and no norm a discriminator starts at a thirtieth of it, and learns late."""
+    eq. 15). With 0.02 and no norm a discriminator starts at a thirtieth of it, and learns late."""
     return keras.initializers.VarianceScaling(2 / (1 + LEAK**2), "fan_in", "untruncated_normal")
 
 
@@ -163,7 +163,7 @@ def generator(
     """z float (N, latent_dim) -> images float32 (N, height, width, channels) in [-1, 1].
 
     With `classes` the input is [z, label int32 (N,)], and a vector learned for each class gives every batch
-    norm a bias of its own (conditional batch norm: Dumoulin et al., arXiv:1610.07629, 2017; one vector for
+    norm outside of `blocks` a bias of its own (conditional batch norm: Dumoulin et al., arXiv:1610.07629, 2017; one vector for
     all: Brock et al., arXiv:1809.11096, 2018).
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
@@ -250,8 +250,8 @@ def discriminator(
     features, summed over the grid, with a vector learned for each class (Miyato and Koyama, "cGANs with
     projection discriminator", arXiv:1802.05637, 2018). A second output (N, classes) are the logits of what
     class it takes the image for, whatever the label (AC-GAN: Odena et al., arXiv:1610.09585, 2017). `norm`:
-    "batch"; or "spectral" or "none", with which the logits of the images of a batch are independent of each
-    other. "spectral" bounds the convolutions, and not what is learned for each class. `minibatch_std`: images
+    "batch"; or "spectral" or "none", with which and without `minibatch_std` the logits of the images of a batch are
+    independent of each other. "spectral" bounds the convolutions, and not what is learned for each class. `minibatch_std`: images
     in the groups whose spread the last layer sees as one more channel; 0 for none. `stem`: channels of a 3x3
     convolution of stride 1 in front; 0 for none. A strided convolution meets a pixel by another part of its
     kernel than its neighbour, and its gradient is a grid, which the generator draws as grain; behind a stem

@@ -1,7 +1,7 @@
 """R1 and R2 at every step, for 1.4 to 1.5 times what a discriminator's loss alone costs. Through second
 derivatives it is 3 times (64x64, 32 and 64 filters, batches of 32, two cores, TensorFlow 2.21).
 
-    critic = PiecewiseLinear(discriminator)         # one of models.discriminator(norm="none")
+    critic = PiecewiseLinear(discriminator)         # one of networks.discriminator(norm="none")
     step = critic.gradients(real, fakes, labels=[], loss=LOSSES["relativistic"], r1=1.0, r2=1.0)
     optimizer.apply(step.gradients, critic.weights)
 
@@ -146,7 +146,7 @@ class PiecewiseLinear:
         derivative with respect to the image (Mescheder et al., arXiv:1801.04406, 2018, eq. 9). `real` and
         `fakes` are float32 (N, height, width, C).
 
-        How varied a batch is (models.MinibatchStd) the head alone learns to use: no gradient goes on from
+        How varied a batch is (networks.MinibatchStd) the head alone learns to use: no gradient goes on from
         there to the images, or an image's logit would depend on other images.
         """
         count = tf.shape(real)[0]

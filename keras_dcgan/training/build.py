@@ -60,7 +60,7 @@ def networks(
     config: TrainConfig, channels: int, classes: int = 0, **of_generator: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """-> generator, discriminator and averaged generator, of the layers that are fast on this machine; in the
-    scope of the strategy that trains. `of_generator`: what models.generator
+    scope of the strategy that trains. `of_generator`: what networks.generator
     is told in place of config's."""
     keras.utils.set_random_seed(config.seed)
 

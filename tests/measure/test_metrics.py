@@ -210,10 +210,9 @@ def test_swd_of_many_images_is_as_exact_as_of_few():
     real, fake = (rng.integers(0, top, (1500, 16, 16, 3), np.uint8) for top in (256, 128))
 
     class Exact(metrics.SlicedWasserstein):
-        def _patches(self, images, number):
-            return (
-                (first, patches.astype(np.float64)) for first, patches in super()._patches(images, number)
-            )
+        def _patches(self, images, numbers):
+            for first, found in super()._patches(images, numbers):
+                yield first, {number: patches.astype(np.float64) for number, patches in found.items()}
 
     usual, exact = (kind(real).distance(fake)["swd"] for kind in (metrics.SlicedWasserstein, Exact))
     assert usual == pytest.approx(exact, rel=1e-4)

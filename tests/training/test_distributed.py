@@ -14,12 +14,17 @@ from conftest import discs
 STEPS = 10
 RATE = 0.1
 BATCH = 8
+NORMS = {
+    "": "batch",
+    "penalised": "spectral",
+    "critic": "none",
+}  # of D, by what a training's name begins with
 
 
 def train(name: str, out: str, environment: dict):
     """Trains for a few steps and saves the weights. `name`: single, mirrored-2, mirrored-4, or multiworker as
-    TF_CONFIG says; with "penalised " before it by R1 and R2, which spectral norm alone allows on several
-    devices."""
+    TF_CONFIG says; with "penalised " before it by R1 and R2 now and then and spectral norm, with "critic " by them at
+    every step and without a norm, as `auto` does."""
     os.environ |= environment
     from keras_dcgan import process
 
@@ -33,8 +38,8 @@ def train(name: str, out: str, environment: dict):
         from keras_dcgan.model.losses import LOSSES
         from keras_dcgan.model.networks import discriminator, generator
 
-        is_penalised = name.startswith("penalised ")
-        name, _, replicas = name.removeprefix("penalised ").partition("-")
+        kind, _, name = name.rpartition(" ")
+        name, _, replicas = name.partition("-")
         if replicas:
             cpu = tf.config.list_physical_devices("CPU")[0]
             tf.config.set_logical_device_configuration(
@@ -48,14 +53,16 @@ def train(name: str, out: str, environment: dict):
         options = {"filters": 4, "synchronized": name != "single"}
         gan = DCGAN(
             generator((16, 16), 3, latent_dim=6, **options),
-            discriminator((16, 16), 3, norm="spectral" if is_penalised else "batch", **options),
+            discriminator((16, 16), 3, norm=NORMS[kind], **options),
             generator((16, 16), 3, latent_dim=6, filters=4),
         )
         optimizers = [keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE)]
         # SGD, since Adam's first step turns rounding into signs; with all that looks at more than one image,
         # or that is random. Merged as on several GPUs.
-        options = {"r1": 0.5, "r2": 0.25} if is_penalised else {"merged": name == "mirrored"}
+        options = {"r1": 0.5, "r2": 0.25} if kind else {"merged": name == "mirrored"}
+        options |= {"penalty_every": 1} if kind == "critic" else {}
         gan.compile(*optimizers, LOSSES["relativistic"], ema_kimg=1, augment=POLICIES["all"], **options)
+    assert (gan.critic is not None) == (kind == "critic")
     rows = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)
 
     def batches(context):
@@ -107,6 +114,8 @@ def trained(process, tmp_path_factory):
         "mirrored-4": {},
         "penalised single": {},
         "penalised mirrored-2": {},
+        "critic single": {},
+        "critic mirrored-2": {},
     }
     environments |= {f"multiworker{index}": environment for index, environment in enumerate(two_workers())}
     started = [
@@ -121,9 +130,11 @@ def trained(process, tmp_path_factory):
     return {name: np.load(folder / f"{name}.npz") for name in environments}
 
 
-@pytest.mark.parametrize("name", ["mirrored-2", "mirrored-4", "multiworker0", "penalised mirrored-2"])
+@pytest.mark.parametrize(
+    "name", ["mirrored-2", "mirrored-4", "multiworker0", "penalised mirrored-2", "critic mirrored-2"]
+)
 def test_replicas_at_a_part_of_the_batch_train_as_one_at_the_whole(trained, name):
-    single = trained["penalised single" if name.startswith("penalised") else "single"]
+    single = trained[name.replace("mirrored-2", "single") if " " in name else "single"]
     assert len(single.files) > 30
     for place, array in single.items():
         # A gradient is read from weights near 0.1 before and after a step, which are rounded to 1e-8.
