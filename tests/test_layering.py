@@ -107,7 +107,7 @@ IMPORTS = {
         "config devices errors model.augment model.cpu_layers model.gan model.losses model.networks "
         "model.optimizers"
     ),
-    "training.forecast": "config devices model.gan progress",
+    "training.forecast": "config devices errors model.gan progress",
     "training.loop": (
         "config data.feed data.sets data.shards devices errors model.gan pictures.images "
         "pictures.latents process progress runs.checkpoints runs.directory training.build training.forecast "

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_dcgan import devices
 from keras_dcgan.config import TrainConfig
+from keras_dcgan.errors import argument
 from keras_dcgan.model.gan import DCGAN
 from keras_dcgan.progress import duration
 
@@ -29,14 +30,24 @@ def plan(config: TrainConfig, gan: DCGAN, strategy: tf.distribute.Strategy) -> s
     parameters = [f"{model.count_params() / 1e6:.1f} M" for model in (gan.generator, gan.discriminator)]
     steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
     watch = f"\nWatch: {config.run}/report.html, or tensorboard --logdir {shlex.quote(config.run)}"
-    warning = "".join(f"warning: {why}\n" for why in [devices.unused_gpu()] if why)
+    replicas = strategy.num_replicas_in_sync
+    found = [devices.unused_gpu(), no_groups(config.batch // replicas, config.minibatch_std)]
+    warnings = "".join(f"warning: {why}\n" for why in found if why)
     return (
-        f"{warning}{height}x{width}x{channels}; parameters: generator {parameters[0]}, "
+        f"{warnings}{height}x{width}x{channels}; parameters: generator {parameters[0]}, "
         f"discriminator {parameters[1]}; "
         f"{devices.precision(config.precision)} on {devices.names(strategy)}\n"
         f"{config.kimg:g} kimg are {steps} of {config.batch} images; a tick every {config.tick_kimg:g} kimg"
         f"{'' if config.dry_run else watch}"
     )
+
+
+def no_groups(batch: int, most: int) -> str | None:
+    """What is to be said where `MinibatchStd` has no group of 2 to `most` images, which would divide a device's batch."""
+    if not most or any(batch % size == 0 for size in range(2, most + 1)):
+        return None
+    shared = f"of {batch} images a device" if batch > 1 else "of one image a device"
+    return f"{argument('minibatch_std')} {most} does nothing: a batch {shared} has no larger group than one image"
 
 
 def outlook(

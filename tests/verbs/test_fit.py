@@ -28,7 +28,7 @@ from keras_dcgan.progress import Progress
 from keras_dcgan.runs import checkpoints, directory
 from keras_dcgan.runs.checkpoints import load_generator
 from keras_dcgan.runs.directory import Run
-from keras_dcgan.training import loop, records
+from keras_dcgan.training import forecast, loop, records
 from keras_dcgan.training.build import build
 from keras_dcgan.training.ticks import Ticks
 from tools.soak import checkpoint_steps, differences
@@ -441,6 +441,15 @@ def test_a_damaged_shard_ends_the_run_with_what_to_do(folder, tmp_path, damage, 
     assert "Look at --data" in done.stderr
     done = command("keras_dcgan.fit", *arguments, "--dry-run")
     assert done.returncode == 2 and done.stderr.startswith("fit: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "batch, most, is_told", [(25, 4, True), (16, 1, True), (1, 4, True), (9, 4, False), (7, 0, False)]
+)
+def test_a_spread_within_groups_of_one_image_is_told(batch, most, is_told):
+    """Which is 0 whatever the generator draws."""
+    told = forecast.no_groups(batch, most)
+    assert bool(told) == is_told and (not told or f" {most} does nothing: a batch of " in told)
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
