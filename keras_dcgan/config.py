@@ -136,7 +136,7 @@ class TrainConfig:
         "Model",
         0,
         number(0, 16, kind=int),
-        "residual blocks of two 3x3 convolutions at each resolution, in both networks",
+        "residual blocks of two 3x3 convolutions at each resolution up to 16x16, in both networks",
     )
     d_stem: int = setting(
         "Model",

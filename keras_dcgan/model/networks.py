@@ -25,8 +25,11 @@ NORMS = ("batch", "spectral", "none")  # of the discriminator
 # checkerboards", 2016)
 KERNEL = 4
 LEAK = 0.2
-# Of what a residual block adds: at 1 a third more images brought no better portraits (tools/experiments/RECIPE.md).
+# Of residual blocks: what of their sum is added, where they are, and how many channels go through one
+# (tools/experiments/RECIPE.md). On finer grids they cost as much, and the portraits became worse.
 BRANCH = 0.2
+COARSE = 16 * 16  # pixels of a grid
+NECK = 4
 
 
 def initializer():
@@ -54,10 +57,10 @@ def residual(
     norm: Callable[[str], layers.Layer] | None = None,
     bounded: Callable[[layers.Layer], layers.Layer] | None = None,
 ):
-    """`blocks` times x + BRANCH * W2 lrelu(norm(W1 x)), of 3x3 convolutions through half as many channels. W2 starts
-    at 0, so that without a norm too the sum keeps its size (Zhang et al., "Fixup initialization", arXiv:1901.09321,
-    2019); but not a `bounded` one, whose largest singular value is 1."""
-    width = x.shape[-1]
+    """`blocks` times x + BRANCH * W2 lrelu(norm(W1 x)), of 3x3 convolutions through a quarter of the channels; x itself
+    where its grid is finer than COARSE. W2 starts at 0, so that without a norm too the sum keeps its size (Zhang et al.,
+    "Fixup initialization", arXiv:1901.09321, 2019); but not a `bounded` one, whose largest singular value is 1."""
+    _, rows, columns, width = x.shape
     last = initializer if bounded else keras.initializers.Zeros
 
     def convolution(width, name, initial, **options):
@@ -65,9 +68,9 @@ def residual(
         layer = layers.Conv2D(width, KERNEL - 1, 1, "same", name=name, **options)
         return bounded(layer) if bounded else layer
 
-    for number in range(blocks):
+    for number in range(blocks if rows * columns <= COARSE else 0):
         block = f"{name}_block_{number}"
-        y = convolution(-(-width // 2), f"{block}_in", he_initializer, use_bias=not norm)(x)
+        y = convolution(-(-width // NECK), f"{block}_in", he_initializer, use_bias=not norm)(x)
         y = norm(f"{block}_in_norm")(y) if norm else y
         y = layers.LeakyReLU(LEAK, dtype=precision, name=f"{block}_leaky")(y)
         y = layers.Rescaling(BRANCH, dtype=precision, name=f"{block}_scale")(
@@ -168,7 +171,7 @@ def generator(
 
     `upsample`: "transpose" is the paper's Conv2DTranspose; "nearest" is nearest-neighbour upsampling and a
     Conv2D, which draws no checkerboards. `max_width`: no layer has more than this times `filters` channels.
-    `blocks`: residual ones after the first layer and after each doubling but the last. `precision` is
+    `blocks`: residual ones after the first layer and after each doubling but the last, up to 16x16. `precision` is
     a Keras dtype policy. `synchronized` shares batch-norm statistics between replicas. `layer_types` has Conv2D,
     Conv2DTranspose and BatchNormalization as keras.layers has them: keras_dcgan.model.cpu_layers trains faster.
     """
@@ -256,7 +259,7 @@ def discriminator(
     convolution of stride 1 in front; 0 for none. A strided convolution meets a pixel by another part of its
     kernel than its neighbour, and its gradient is a grid, which the generator draws as grain; behind a stem
     it is even: see tools/experiments/RECIPE.md. `max_width`: as of `generator`. `blocks`: residual ones at each
-    resolution, without norm.
+    resolution up to 16x16, without norm.
     """
     if norm not in NORMS:
         raise ValueError(f"expected norm to be one of {NORMS}, received norm={norm!r}")

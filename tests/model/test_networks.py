@@ -224,6 +224,18 @@ def test_of_one_side_an_image_is_square(build):
         build("16", 3)
 
 
+@pytest.mark.parametrize("size, coarse", [((64, 64), 3), ((128, 64), 2)])
+def test_blocks_are_where_a_grid_is_no_finer_than_16x16(size, coarse):
+    """4x4, 8x8 and 16x16; 8x4 and 16x8, but not 32x16. Each goes through a quarter of the channels."""
+    G = generator(size, 3, latent_dim=6, filters=4, blocks=1)
+    D = discriminator(size, 3, filters=4, norm="none", blocks=1)
+    for network in (G, D):
+        necks = [layer for layer in network.layers if layer.name.endswith("_block_0_in")]
+        grids = [np.prod(layer.output.shape[1:3]) for layer in necks]
+        assert len(necks) == coarse and max(grids) <= 256
+        assert all(4 * layer.filters == layer.input.shape[-1] for layer in necks)
+
+
 def test_blocks_of_the_generator_have_norms_and_change_nothing_at_first():
     G = generator((16, 16), 3, latent_dim=6, filters=2, blocks=2)
     inner = [layer for layer in G.layers if layer.name.endswith("_in")]
