@@ -297,24 +297,27 @@ function progress(bytes) {
   $('loading-text').textContent = `${(read / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
 }
 
-async function loadModel() {
-  const file = $('file').value, url = urlOf(file);
+const wanted = () => $('file').value + $('accelerator').value;
+
+async function loadModel(file, accelerator) {
+  const url = urlOf(file);
   try {
     const data = await get(url, {...about.files[file], isLasting: true, progress: (bytes) => progress(WASM_BYTES + bytes)});
-    drawnBy = {file, ...await load(data, $('accelerator').value)};
+    drawnBy = {file, ...await load(data, accelerator)};
     keep(url, data, needed).catch(() => {});  // now that it works; a full store keeps nobody from drawing
     return true;
   } catch (error) {
     $('advanced').open = true;  // for another file or processor
     throw error;
-  } finally {  // the lists say what draws, also where that has failed
-    if (drawnBy) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator];
+  } finally {  // the lists say what draws, also where that has failed, or what is to draw next
+    if (drawnBy && wanted() === file + accelerator) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator];
   }
 }
 
 /** With the lists' file and processor; where that fails, what drew before goes on. */
 async function start() {
-  if (!await inTurn(loadModel)) return;
+  const file = $('file').value, accelerator = $('accelerator').value;
+  if (!await inTurn(() => loadModel(file, accelerator))) return;
   await show();
   $('tiles').disabled = $('controls').disabled = false;
 }
