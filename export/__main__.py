@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None):
         history, foreign = card.of_run(trained, sha256), not_ours(out)
     import tensorflow as tf
 
-    name = flags.run.resolve().name
+    name = os.fsencode(flags.run.resolve().name).decode(errors="replace")
 
     told = (("licence", flags.licence), ("author", flags.author), ("data_note", flags.data_note))
     if flags.student:

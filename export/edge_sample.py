@@ -335,7 +335,7 @@ def main(argv: list[str] | None = None):
         help="scales z; below 1: typical, less varied [%(default)s]",
     )
     parser.add_argument("--cols", type=count, help="columns of the grid [as square as the seeds allow]")
-    parser.add_argument("--threads", type=thread_count, default=1, help="[%(default)s]")
+    parser.add_argument("--threads", type=thread_count, help="[1]")
     parser.add_argument(
         "--gpu", action="store_true", help="the GPU alone; an error where it does not take the whole graph"
     )
@@ -345,9 +345,17 @@ def main(argv: list[str] | None = None):
     flags = parser.parse_args(argv)
     try:
         out = flags.out or (None if flags.benchmark else Path("sample.png"))
+        is_grid = out is not None and out.suffix.lower() == ".png"
+        if out and out.suffix and not is_grid and not out.is_dir():
+            raise ValueError(f"--out: expected a name that ends in .png, or a folder, received {str(out)!r}")
+        if flags.cols and not is_grid:
+            raise ValueError(f"--cols: expected a grid as --out, such as grid.png, received {out or 'none'}")
+        if flags.gpu and flags.threads:
+            raise ValueError("--threads: expected no --gpu, which draws on the GPU alone")
+        threads = flags.threads or 1
         file = choose(flags.model)
         about = read_description(file)
-        runner, latent_dim, takes_label = load(file, flags.threads)
+        runner, latent_dim, takes_label = load(file, threads)
         if flags.latent:
             z = load_latents(flags.latent, latent_dim, flags.truncation)
         else:
@@ -365,7 +373,7 @@ def main(argv: list[str] | None = None):
                 f"--class: expected a generator that was trained with --conditional, received {file}"
             )
         runner = compiled(file, "GPU") if flags.gpu else runner
-        if out and out.suffix.lower() == ".png":
+        if is_grid:
             save(grid(np.stack(list(watched(draw(runner, inputs), len(numbers)))), flags.cols), out)
         elif out:
             for number, image in zip(numbers, watched(draw(runner, inputs), len(numbers))):
@@ -378,7 +386,7 @@ def main(argv: list[str] | None = None):
             print(f"{key.replace('_', ' ')}: {' '.join(about[key].split())}")
     if flags.benchmark:
         median, slow = np.percentile(milliseconds(runner, inputs), [50, 95])
-        device = "the GPU" if flags.gpu else f"{flags.threads} CPU thread{'s' if flags.threads > 1 else ''}"
+        device = "the GPU" if flags.gpu else f"{threads} CPU thread{'s' if threads > 1 else ''}"
         peak = re.findall(r"VmHWM:\s*(\d+)", MEMORY.read_text(encoding="utf-8") if MEMORY.exists() else "")
         memory = f", {int(peak[0]) / 1000:.0f} MB of memory at most" if peak else ""
         print(

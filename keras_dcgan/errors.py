@@ -40,7 +40,7 @@ class _OfArguments(Exception):
 
     def told(self, name: Callable[[str], str]) -> str:
         """The message, with what `name` makes of each argument's name."""
-        return f"{', '.join(map(name, self.arguments))}: {spelled(self.problem, name)}"
+        return f"{', '.join(dict.fromkeys(map(name, self.arguments)))}: {spelled(self.problem, name)}"
 
 
 class Refused(_OfArguments, ValueError):

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from keras_dcgan.measure.evaluation import Measured
 
 VERB = "evaluate"
+OF_IMAGES = (
+    "source",
+    "size",
+    "channels",
+    "crop",
+    "background",
+    "conditional",
+)  # what prepare may complain of
 BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {
     "sharpness": "near 1",
     "memorised": "near 0.05",
@@ -61,10 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
         needs_features = bool(OF_FEATURES & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         config = dataclasses.replace(config, cache=flags.cache or config.cache)
-        real = real_images(flags.data or config.data, config, classes, generator)
+        with cli.user_errors(VERB, dict.fromkeys(OF_IMAGES, "--data")):
+            real = real_images(flags.data or config.data, config, classes, generator)
         has_changed = not flags.data and real.manifest.fingerprint != run.manifest.fingerprint
         check_real(real, has_changed, config, classes, generator)
-        with cli.user_errors(VERB, {"source": "--held-out"}):
+        with cli.user_errors(VERB, dict.fromkeys(OF_IMAGES, "--held-out")):
             held_out = real_images(flags.held_out, config, classes, generator) if flags.held_out else None
     with cli.machine_errors(VERB), Progress() as progress:
         measured = measure(
@@ -152,6 +161,9 @@ def check(flags: argparse.Namespace, out: Path):
     if flags.inception_weights and flags.features != "inception":
         expected = f"to stand with {argument('features')} inception"
         raise Refused("inception_weights", f"expected {expected}, received it with {flags.features}")
+    if flags.features != "random" and not OF_FEATURES & set(flags.metrics):
+        expected = f"{', '.join(sorted(OF_FEATURES))} among {argument('metrics')}"
+        raise Refused("features", expected, ",".join(flags.metrics))
     if flags.held_out and "memorisation" not in flags.metrics:
         expected = f"memorisation among {argument('metrics')}"
         raise Refused("held_out", expected, ",".join(flags.metrics))

@@ -89,6 +89,8 @@ def check(flags: argparse.Namespace):
     """What can be told before anything is loaded."""
     if not (flags.out or flags.linear_probe):
         raise Refused("out", f"it, or {argument('linear_probe')}, or both", "neither")
+    if flags.cache and not flags.linear_probe:
+        raise Refused("cache", f"to stand with {argument('linear_probe')}", flags.cache)
     if not flags.out:
         return
     out = Path(flags.out)

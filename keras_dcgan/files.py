@@ -157,7 +157,9 @@ def check_place(path: Path, argument: str):
 
 def check_folder(path: Path, argument: str):
     """Raises Unavailable where no files can be written into `path`, nor it be made."""
-    there = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+    there = next((folder for folder in (path, *path.absolute().parents) if os.path.exists(folder)), None)
+    if there is None:  # a drive that Windows has not
+        raise Unavailable(argument, "a directory that can be written", path)
     if not os.path.isdir(there):
         raise Unavailable(argument, "a directory", f"the file {there}")
     if not os.access(there, os.W_OK):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 VERB = "sample"
 FRAMES_PER_SECOND = 25
 BLOCK = 1024  # seeds whose latents are in memory at once
+MOST_PIXELS = 2**30  # bytes of a grid or a walk, which is in memory three times over
 
 
 @process.tidy
@@ -43,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         check(flags, kind)
         generator, classes = load(Run(flags.run))
         order = ordered(flags, generator.inputs[0].shape[-1], classes)
+        if kind != "folder":
+            frames = round(flags.seconds * FRAMES_PER_SECOND) if kind == "walk" else 1
+            check_count(flags, kind, len(order), frames * math.prod(generator.output_shape[1:]))
         with cli.writing("out", out):
             if kind == "walk":
                 count = write_walk(generator, order, out, flags.seconds)
@@ -110,11 +115,26 @@ def check(flags: argparse.Namespace, kind: str):
     (files.check_folder if kind == "folder" else files.check_file)(out, "out")
     if flags.per_class and (kind != "folder" or (out.is_dir() and os.listdir(out))):
         raise Refused("out", f"a new or empty folder for {argument('per_class')}", out)
-    if kind == "walk" and len(flags.seeds) < 2:
-        raise Refused("seeds", "at least 2 seeds to walk between", len(flags.seeds))
+    if kind == "walk":
+        check_count(flags, kind, 2 if flags.latent else len(flags.seeds), 1)
+    for name, typed, fitting, ending in (
+        ("cols", flags.cols, "grid", ".png"),
+        ("seconds", flags.seconds, "walk", ".webp"),
+    ):
+        if typed != parser().get_default(name) and kind != fitting:
+            raise Refused(name, f"a {fitting}, such as {argument('out')} NAME{ending}", f"it with {out}")
     if out.suffix.lower() == ".mp4":
         images.video_encoder()
     Run(flags.run).check_trained()
+
+
+def check_count(flags: argparse.Namespace, kind: str, count: int, image_bytes: int):
+    """Raises Refused where a grid or a walk can be none of so many, each of which takes so many bytes."""
+    name = "latent" if flags.latent else "seeds"
+    if kind == "walk" and count < 2:
+        raise Refused(name, "at least 2 to walk between", count)
+    if count * image_bytes > MOST_PIXELS:
+        raise Refused(name, f"at most {MOST_PIXELS // image_bytes:,} in one file of this size", f"{count:,}")
 
 
 def load(run: Run) -> tuple[keras.Model, list[str]]:

@@ -61,7 +61,8 @@ def fetch_runtime(folder: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         for package, wanted in PACKAGES.items():
             # Into the folder where it is called; without asking the network for what has been fetched before.
-            command = ["npm", "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
+            npm = shutil.which("npm") or "npm"  # npm.cmd on Windows
+            command = [npm, "pack", "--silent", "--prefer-offline", "--fetch-retries=0", package]
             try:
                 subprocess.run(command, cwd=scratch, capture_output=True, timeout=120, check=True)
                 (archive,) = Path(scratch).glob("*.tgz")

@@ -283,10 +283,13 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
         capsys, "--model", tmp_path, "--out", "grid.png"
     )
     assert "garbage.tflite" in refusal(capsys, "--model", tmp_path / "garbage.tflite", "--out", "grid.png")
-    for out in ("garbage.tflite", "garbage.tflite/grid.png"):
-        assert "--out: expected what can be written, received" in refusal(
-            capsys, "--model", folder, "--out", tmp_path / out
-        )
+    for complaint, *typed in (
+        ("--out: expected what can be written, received", "--out", tmp_path / "garbage.tflite" / "grid.png"),
+        ("--out: expected a name that ends in .png, or a folder, received 'a.jpg'", "--out", "a.jpg"),
+        ("--cols: expected a grid as --out, such as grid.png, received set", "--cols", 3, "--out", "set"),
+        ("--threads: expected no --gpu", "--threads", 2, "--gpu"),
+    ):
+        assert complaint in refusal(capsys, "--model", folder, *typed)
     for flag, number, expected in (
         ("--cols", "0", "1 on"),
         ("--threads", "0", "1 to 256"),

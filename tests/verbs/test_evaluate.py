@@ -223,6 +223,10 @@ def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained,
             "--held-out: expected memorisation among --metrics, received fid,kid",
         ),
         (
+            ["--features", "nowhere.keras", "--metrics", "swd,msssim"],
+            "--features: expected fid, kid, memorisation, prdc among --metrics, received swd,msssim",
+        ),
+        (
             ["--inception-weights", "w.h5"],
             "--inception-weights: expected to stand with --features inception, received it with ",
         ),
@@ -234,6 +238,17 @@ def test_mistakes_are_one_line_and_status_2(evaluate, more, complaint):
     done = evaluate(*more)
     assert done.returncode == 2
     assert done.stderr.startswith(f"evaluate: {complaint}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--data", "--held-out"])
+def test_shards_of_another_size_are_complained_of_by_the_flag_that_names_them(
+    evaluate, trained, tmp_path, flag
+):
+    pack.main(["--data", str(trained / "new"), "--out", str(tmp_path), "--size", "32"])
+    done = evaluate(flag, tmp_path / "*.tfrecord")
+    assert done.returncode == 2 and done.stderr.startswith(
+        f"evaluate: {flag}: expected (32, 32, 3), as the shards have it,"
+    )
 
 
 def test_a_shard_that_breaks_off_is_one_line(trained, evaluate, tmp_path):

@@ -154,6 +154,10 @@ def test_a_probe_alone_does_not_mind_what_is_called_features(tmp_path, monkeypat
             ["--out", "features.h5"],
             "--out: expected NAME.keras, NAME.tflite or a new folder, received features.h5",
         ),
+        (
+            ["--out", "a.keras", "--cache", "c"],
+            "--cache: expected to stand with --linear-probe, received c",
+        ),
         (["--out", "."], "--out: expected NAME.keras, NAME.tflite or a new folder, received ."),
         (["--out", "a.keras"], "--run: expected a run directory, received nowhere (no nowhere/config.json)"),
     ],
