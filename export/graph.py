@@ -156,7 +156,7 @@ def for_gpu(content: bytes) -> bytes:
     versions = [_since(*operation) for operation in _operations(model)]
     if all(versions):
         _buffer(model, RUNTIME).data = np.frombuffer(
-            max(versions, key=_numbers).encode().ljust(16, b"\0"), np.uint8
+            max(versions, key=version_numbers).encode().ljust(16, b"\0"), np.uint8
         )
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
@@ -275,5 +275,5 @@ def _since(name: str, version: int) -> str:
     return "".join(SINCE.get(name, ())[version - 1 : version])
 
 
-def _numbers(version: str) -> list[int]:
+def version_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
