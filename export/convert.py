@@ -157,7 +157,7 @@ def export_generator(
     author: str = "",
     data_note: str = "",
 ) -> list[Artefact]:
-    """A float32 generator that `generator` has made, such as gan.ema_generator, -> files for devices in the folder `out`, each
+    """A DCGAN, or a float32 generator that `generator` has made, -> files for devices in the folder `out`, each
     held against Keras, model.json and a model card, README.md. -> what was written.
 
     `formats`: some of saved_model, fp32, fp16, int8, int8_full, web. `classes`: the names of a conditional one,
@@ -167,6 +167,9 @@ def export_generator(
     Unavailable where `out` is no place to write to."""
     from keras_dcgan import devices
 
+    if hasattr(generator, "ema_generator"):
+        generator.settle()
+        generator = generator.ema_generator
     chosen = chosen_formats((formats,) if isinstance(formats, str) else formats)
     if not any(layer.name == "project" for layer in generator.layers):
         received = f"{generator.name} without a layer 'project'"

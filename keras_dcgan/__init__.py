@@ -8,7 +8,7 @@ or, in Python:
     pets = kd.prepare("./pets", size=64)
     gan = kd.DCGAN.of(pets, filters=32)
     gan.compile(ema_kimg=10)
-    gan.fit(kd.batches(pets, 32), steps_per_epoch=250, epochs=4)
+    gan.fit(pets, batch_size=32, steps_per_epoch=250, epochs=4)
     kd.show(gan.draw(seeds=range(64)))
 
 `__all__` is what is public. Each name is imported when it is first asked for: this file imports nothing heavy, so

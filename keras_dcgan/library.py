@@ -17,6 +17,7 @@ import math
 import numbers
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import devices, process
-from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, choices, penalty, rate, resolve
+from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, as_text, choices, penalty, rate, resolve
+from keras_dcgan.data.feed import batches
 from keras_dcgan.errors import Refused, renamed, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
@@ -56,6 +58,7 @@ ONE_OF_TWO = "a schedule of keras.optimizers.schedules in compile: there are two
 # Of fit's settings, those that the images or `run` tell.
 PREPARATION = ("size", "channels", "conditional", "crop", "background", "max_pixels", "cache")
 SETTLED = ("data", "run", *PREPARATION, "dry_run")
+USUAL_BATCH = 32  # Keras' own
 SETTINGS = [row.name for row in dataclasses.fields(TrainConfig) if row.name not in SETTLED]
 
 
@@ -87,9 +90,41 @@ def _check_callback(callback: keras.callbacks.Callback):
     """Raises Refused for one of Keras' own that would fail after an epoch, or do half of what it says."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only:
         raise Refused("callbacks", "ModelCheckpoint(..., save_weights_only=True)", "one that saves a model")
+    kind = type(callback).__name__
     two = keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau
     if isinstance(callback, two):
-        raise Refused("callbacks", ONE_OF_TWO, type(callback).__name__)
+        raise Refused("callbacks", ONE_OF_TWO, kind)
+    if isinstance(callback, keras.callbacks.TerminateOnNaN):
+        raise Refused("callbacks", "one that reads d_loss or g_loss, since there is no loss", kind)
+    is_checkpoint = isinstance(callback, keras.callbacks.ModelCheckpoint)
+    if (
+        is_checkpoint and not callback.save_best_only and callback.monitor == "val_loss"
+    ):  # which it does not look at
+        return
+    if is_checkpoint or isinstance(callback, keras.callbacks.EarlyStopping):
+        mode = getattr(callback, "mode", "auto")
+        if callback.monitor not in gan.MEANS or mode not in ("min", "max"):
+            expected = f"monitor, one of {', '.join(gan.MEANS)}, and mode, min or max"
+            raise Refused("callbacks", expected, f"{kind} of {callback.monitor}, {mode}")
+
+
+def _check_network(argument: str, network: keras.Model, end: str):
+    """Raises Refused for a network of one's own whose form would train without a word, and wrongly."""
+    if not getattr(network, "inputs", None):
+        raise Refused(
+            argument, "a functional model, or a Sequential one with an Input", type(network).__name__
+        )
+    if getattr(network.layers[-1], "activation", None) is keras.activations.sigmoid:
+        raise Refused(argument, f"one that ends in {end}", "a sigmoid")
+
+
+def _average_of(generator: keras.Model) -> keras.Model:
+    """A generator of the same layers, in float32."""
+
+    def clone(layer):
+        return layer.__class__.from_config(layer.get_config() | {"dtype": "float32"})
+
+    return keras.models.clone_model(generator, clone_function=clone)
 
 
 class Epochs(keras.callbacks.Callback):
@@ -108,15 +143,29 @@ class DCGAN(gan.DCGAN):
     """Trains a generator (z -> images in [-1, 1]) against a discriminator (images -> logits). Conditional ones
     take a label too, which the generator looks up in a layer named meaning.
 
-    `ema_generator` holds the exponential moving average of the generator's weights. It is what draws, and what
-    is saved and exported. Its batch-norm statistics are recomputed at the end of each epoch, and by `draw`; who
-    calls it or saves it in the middle of an epoch calls `recompute_statistics` first.
+    Networks of your own are functional or Sequential models; `discriminator` ends without a sigmoid, `generator` in
+    tanh or the like. R1 and R2 at every step, which `compile` has by default, cost them second derivatives.
+
+    `ema_generator`, by default a copy of `generator` in float32, holds the exponential moving average of its weights. It
+    is what draws, and what is saved and exported. Its batch-norm statistics are recomputed at the end of each epoch, and
+    by `draw`; who calls it or saves it in the middle of an epoch calls `recompute_statistics` first.
     """
 
     def __init__(
-        self, generator: keras.Model, discriminator: keras.Model, ema_generator: keras.Model, seed: int = 0
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        ema_generator: keras.Model | None = None,
+        seed: int = 0,
     ):
-        super().__init__(generator, discriminator, ema_generator, seed)
+        _check_network("generator", generator, "images in [-1, 1], such as tanh's")
+        _check_network("discriminator", discriminator, "logits: the loss has the sigmoid")
+        if ema_generator is generator:
+            raise Refused(
+                "ema_generator", "another model of the same layers, or None", "the generator itself"
+            )
+        average = _average_of(generator) if ema_generator is None else ema_generator
+        super().__init__(generator, discriminator, average, seed)
         # What `sums` were when the epoch began: an epoch's means, and a tick's, come of the same sums.
         self.sums_before = self.add_weight(
             self.sums.shape,
@@ -151,6 +200,8 @@ class DCGAN(gan.DCGAN):
         Keras' global one from here on. Raises Refused."""
         if not hasattr(images, "manifest"):
             raise Refused("images", "what prepare returns", type(images).__name__)
+        if unused := devices.unused_gpu():
+            warnings.warn(unused, stacklevel=2)
         height, width, channels = images.manifest.shape
         by_size = {"filters": filters, "max_width": max_width}
         typed = {
@@ -191,7 +242,7 @@ class DCGAN(gan.DCGAN):
 
         `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; by default Adam of
         auto's rate (4e-4 for a generator that `generator` has not made). In float16 Keras' LossScaleOptimizer is put
-        around it, unless it is an object.
+        around it. Between two calls of `fit` gan.g_optimizer.learning_rate and gan.d_optimizer.learning_rate may be changed.
         A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
@@ -241,13 +292,13 @@ class DCGAN(gan.DCGAN):
                 raise Refused(
                     argument, "an optimizer without use_ema: ema_kimg is the average here", wanted.name
                 )
-            return wanted
         try:
             found = Adam(usual, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)
         except ValueError as error:
             raise Refused(argument, "a name or an object of keras.optimizers", repr(wanted)) from error
+        is_scaled = isinstance(found, keras.optimizers.LossScaleOptimizer)
         is_float16 = any(layer.compute_dtype == "float16" for layer in self.generator.layers)
-        return keras.optimizers.LossScaleOptimizer(found) if is_float16 else found
+        return keras.optimizers.LossScaleOptimizer(found) if is_float16 and not is_scaled else found
 
     def reset_means(self):
         """Those of `current_means`. `fit` does not do it: they run over a tick, which may begin in one
@@ -307,8 +358,10 @@ class DCGAN(gan.DCGAN):
         raise Refused("save", SAVED_APART)
 
     def fit(self, x=None, *args, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs):
-        """keras.Model.fit -> its History: d_loss, g_loss, real_acc, fake_acc, means over each epoch. A second call
-        goes on from there; so does `load_weights` of what `save_weights` has kept, after `of` and `compile`.
+        """keras.Model.fit -> its History: d_loss, g_loss, real_acc, fake_acc, means over each epoch. `x`: what
+        `prepare` returns, of which an epoch is `steps_per_epoch` batches of `batch_size` [all images; 32]; or what
+        keras.Model.fit takes, such as `batches`. A second call goes on from there, with the next of prepared images;
+        so does `load_weights` of what `save_weights` has kept, after `of` and `compile`. `steps_taken` counts on.
 
         Raises Refused where there are no steps to count an epoch by, or `steps_per_epoch` is no multiple of
         steps_per_execution, for validation data, and for callbacks that would not do what they say; ValueError where images
@@ -318,6 +371,14 @@ class DCGAN(gan.DCGAN):
             _check_callback(callback)
         if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
             raise Refused("validation_data", f"expected none: {NO_VALIDATION}; see measure")
+        if hasattr(x, "manifest"):
+            batch = kwargs.pop("batch_size", None) or USUAL_BATCH
+            if not kwargs.get("steps_per_epoch"):
+                whole = len(x) // batch
+                kwargs["steps_per_epoch"] = (
+                    max(1, whole // self.steps_per_execution) * self.steps_per_execution
+                )
+            x = batches(x, batch, seed=self.seed, start_step=self.steps_taken)
         steps = kwargs.get("steps_per_epoch") or 0
         if steps % self.steps_per_execution:
             at_once = self.steps_per_execution
@@ -365,6 +426,17 @@ def _prepared(about: Manifest) -> dict:
     }
 
 
+def _check_alike(begun: Run, manifest: Manifest):
+    """Raises Refused where these images were prepared otherwise than those of the run."""
+    if not (begun.path / directory.MANIFEST).is_file():
+        return
+    there, here = _prepared(begun.manifest), _prepared(manifest)
+    for name in ("size", "channels", "conditional", "crop", "background"):
+        if there[name] != here[name]:
+            expected = f"{name} {as_text(there[name])}, as the run has it"
+            raise Refused("images", expected, as_text(here[name]))
+
+
 def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Run:
     """Trains on prepared images, as `python -m keras_dcgan.fit` does, and writes all that it does into the
     directory `run`: sample grids, metrics.jsonl, TensorBoard's logs, checkpoints, the generator. The same
@@ -384,6 +456,7 @@ def train(images: ImageSet | ShardSet, run: str | os.PathLike, **settings) -> Ru
     typed = {"run": os.fspath(run), **_prepared(images.manifest), **settings}
     begun = Run(typed["run"], is_new=True)
     if begun.has_begun:  # whether these are its images, their fingerprint tells
+        _check_alike(begun, images.manifest)
         typed = {name: value for name, value in typed.items() if name not in PREPARATION}
         if images.manifest.kind == "array" and not os.path.exists(typed["data"]):  # in memory: it has no name
             typed["data"] = begun.config.data

@@ -52,7 +52,7 @@ IMPORTS = {
     "devices": "errors process",
     "files": "errors",
     "library": (
-        "config devices errors model.augment model.gan model.losses model.networks model.optimizers "
+        "config data.feed devices errors model.augment model.gan model.losses model.networks model.optimizers "
         "pictures.draw pictures.latents process runs.checkpoints runs.directory training.build training.forecast "
         "training.loop"
     ),

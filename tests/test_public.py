@@ -19,6 +19,7 @@ import tensorflow as tf
 from conftest import discs
 
 import keras_dcgan as kd
+from keras_dcgan import library
 from keras_dcgan.config import resolve
 from keras_dcgan.pack import pack
 from keras_dcgan.pictures.draw import draw
@@ -135,6 +136,93 @@ def test_fit_again_with_callbacks_of_keras(gan, pets, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_prepared_images_go_on_where_the_last_fit_ended(pets, monkeypatch):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6, seed=3)
+    gan.compile()
+    asked, batches = [], library.batches
+    monkeypatch.setattr(
+        library, "batches", lambda *typed, **options: asked.append(options) or batches(*typed, **options)
+    )
+    assert len(gan.fit(pets, batch_size=8, steps_per_epoch=2, epochs=2, verbose=0).history["d_loss"]) == 2
+    gan.fit(pets, batch_size=16, verbose=0)  # 40 images: two batches an epoch
+    assert gan.steps_taken == 6
+    assert asked == [{"seed": 3, "start_step": 0}, {"seed": 3, "start_step": 4}]
+
+
+def test_weights_can_be_loaded_without_compile_and_hold_each_variable_once(gan, pets, tmp_path):
+    gan.save_weights(tmp_path / "gan.weights.h5")
+    other = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    other.load_weights(tmp_path / "gan.weights.h5", skip_mismatch=False)
+    np.testing.assert_array_equal(other.draw([5]), gan.draw([5]))
+
+
+def test_whatever_keras_policy_is_latents_stay_exact(pets):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    z = kd.latents(range(8), 6)
+    np.testing.assert_allclose(gan.predict(z, verbose=0), gan.ema_generator(z), atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_two_networks_of_ones_own_are_enough(policy):
+    """In the arithmetic that Keras is told to use; the average is in float32 all the same."""
+    layers = keras.layers
+    keras.config.set_dtype_policy(policy)
+    try:
+        G = keras.Sequential([keras.Input((6,)), layers.Dense(48, "tanh"), layers.Reshape((4, 4, 3))])
+        D = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(1)])
+        gan = kd.DCGAN(G, D)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    gan.compile(r1=0, r2=0)
+    before = G.get_weights()[0].copy()
+    gan.fit(discs(16, 4), batch_size=8, verbose=0)
+    assert {layer.compute_dtype for layer in gan.ema_generator.layers} == {"float32"}
+    assert (G.get_weights()[0] != before).any() and gan.draw([1]).shape == (1, 4, 4, 3)
+
+
+def test_batches_of_ones_own_are_taken_or_refused_by_name(pets):
+    gan = kd.DCGAN.of(pets, filters=4, latent_dim=6)
+    gan.compile()
+    gan.train_on_batch(discs(8))
+    assert gan.steps_taken == 1
+    labelled = kd.DCGAN.of(kd.prepare(discs(32), size=16, labels=np.arange(32) % 2), filters=4, latent_dim=6)
+    labelled.compile()
+    labelled.fit(discs(16), np.arange(16)[:, None] % 2, batch_size=8, verbose=0)  # as keras.datasets has them
+    assert labelled.steps_taken == 2
+    floats = discs(8) / np.float32(255)
+    for each, data, message in (
+        (
+            gan,
+            (floats for _ in range(2)),
+            "images: expected uint8, or numbers from 0 to 255, received float32 from 0",
+        ),
+        (gan, Floats(floats), "images: expected uint8, or numbers from 0 to 255"),
+        (gan, discs(8, 24), r"images: expected images of \(16, 16, 3\).*, received \(24, 24, 3\)"),
+        (gan, [discs(8), np.zeros(8)], "labels: expected none"),
+        (labelled, discs(8), "labels: expected .images, labels., since the generator has classes"),
+        (labelled, [discs(8), np.eye(8)], r"labels: expected the number .*, received \(8, 8\)"),
+    ):
+        x, y = data if isinstance(data, list) else (data, None)
+        with pytest.raises(ValueError, match=message):
+            each.fit(x, y, steps_per_epoch=1, verbose=0)
+
+
+class Floats(keras.utils.PyDataset):
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        return self.images
+
+
 def callback(name, *arguments, **options):
     return {"callbacks": [getattr(keras.callbacks, name)(*arguments, **options)]}
 
@@ -150,6 +238,16 @@ def callback(name, *arguments, **options):
             "^callbacks: expected a schedule .* in compile",
         ),
         (callback("ReduceLROnPlateau"), "^callbacks: expected a schedule .*, received ReduceLROnPlateau"),
+        (callback("TerminateOnNaN"), "^callbacks: expected one that reads d_loss or g_loss"),
+        (
+            callback("EarlyStopping", "g_loss"),
+            "^callbacks: expected monitor, .* mode, min or max, received .*g_loss, auto",
+        ),
+        (callback("EarlyStopping", mode="min"), "^callbacks: .*received EarlyStopping of val_loss, min"),
+        (
+            callback("ModelCheckpoint", "x.weights.h5", save_weights_only=True, save_best_only=True),
+            "^callbacks: .*received ModelCheckpoint of val_loss, auto",
+        ),
     ],
 )
 def test_fit_refuses_what_would_not_do_what_it_says_before_the_first_step(gan, pets, options, message):
@@ -159,9 +257,13 @@ def test_fit_refuses_what_would_not_do_what_it_says_before_the_first_step(gan, p
     assert gan.steps_taken == before
 
 
-def test_what_it_cannot_do_it_says(gan, pets, tmp_path):
-    np.savez(tmp_path / "two.npz", images=discs(32), labels=np.arange(32) % 2)
-    labelled = kd.prepare(tmp_path / "two.npz", size=16, conditional=True)
+def test_what_it_cannot_do_it_says(gan, pets):
+    labelled = kd.prepare(discs(32), size=16, labels=np.arange(32) % 2)
+    assert labelled.classes == ["0", "1"] and labelled.labels[:4].tolist() == [0, 1, 0, 1]
+    G, D = gan.generator, gan.discriminator
+    with_sigmoid = keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")]
+    )
     for act, message in [
         (lambda: gan.save("x.keras"), r"^save: expected gan.ema_generator.save"),
         (lambda: gan.draw([-1]), "^seeds: expected numbers from 0 to 4294967295, received -1"),
@@ -223,6 +325,25 @@ def test_what_it_cannot_do_it_says(gan, pets, tmp_path):
             lambda: kd.export_generator(gan.ema_generator, "x", ["fp32"], classes=["a"]),
             "^classes: expected the names of the generator's 0 classes, received 1 names",
         ),
+        (
+            lambda: kd.DCGAN(G, with_sigmoid),
+            "^discriminator: expected one that ends in logits.*, received a sigmoid",
+        ),
+        (
+            lambda: kd.DCGAN(G, D, G),
+            "^ema_generator: expected another model .*, received the generator itself",
+        ),
+        (
+            lambda: kd.DCGAN(keras.Sequential([keras.layers.Dense(4)]), D),
+            "^generator: expected a functional model",
+        ),
+        (lambda: kd.batches(discs(4), 2), "^data: expected what prepare returns, received ndarray"),
+        (lambda: kd.measure(gan, discs(40)), "^images: expected what prepare returns, received ndarray"),
+        (
+            lambda: kd.prepare(discs(4), labels=[0, 1, 1]),
+            "^labels: expected one for each of 4 images, received 3",
+        ),
+        (lambda: kd.prepare("demo:600", labels=[0]), "^labels: expected an array of images beside them"),
         (lambda: kd.show(discs(1)[0]), "^images: expected .N, height, width"),
         (lambda: kd.prepare(discs(4) / 255.0), "^source: expected uint8 images of .N, .*received float64"),
     ]:
@@ -315,7 +436,7 @@ def test_the_page_of_the_api_is_generated_from_the_docstrings():
 def with_a_small_budget(code: str, changes: dict[str, str]) -> str:
     changes = {
         "size=64": "size=16",
-        "pets, 32": "pets, 8",
+        "batch_size=32": "batch_size=8",
         '"int8"': '"fp32"',  # what has learned nothing need not survive int8
     } | changes
     for whole, small in changes.items():
@@ -440,9 +561,12 @@ def test_images_from_memory_have_no_name_that_a_run_would_forget_its_own_for(fol
     assert (run.config.data, run.config.max_pixels, run.config.background) == (str(folder), 10**6, "white")
     kd.train(kd.prepare(np.array(pets.images), size=16, show=lambda line: None), "run", kimg=0.096)
     assert kd.Run("run").config.data == str(folder) and kd.Run("run").metrics[-1]["kimg"] == 0.096
-    other = kd.prepare(np.zeros((40, 16, 16, 3), np.uint8), size=16, show=lambda line: None)
-    with pytest.raises(kd.Refused, match="^images: the run has 40 images of fingerprint"):
-        kd.train(other, "run", kimg=0.2)
+    for size, message in (
+        (16, "^images: the run has 40 images of fingerprint"),
+        (24, "^images: expected size 16x16, as the run has it, received 24x24"),
+    ):
+        with pytest.raises(kd.Refused, match=message):
+            kd.train(kd.prepare(discs(40, seed=5), size=size, show=lambda line: None), "run", kimg=0.2)
 
 
 def test_a_second_interrupt_in_python_is_an_exception_and_not_the_end_of_the_process():

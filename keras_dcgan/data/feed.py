@@ -49,6 +49,8 @@ def batches(
     iterator that is still a global variable when Python exits keeps TensorFlow 2.21 from letting go: delete
     it.)
     """
+    if not hasattr(data, "manifest"):
+        raise Refused("data", "what prepare returns", type(data).__name__)
     index, count = shard
     if not 0 <= index < count or batch < 1 or batch % count:
         received = f"{batch} for worker {index} of {count}"

@@ -70,6 +70,7 @@ def prepare(
     background: str | tuple[int, int, int] = "white",
     max_pixels: int = MAX_PIXELS,
     conditional: bool = False,
+    labels: Sequence | np.ndarray | None = None,
     cache: str | None = None,
     show: Callable[[str], None] = print,
 ) -> ImageSet | ShardSet:
@@ -81,16 +82,19 @@ def prepare(
     width), or the side of a square. channels: 1, 3, 4 or "auto": 4 if a fifth of the images is transparent somewhere,
     else 1 if all are grey, else 3. crop: "center", or "none" to squash. background: the colour behind transparent
     pixels where the result has no alpha. max_pixels: larger images are left out. conditional: the classes are the
-    labels of the source, else its first level of folders. cache: where prepared images are kept [$KERAS_DCGAN_CACHE,
+    labels of the source, else its first level of folders. labels: of an array, a number or a name for each image; its
+    classes then. cache: where prepared images are kept [$KERAS_DCGAN_CACHE,
     else the user's cache folder]. show: takes the lines to tell the user.
 
     Raises Refused or Unavailable (ValueError, OSError), naming the argument, for what the user can put right;
     never for a bad file.
     """
-    settings = settings_of(size, channels, crop, background, max_pixels, conditional)
+    settings = settings_of(size, channels, crop, background, max_pixels, conditional or labels is not None)
+    if labels is not None and not isinstance(source, np.ndarray):
+        raise Refused("labels", "an array of images beside them", source)
     if not isinstance(source, np.ndarray) and is_shards(os.fspath(source)):
         return _shards(os.fspath(source), settings)
-    found = listed(source, settings)
+    found = listed(source, settings, labels=labels)
     source = f"an array of {len(source):,}" if isinstance(source, np.ndarray) else os.fspath(source)
     entry = entries.folder(cache) / entries.key(VERSION, found.kind, found.state, settings)
     if entries.is_whole(entry):
@@ -138,10 +142,11 @@ def listed(
     source: str | os.PathLike | np.ndarray,
     settings: dict,
     find: Callable[[str, tuple[int, int]], Source] = find_images,
+    labels: Sequence | np.ndarray | None = None,
 ) -> Source:
     """What there is to decode, none of it opened. Raises Refused or Unavailable."""
     if isinstance(source, np.ndarray):
-        found, source = from_memory(source), f"an array of {len(source):,}"
+        found, source = from_memory(source, labels), f"an array of {len(source):,}"
     else:
         source = os.fspath(source)
         found = find(source, settings["size"])

@@ -149,7 +149,9 @@ def with_classes(source: str, found: Source) -> Source:
     left out."""
     if found.kind in ("array", "demo"):
         if found.classes is None:
-            raise Refused("conditional", "folders of classes, or a .npz with images and labels", source)
+            raise Refused(
+                "conditional", "folders of classes, a .npz with images and labels, or labels", source
+            )
         return found
     classes, state, reason = found.classes, found.state, UNLABELLED
     if found.columns and classes is None:
@@ -486,13 +488,18 @@ def _array(path: pathlib.Path) -> Source:
     )
 
 
-def from_memory(images: np.ndarray) -> Source:
-    """uint8 (N, height, width, 1, 3 or 4), or grey ones without the last axis."""
+def from_memory(images: np.ndarray, labels: Sequence | np.ndarray | None = None) -> Source:
+    """uint8 (N, height, width, 1, 3 or 4), or grey ones without the last axis; and a number or a name for each."""
     images = images[..., np.newaxis] if images.ndim == 3 else images
     _check_images(images, "")
     names = [f"#{i}" for i in range(len(images))]
-    state = digest([images.shape, *(image.tobytes() for image in images)])
-    return Source("array", names, images.__getitem__, state)
+    state, classes = digest([images.shape, *(image.tobytes() for image in images)]), None
+    if labels is not None:
+        classes = [str(label) for label in np.asarray(labels).ravel().tolist()]
+        if len(classes) != len(images):
+            raise Refused("labels", f"one for each of {len(images)} images", len(classes))
+        state = digest([state, classes])
+    return Source("array", names, images.__getitem__, state, classes=classes)
 
 
 def _check_images(images: np.ndarray, place: str):

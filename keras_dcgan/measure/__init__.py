@@ -24,7 +24,7 @@ def measure(
     features: str = "random",
     held_out: ImageSet | ShardSet | None = None,
 ) -> dict[str, float]:
-    """The figures of a generator against real images: {"kid": 0.01, "kid_ci95": 0.002, "precision": 0.8, ...}.
+    """The figures of a generator, or of a DCGAN, against real images: {"kid": 0.01, "kid_ci95": 0.002, "precision": 0.8, ...}.
 
     It draws seeds 0 to samples - 1. `metrics`: some of swd, sharpness, fid, kid, prdc, msssim, memorisation.
     `features`: what images are compared by: random, inception, or the path of a MODEL.keras; figures of different
@@ -36,6 +36,12 @@ def measure(
     from keras_dcgan.model.networks import class_count
     from keras_dcgan.progress import Progress
 
+    if hasattr(generator, "ema_generator"):  # a DCGAN
+        generator.settle()
+        generator = generator.ema_generator
+    for name, given in (("images", images), ("held_out", held_out)):
+        if given is not None and not hasattr(given, "manifest"):
+            raise Refused(name, "what prepare returns", type(given).__name__)
     wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     if samples < FEWEST:
         raise Refused("samples", f"{FEWEST} or more", samples)
@@ -59,7 +65,10 @@ def measure(
             held_out=held_out,
             progress=progress,
         )
-    for note in measured.notes:
+    notes = list(measured.notes)
+    if "fid" in wanted and features == "random":
+        notes.append("fid of random features is not that of papers, which is of features='inception'")
+    for note in notes:
         warnings.warn(note, stacklevel=2)
     return measured.figures
 

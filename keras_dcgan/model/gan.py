@@ -15,7 +15,9 @@ the batch see what one sees at the whole.
 """
 
 import functools
+import itertools
 import math
+import types
 from collections.abc import Callable
 
 import keras
@@ -77,12 +79,12 @@ class DCGAN(keras.Model):
     def __init__(
         self, generator: keras.Model, discriminator: keras.Model, ema_generator: keras.Model, seed: int = 0
     ):
-        super().__init__(name="dcgan")
+        super().__init__(name="dcgan", dtype="float32")  # whatever Keras' policy is, latents stay exact
         self.generator = generator
         self.discriminator = discriminator
         self.ema_generator = ema_generator
         self.ema_generator.trainable = False
-        for average, weight in zip(ema_generator.weights, generator.weights):
+        for average, weight in zip(ema_generator.weights, generator.weights, strict=True):
             average.assign(weight)
         self.seed = seed
         self.latent_dim = generator.inputs[0].shape[-1]
@@ -134,8 +136,10 @@ class DCGAN(keras.Model):
         is_merged = merged and not self.critic and is_halved(self.discriminator)
         self.halves = functools.partial(in_halves(self.discriminator), training=True) if is_merged else None
         pairs = zip(self.ema_generator.weights, self.generator.weights)
-        # Without an average the weights are the generator's own, and so are the statistics.
-        self.followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
+        # Without an average the weights are the generator's own, and so are the statistics. A function, since Keras would
+        # save what a list holds once more.
+        followed = [(average, weight) for average, weight in pairs if weight.trainable or not ema_kimg]
+        self.followed = lambda: followed
         # Built now, so that a checkpoint finds their slots, and so that no replica creates variables inside
         # the step.
         g_optimizer.build(self.generator.trainable_variables)
@@ -196,7 +200,13 @@ class DCGAN(keras.Model):
         if isinstance(x, tf.data.Dataset):
             check_range(next(iter(x.take(1)), None))
             x = self.grouped(x)
-        elif x is not None and not callable(getattr(x, "__next__", None)):
+        elif isinstance(x, keras.utils.PyDataset):
+            check_range(x[0])
+        elif isinstance(x, types.GeneratorType):
+            first = next(x, None)
+            check_range(first)
+            x = (batch for batch in itertools.chain([first], x))
+        elif x is not None:
             check_range(x)
         return super().fit(x, *args, **kwargs)
 
@@ -226,7 +236,7 @@ class DCGAN(keras.Model):
         """One step on this replica's uint8 images (n, height, width, channels), or (images, labels) -> the
         means since `reset_means`. Fakes get the labels of the real images, so both have each class equally
         often."""
-        images, *labels = data if isinstance(data, tuple) else (data,)
+        images, labels = self._taken(data)
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         real = tf.cast(images, tf.float32) / 127.5 - 1
@@ -241,12 +251,12 @@ class DCGAN(keras.Model):
         def discriminate(pictures):
             """-> logits, and how far D is from finding the class that the images are of."""
             if not labels:
-                return self.discriminator(pictures, training=True), 0.0
+                return tf.cast(self.discriminator(pictures, training=True), tf.float32), 0.0
             logits, guesses = self.discriminator([pictures, *labels], training=True)
-            return logits, classification(labels[0], guesses)
+            return tf.cast(logits, tf.float32), classification(labels[0], guesses)
 
         with tf.GradientTape() as g_tape:
-            fakes = self.generator([z, *labels] if labels else z, training=True)
+            fakes = tf.cast(self.generator([z, *labels] if labels else z, training=True), tf.float32)
             # Keras' optimizers sum the replicas' gradients; the mean over the global batch needs this
             # division.
             scale = self.d_optimizer.scale_loss(tf.constant(1 / replicas))
@@ -292,6 +302,31 @@ class DCGAN(keras.Model):
             # 0").
             return {name: value[None] for name, value in logs.items()}
         return logs
+
+    def _taken(self, data) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """What Keras gives a step -> the images, and [labels (n,)], or []. Raises ValueError while the step is traced."""
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if not hasattr(images, "shape"):
+            raise ValueError(f"images: expected images or (images, labels), received {type(images).__name__}")
+        drawn = self.generator.output_shape[1:]
+        if not tf.TensorShape(images.shape[1:]).is_compatible_with(drawn):
+            expected = f"expected images of {drawn}, as the generator draws them"
+            raise ValueError(f"images: {expected}, received {tuple(images.shape[1:])}")
+        is_conditional = len(self.generator.inputs) > 1
+        if is_conditional != (labels is not None):
+            expected = (
+                "(images, labels), since the generator has classes"
+                if is_conditional
+                else "none: it has no classes"
+            )
+            raise ValueError(f"labels: expected {expected}")
+        if labels is None:
+            return images, []
+        if len(labels.shape) > 2 or labels.shape[1:] not in ((), (1,)):
+            raise ValueError(
+                f"labels: expected the number of each image's class, (N,), received {tuple(labels.shape)}"
+            )
+        return images, [tf.reshape(labels, [-1])]
 
     def _means_so_far(self) -> dict[str, tf.Tensor]:
         """What a step returns."""
@@ -381,7 +416,7 @@ class DCGAN(keras.Model):
                     average, lambda var, new: var.assign_add(rate * (new - var)), args=(weight,), group=False
                 )
 
-        averages, weights = zip(*((average.value, weight.value) for average, weight in self.followed))
+        averages, weights = zip(*((average.value, weight.value) for average, weight in self.followed()))
         # Mirrored variables can only be assigned across replicas, as Keras' own optimizers do it.
         tf.__internal__.distribute.interim.maybe_merge_call(
             update, tf.distribute.get_strategy(), averages, weights
