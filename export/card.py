@@ -41,6 +41,7 @@ HUB_LICENCES = set(
     postgresql unknown unlicense wtfpl zlib""".split()
 )
 # Settings outside the groups Model and Optimisation that can be seen in the images.
+OTHERS = re.compile(r"-last$|-\d+$")  # evaluations that another one, without that name, has not replaced
 SEEN = ("crop", "background", "init_from", "precision")
 MEANINGS = {
     "swd": "sliced Wasserstein distance of the pixels: lower is better",
@@ -91,7 +92,7 @@ def of_run(run: Run, sha256: str) -> History:
         data_of(manifest) if manifest else [],
         training_of(run, manifest.count if manifest else 0) if run.settings else [],
         list({str(figures): figures for figures in evaluations.values() if figures}.values()),
-        [file for file, figures in evaluations.items() if not figures and not file.stem.endswith("-last")],
+        [file for file, figures in evaluations.items() if not figures and not OTHERS.search(file.stem)],
     )
 
 

@@ -66,8 +66,8 @@ CALIBRATION_SEEDS = range(1000, 1128)  # none of parity.SEEDS
 MODEL_JSON = "model.json"
 EDGE_SAMPLE = "edge_sample.py"
 BESIDE = (card.CARD, card.SAMPLES, EDGE_SAMPLE)  # names that a user's own file may have as well
-# where everything is made and measured; within `out`, since renaming works within one file system
 OF_SIGNATURES = "2.7.0"  # the TensorFlow Lite that knows several in a file
+# where everything is made and measured; within `out`, since renaming works within one file system
 WORKSHOP, EARLIER = ".export.part", "earlier"
 
 
@@ -523,3 +523,4 @@ def put_back(workshop: Path, out: Path):
             files.rename(out / name, workshop / name)
     for name in sorted(os.listdir(workshop / EARLIER), key=lambda name: name == MODEL_JSON):
         files.rename(workshop / EARLIER / name, out / name)
+    (workshop / EARLIER).rmdir()  # or the next one would take out again what came back

@@ -43,6 +43,8 @@ except ImportError as absent:
 
 FILES = [f"generator_{name}.tflite" for name in ("fp32", "fp16", "int8", "int8_full")]  # the most exact first
 MEMORY = Path("/proc/self/status")  # not on macOS, nor on Windows
+OTHERS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mp4")  # which it does not write
+MOST_BYTES = 2**30  # of a grid, which is in memory twice over
 TOLD = ("licence", "author", "data_note")  # of the metadata: what a person is to be told
 # What a damaged zip raises, or JSON of another shape than was expected.
 DAMAGED = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RuntimeError, EOFError)
@@ -346,7 +348,7 @@ def main(argv: list[str] | None = None):
     try:
         out = flags.out or (None if flags.benchmark else Path("sample.png"))
         is_grid = out is not None and out.suffix.lower() == ".png"
-        if out and out.suffix and not is_grid and not out.is_dir():
+        if out and out.suffix.lower() in OTHERS and not out.is_dir():
             raise ValueError(f"--out: expected a name that ends in .png, or a folder, received {str(out)!r}")
         if flags.cols and not is_grid:
             raise ValueError(f"--cols: expected a grid as --out, such as grid.png, received {out or 'none'}")
@@ -371,6 +373,11 @@ def main(argv: list[str] | None = None):
         elif flags.wanted_class is not None:
             raise ValueError(
                 f"--class: expected a generator that was trained with --conditional, received {file}"
+            )
+        sizes = [about.get(name, 64) for name in ("height", "width", "channels")]
+        if is_grid and len(numbers) * sizes[0] * sizes[1] * sizes[2] > MOST_BYTES:
+            raise ValueError(
+                "--seeds: expected fewer in one grid, or a folder as --out, received " + str(len(numbers))
             )
         runner = compiled(file, "GPU") if flags.gpu else runner
         if is_grid:

@@ -103,6 +103,8 @@ def fail(verb: str, message: str):
 
 # The library's names of what these flags give it.
 FLAGS = {"path": "--out", "source": "--data", "wanted": "--class"}
+# What `prepare` may complain of, where one flag brings images.
+OF_IMAGES = ("source", "size", "channels", "crop", "background", "conditional")
 
 
 def flag(argument: str) -> str:
@@ -135,7 +137,7 @@ def machine_errors(verb: str, flags: Mapping[str, str] | None = None) -> Iterato
     try:
         yield
     except (Refused, Unavailable) as error:
-        fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name)))
+        fail(verb, error.told(lambda name: (flags or {}).get(name) or flag(name), flag))
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__}  # nothing is imported here
         if "OpError" not in kinds or "InternalError" in kinds:

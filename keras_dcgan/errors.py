@@ -38,9 +38,11 @@ class _OfArguments(Exception):
     def __str__(self) -> str:
         return self.told(str)
 
-    def told(self, name: Callable[[str], str]) -> str:
-        """The message, with what `name` makes of each argument's name."""
-        return f"{', '.join(dict.fromkeys(map(name, self.arguments)))}: {spelled(self.problem, name)}"
+    def told(self, name: Callable[[str], str], mention: Callable[[str], str] | None = None) -> str:
+        """The message, with what `name` makes of each argument's name, and `mention` of those within the sentence."""
+        return (
+            f"{', '.join(dict.fromkeys(map(name, self.arguments)))}: {spelled(self.problem, mention or name)}"
+        )
 
 
 class Refused(_OfArguments, ValueError):

@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from keras_dcgan.measure.evaluation import Measured
 
 VERB = "evaluate"
-OF_IMAGES = (
-    "source",
-    "size",
-    "channels",
-    "crop",
-    "background",
-    "conditional",
-)  # what prepare may complain of
 BEST = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher") | {
     "sharpness": "near 1",
     "memorised": "near 0.05",
@@ -69,11 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
         needs_features = bool(OF_FEATURES & set(flags.metrics))
         embed = embeddings.load(flags.features, flags.inception_weights) if needs_features else None
         config = dataclasses.replace(config, cache=flags.cache or config.cache)
-        with cli.user_errors(VERB, dict.fromkeys(OF_IMAGES, "--data")):
+        with cli.user_errors(VERB, dict.fromkeys(cli.OF_IMAGES, "--data")):
             real = real_images(flags.data or config.data, config, classes, generator)
         has_changed = not flags.data and real.manifest.fingerprint != run.manifest.fingerprint
         check_real(real, has_changed, config, classes, generator)
-        with cli.user_errors(VERB, dict.fromkeys(OF_IMAGES, "--held-out")):
+        with cli.user_errors(VERB, dict.fromkeys(cli.OF_IMAGES, "--held-out")):
             held_out = real_images(flags.held_out, config, classes, generator) if flags.held_out else None
     with cli.machine_errors(VERB), Progress() as progress:
         measured = measure(
@@ -123,7 +115,7 @@ def parser() -> cli.Parser:
         "--inception-weights", type=cli.path, metavar="FILE", help="of Keras' InceptionV3 [from Keras' cache]"
     )
     result.add_argument("--last", action="store_true", help="measure generator_last.keras [generator.keras]")
-    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json, -last.json, or -2.json to keep others]"
+    about = "the figures; the page goes beside it [DIR/evaluation/FEATURES.json; -last, -2, ... behind FEATURES keep others]"
     result.add_argument("--out", type=cli.path, metavar="F.json", help=about)
     return result
 
@@ -146,7 +138,8 @@ def without_loss(usual: Path, result: dict) -> Path:
             there = json.loads(file.read_text(encoding="utf-8"))
             return there["generator_sha256"] == result["generator_sha256"] and (
                 not set(there["metrics"]) <= set(result["metrics"])
-                or any(there[name] != result[name] for name in ("features", "images"))
+                or there["features"] not in (None, result["features"])
+                or any(result["images"].get(name) != count for name, count in there["images"].items())
                 or there["data"]["fingerprint"] != result["data"]["fingerprint"]
             )
         except (OSError, ValueError, LookupError, TypeError):
@@ -162,7 +155,7 @@ def check(flags: argparse.Namespace, out: Path):
         expected = f"to stand with {argument('features')} inception"
         raise Refused("inception_weights", f"expected {expected}, received it with {flags.features}")
     if flags.features != "random" and not OF_FEATURES & set(flags.metrics):
-        expected = f"{', '.join(sorted(OF_FEATURES))} among {argument('metrics')}"
+        expected = f"one of {', '.join(sorted(OF_FEATURES))} among {argument('metrics')}"
         raise Refused("features", expected, ",".join(flags.metrics))
     if flags.held_out and "memorisation" not in flags.metrics:
         expected = f"memorisation among {argument('metrics')}"

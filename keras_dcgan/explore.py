@@ -8,6 +8,7 @@ ones, and the page's sliders move along them.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import keras
 
 VERB = "explore"
+MOST_BYTES = 2**31  # of a sheet, which is in memory three times over
 
 
 @process.tidy
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         generator, classes = checkpoints.load_generator(run), run.classes
         labels = latents.labels(flags.seeds, latents.chosen_classes(flags.wanted_class, classes), classes)
         directions = latents.directions(generator, flags.directions)
+        each = len(directions) * flags.columns * math.prod(generator.output_shape[1:])
+        if len(flags.seeds) * each > MOST_BYTES:
+            raise Refused("seeds", f"at most {MOST_BYTES // each:,} of images of this size", len(flags.seeds))
         z = latents.truncate(latents.latents(flags.seeds, directions.shape[1]), flags.truncation)
         amounts = np.linspace(-flags.reach, flags.reach, flags.columns)
         with cli.writing("out", out):

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
                 write(network, Path(flags.out))
             print(f"{network.output_shape[1]:,} numbers an image, in {flags.out}")
         if flags.linear_probe:
-            with cli.user_errors(VERB, {"source": "--linear-probe", "conditional": "--linear-probe"}):
+            with cli.user_errors(VERB, dict.fromkeys(cli.OF_IMAGES, "--linear-probe")):
                 pictures, labels = labelled(flags.linear_probe, config, network.input_shape[-1])
             probe(flags.run, network, pictures, labels)
             if config.conditional:

@@ -330,7 +330,7 @@ class DCGAN(gan.DCGAN):
             of_class = np.asarray(chosen % classes if labels is None else labels)
             is_row = of_class.shape == chosen.shape and of_class.dtype.kind in "iu"
             if not is_row or of_class.min() < 0 or of_class.max() >= classes:
-                raise Refused("labels", f"a number below {classes} for each seed", of_class.tolist())
+                raise Refused("labels", f"a whole number below {classes} for each seed", of_class.tolist())
             of_class = of_class.astype(np.int32)
         elif labels is not None:
             raise Refused("labels", "none: the images have no classes", repr(labels))

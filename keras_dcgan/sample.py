@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VERB = "sample"
 FRAMES_PER_SECOND = 25
 BLOCK = 1024  # seeds whose latents are in memory at once
-MOST_PIXELS = 2**30  # bytes of a grid or a walk, which is in memory three times over
+MOST_BYTES = 2**31  # of a grid or a walk, which is in memory three times over
 
 
 @process.tidy
@@ -45,12 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
         check(flags, kind)
         generator, classes = load(Run(flags.run))
         order = ordered(flags, generator.inputs[0].shape[-1], classes)
+        seconds = flags.seconds or 1.0
         if kind != "folder":
-            frames = round(flags.seconds * FRAMES_PER_SECOND) if kind == "walk" else 1
+            frames = round(seconds * FRAMES_PER_SECOND) if kind == "walk" else 1
             check_count(flags, kind, len(order), frames * math.prod(generator.output_shape[1:]))
         with cli.writing("out", out):
             if kind == "walk":
-                count = write_walk(generator, order, out, flags.seconds)
+                count = write_walk(generator, order, out, seconds)
             elif kind == "grid":
                 count = write_grid(generator, order, out, flags.cols)
             else:
@@ -91,7 +92,7 @@ def parser() -> cli.Parser:
     result.add_argument("--cols", type=count, metavar="N", help="columns of a grid [as square as it gets]")
     seconds = number(1 / FRAMES_PER_SECOND, 60)
     result.add_argument(
-        "--seconds", type=seconds, default=1.0, metavar="S", help="of a walk, from one seed to the next [1]"
+        "--seconds", type=seconds, metavar="S", help="of a walk, from one seed to the next [1]"
     )
     return result
 
@@ -121,7 +122,7 @@ def check(flags: argparse.Namespace, kind: str):
         ("cols", flags.cols, "grid", ".png"),
         ("seconds", flags.seconds, "walk", ".webp"),
     ):
-        if typed != parser().get_default(name) and kind != fitting:
+        if typed and kind != fitting:
             raise Refused(name, f"a {fitting}, such as {argument('out')} NAME{ending}", f"it with {out}")
     if out.suffix.lower() == ".mp4":
         images.video_encoder()
@@ -129,12 +130,14 @@ def check(flags: argparse.Namespace, kind: str):
 
 
 def check_count(flags: argparse.Namespace, kind: str, count: int, image_bytes: int):
-    """Raises Refused where a grid or a walk can be none of so many, each of which takes so many bytes."""
-    name = "latent" if flags.latent else "seeds"
+    """Raises Refused where there are too few to walk between, or too many for one file, each of so many bytes."""
+    name, most = "latent" if flags.latent else "seeds", MOST_BYTES // image_bytes
     if kind == "walk" and count < 2:
         raise Refused(name, "at least 2 to walk between", count)
-    if count * image_bytes > MOST_PIXELS:
-        raise Refused(name, f"at most {MOST_PIXELS // image_bytes:,} in one file of this size", f"{count:,}")
+    if kind == "walk" and most < 2:
+        raise Refused("seconds", "less, for walks of images of this size", f"{flags.seconds:g}")
+    if count > most:
+        raise Refused(name, f"at most {most:,} in one file of this size", f"{count:,}")
 
 
 def load(run: Run) -> tuple[keras.Model, list[str]]:

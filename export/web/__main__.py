@@ -37,7 +37,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         # Another site's page could else ask through a name of its own that leads here (DNS rebinding).
         if not is_ours(self.headers.get("Host", "").lower().partition(":")[0]):
             return self.send_error(
-                HTTPStatus.MISDIRECTED_REQUEST, "This answers for an address, and localhost"
+                HTTPStatus.MISDIRECTED_REQUEST, "Open it by its IP address, or as localhost"
             )
         path, mark, query = self.path.partition("?")
         if path in ("/", "/web"):
@@ -88,7 +88,7 @@ def packed(file: Path, modified: int) -> bytes:
 
 
 def is_ours(host: str) -> bool:
-    """Whether this names a machine that nobody else can name so."""
+    """Whether it is an address, or localhost: a name that nobody else can have led here."""
     try:
         return host == "localhost" or bool(ipaddress.IPv4Address(host))
     except ValueError:
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None):
     folder = flags.run if (flags.run / "web").is_dir() else flags.run / "export"
     with user_errors("web"):
         serving = server(folder, flags.port, flags.host)
-    if flags.host != LOCAL:
+    if not ipaddress.IPv4Address(flags.host).is_loopback:
         print("whoever is in this network can open the page, and read the export folder")
     host = outward() if flags.host == "0.0.0.0" else flags.host
     print(f"http://{host}:{serving.server_port}/web/  (Ctrl-C stops)", flush=True)

@@ -14,7 +14,7 @@ self.addEventListener('fetch', (event) => {
     try {
       const answer = await fetch(request, {cache: 'no-cache', signal: control.signal});
       const isHtml = answer.headers.get('Content-Type')?.startsWith('text/html') ?? false;  // a hotel's log-in is no script
-      if (!answer.ok || isPage !== isHtml) return kept ?? answer;
+      if (!answer.ok || isPage !== isHtml) return answer.status && kept || answer;  // a page that has moved has none
       event.waitUntil(cache.put(key, answer.clone()).catch(() => {}));
       return answer;
     } catch {

@@ -193,13 +193,13 @@ def _make_all(job: Job, found: Source, parts: list[np.ndarray], options, show) -
     _run(options, "make", make, len(parts), job)
     seen = _seen(job, "done", len(parts))
     kept = seen["kept"].tolist()
+    check_any(kept, _left_out(found, seen), job.source, show)
     rest, _, left_out = without_lonely(found, kept, _left_out(found, seen), silent if lonely else show)
     if found.classes is not None and (alone := sorted({*found.classes} - {*(rest.classes or ())})) != lonely:
         for kind in ("todo", "done"):
             _each(gfile.remove, gfile.glob(f"{job.folder}/*.{kind}"))
         _write(known, json.dumps(alone).encode())
         return _make_all(job, found, parts, options, show)
-    check_any(kept, left_out, job.source, show)
     digests = [row.tobytes() for row in seen["digests"]]
     sizes = [(height, width) for height, width in seen["sizes"].tolist()]
     manifest = described(job.source, rest, job.settings, kept, sizes, digests, left_out)
@@ -213,7 +213,8 @@ def _labels(found: Source, lonely: Sequence[str]) -> np.ndarray:
     """int32 of each name; LONELY of those whose class is left out. Nothing where there are no classes."""
     if found.classes is None:
         return np.empty(0, np.int32)
-    left = [None if name in lonely else name for name in found.classes]
+    few = set(lonely)
+    left = [None if name in few else name for name in found.classes]
     used = [i for i, name in enumerate(left) if name is not None]
     labels = np.full(len(left), LONELY, np.int32)
     labels[used] = labels_of(dataclasses.replace(found, classes=left), used)[1]

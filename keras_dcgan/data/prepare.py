@@ -162,7 +162,9 @@ def _shards(pattern: str, settings: dict) -> ShardSet:
     wanted = settings["crop"], settings["background"]
     there = shards.manifest.crop, shards.manifest.background
     if wanted != there:
-        raise Refused(("crop", "background"), f"{there}, as the shards have it", wanted)
+        raise Refused(
+            ("crop", "background"), f"the shards are packed with {there}, and {wanted} is asked for"
+        )
     return shards
 
 

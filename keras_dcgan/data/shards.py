@@ -100,8 +100,8 @@ def open_shards(pattern: str, size: tuple[int, int], channels: str | int, condit
         )
         raise Refused("source", expected, f"{len(files)}, without {missing[0]}")
     if tuple(size) != manifest.size or channels not in ("auto", manifest.channels):
-        expected = f"{manifest.shape}, as the shards have it"
-        raise Refused(("size", "channels"), expected, f"{size} and {channels}")
+        there, asked = ("x".join(map(str, of)) for of in (manifest.shape, (*size, channels)))
+        raise Refused(("size", "channels"), f"the shards are of {there}, and {asked} is asked for")
     if conditional and not manifest.classes:
         raise Refused("conditional", f"shards packed with {argument('conditional')}", pattern)
     # A worker whose files are all empty would have nothing to read.

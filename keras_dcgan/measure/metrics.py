@@ -91,8 +91,12 @@ class SlicedWasserstein:
         for number, level in enumerate(levels):
             side = min(level.shape[1:3])
 
-            def chunks(number=number):
-                for first, patches in together or self._patches(images, [number]):
+            held = together
+            if not held and len(images) * self.patches * length <= BLOCK_SIZE:
+                held = list(self._patches(images, [number]))
+
+            def chunks(number=number, held=held):
+                for first, patches in held or self._patches(images, [number]):
                     yield first, patches[number]
 
             mean, deviation = _moments(patches for _, patches in chunks())

@@ -25,11 +25,10 @@ NORMS = ("batch", "spectral", "none")  # of the discriminator
 # checkerboards", 2016)
 KERNEL = 4
 LEAK = 0.2
-# Of residual blocks: what of their sum is added, where they are, and how many channels go through one
-# (tools/experiments/RECIPE.md). On finer grids they cost as much, and the portraits became worse.
-BRANCH = 0.2
-COARSE = 16 * 16  # pixels of a grid
-NECK = 4
+# Residual blocks; all of this was tried (tools/experiments/RECIPE.md).
+BRANCH = 0.2  # the share of what a block computes that is added
+COARSE = 16 * 16  # pixels: finer grids have none
+NECK = 4  # so many times fewer channels lie between the two convolutions of a block
 
 
 def initializer():

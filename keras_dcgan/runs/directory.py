@@ -49,7 +49,7 @@ LEFTOVERS = {
         rf"\.({'|'.join(map(re.escape, (CONFIG, MANIFEST, METRICS, BEST, LAST, REPORT)))})\b.*\.part"
     ),
     CHECKPOINTS: re.compile(r"\..*\.part"),
-    SAMPLES: re.compile(r"\.(reals|\d+kimg)\.png\b.*\.part"),
+    SAMPLES: re.compile(r"\.(reals|[\d.]+kimg)\.png\b.*\.part"),
     LOGS: re.compile(r"\..*\.part"),
 }
 SHOWN_RUNS = 8  # where another one is missing

@@ -46,8 +46,12 @@ def no_groups(batch: int, most: int) -> str | None:
     """What is to be said where `MinibatchStd` has no group of 2 to `most` images, which would divide a device's batch."""
     if not most or any(batch % size == 0 for size in range(2, most + 1)):
         return None
-    shared = f"of {batch} images a device" if batch > 1 else "of one image a device"
-    return f"{argument('minibatch_std')} {most} does nothing: a batch {shared} has no larger group than one image"
+    why = (
+        f"no number from 2 to {most} divides a device's batch of {batch}"
+        if most > 1
+        else "one image has no spread"
+    )
+    return f"{argument('minibatch_std')} {most} does nothing: {why}"
 
 
 def outlook(

@@ -288,6 +288,7 @@ def test_a_mistake_is_one_line_and_status_2(folder, tmp_path, capsys):
         ("--out: expected a name that ends in .png, or a folder, received 'a.jpg'", "--out", "a.jpg"),
         ("--cols: expected a grid as --out, such as grid.png, received set", "--cols", 3, "--out", "set"),
         ("--threads: expected no --gpu", "--threads", 2, "--gpu"),
+        ("--seeds: expected fewer in one grid", "--seeds", "0-999999,0-999999", "--out", "grid.png"),
     ):
         assert complaint in refusal(capsys, "--model", folder, *typed)
     for flag, number, expected in (

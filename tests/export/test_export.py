@@ -372,6 +372,8 @@ def test_an_export_that_is_stopped_while_it_is_put_in_place_leaves_the_earlier_o
             left[:] = [()] * moves_back
             with contextlib.suppress(KeyboardInterrupt):
                 convert.put_back(workshop, out)
+        (workshop / "README.md").unlink()  # a kill while the workshop is removed
+        convert.put_back(workshop, out)
         shutil.rmtree(workshop)
         there = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
         assert there == dict.fromkeys(old, "old") | {"samples.png": "my own"}

@@ -184,7 +184,11 @@ def test_what_others_are_writing_into_a_run_stays(saved):
         Path(config.run),
         {".features.tflite.0123456789abcdef.part", ".mine.part", "samples/.walk.webp.01.part"},
     )
-    ours = {".generator.keras.0123456789abcdef.part", ".config.json.part", "samples/.000004kimg.png.01.part"}
+    ours = {
+        ".generator.keras.0123456789abcdef.part",
+        ".config.json.part",
+        "samples/.000008.028kimg.png.01.part",
+    }
     for name in kept | ours:
         (path / name).mkdir(parents=True)
     with begin(config, MANIFEST):

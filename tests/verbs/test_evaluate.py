@@ -224,7 +224,7 @@ def test_duplicates_hide_no_copies_and_too_few_distinct_images_are_told(trained,
         ),
         (
             ["--features", "nowhere.keras", "--metrics", "swd,msssim"],
-            "--features: expected fid, kid, memorisation, prdc among --metrics, received swd,msssim",
+            "--features: expected one of fid, kid, memorisation, prdc among --metrics, received swd,msssim",
         ),
         (
             ["--inception-weights", "w.h5"],
@@ -247,7 +247,7 @@ def test_shards_of_another_size_are_complained_of_by_the_flag_that_names_them(
     pack.main(["--data", str(trained / "new"), "--out", str(tmp_path), "--size", "32"])
     done = evaluate(flag, tmp_path / "*.tfrecord")
     assert done.returncode == 2 and done.stderr.startswith(
-        f"evaluate: {flag}: expected (32, 32, 3), as the shards have it,"
+        f"evaluate: {flag}: the shards are of 32x32x3, and 16x16x3 is asked for"
     )
 
 

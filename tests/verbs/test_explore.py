@@ -52,6 +52,7 @@ def test_a_strip_moves_along_its_direction_through_the_seeds_own_picture(run, tm
         ),
         (["--out", "a.png", "--reach", "0"], "--reach: expected a number above 0 to 20, received '0'"),
         (["--out", "a.png", "--class", "noon"], "--class: expected "),
+        (["--out", "a.png", "--seeds", "0-999999"], "--seeds: expected at most "),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(run, typed, complaint, command):

@@ -142,8 +142,8 @@ def test_a_picture_is_the_same_in_whatever_block_it_is_drawn(model, monkeypatch)
         (["--seconds", "2"], "--seconds: expected a walk, such as --out NAME.webp, received it with out"),
         (["--seeds", "3", "--out", "a.gif"], "--seeds: expected at least 2 to walk between, received 1"),
         (
-            ["--seeds", "0-999999,0-999999", "--out", "a.png"],
-            "--seeds: expected at most 1,398,101 in one file of this size, received 2,000,000",
+            ["--seeds", "0-999999,0-999999,0-999999", "--out", "a.png"],
+            "--seeds: expected at most 2,796,202 in one file of this size, received 3,000,000",
         ),
     ],
 )
