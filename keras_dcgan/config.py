@@ -366,7 +366,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # paper's 128 is a flag).
     "paper": {},
     "auto": AUTO,
-    # Residual networks: better than auto's on varied images after as many of them, and half as fast on a CPU.
+    # Residual networks: better than auto's after as many images, and two thirds as fast on a CPU.
     "modern": {**AUTO, "blocks": 1},
     # For --data demo, where auto chooses it: clean portraits within ten minutes on two CPU cores.
     "demo": {
