@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None):
     except (OSError, tf.errors.OpError) as error:  # a full disk
         fail(VERB, error)
     if "web" in flags.formats and any(map(draws_anywhere, artefacts)):
-        with user_errors(VERB):
-            has_runtime = web.install(out)
+        has_runtime = (out / "web" / "litert").is_dir()
         where = "LiteRT.js beside it" if has_runtime else f"LiteRT.js from {web.CDN}: npm could not fetch it"
         print(
             f"{'web/':27}{'':24}    {where}; to see it: python -m keras_dcgan.export.web --run {shlex.quote(str(out))}"

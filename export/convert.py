@@ -68,7 +68,7 @@ EDGE_SAMPLE = "edge_sample.py"
 BESIDE = (card.CARD, card.SAMPLES, EDGE_SAMPLE)  # names that a user's own file may have as well
 OF_SIGNATURES = "2.7.0"  # the TensorFlow Lite that knows several in a file
 # where everything is made and measured; within `out`, since renaming works within one file system
-WORKSHOP, EARLIER = ".export.part", "earlier"
+WORKSHOP, EARLIER, MADE = ".export.part", "earlier", "made.json"
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,6 @@ def export_generator(
         with alone(folder):
             with quiet(), devices.keras_defaults():  # the converter is talkative
                 artefacts = export(generator, chosen, folder, name, classes, samples=samples, **about)
-            if "web" in chosen and any(draws_anywhere(artefact) for artefact in artefacts):
-                from keras_dcgan.export import web
-
-                web.install(folder)
             if faults := [
                 f"{artefact.variant.file}: {'; '.join(artefact.parity.faults)}"
                 for artefact in artefacts
@@ -273,7 +269,13 @@ def export(
             beside = put_beside(generator, workshop, description, history, has_page)
             description["beside"] = {name: size_and_sha256(workshop / name)[1] for name in beside}
             files.write(workshop / MODEL_JSON, json.dumps(description, indent=1) + "\n")
-            put_in_place(workshop, out, [artefact.variant.file for artefact in passed], foreign)
+            names = [artefact.variant.file for artefact in passed]
+            if has_page:
+                from keras_dcgan.export import web
+
+                web.install(workshop)
+                names.append("web")
+            put_in_place(workshop, out, [*names, *(name for name in beside if name not in foreign)], foreign)
         return artefacts
     finally:
         put_back(workshop, out)
@@ -499,16 +501,17 @@ def put_beside(
     return [name for name in BESIDE if (folder / name).exists()]
 
 
-def put_in_place(workshop: Path, out: Path, passed: list[str], foreign: list[str]):
-    """Moves what an earlier export left out of the way, then what passed in; model.json goes first and comes
+def put_in_place(workshop: Path, out: Path, made: list[str], foreign: list[str]):
+    """Moves what an earlier export left out of the way, then what was made in; model.json goes first and comes
     last, so that at no moment it describes files of other weights."""
+    files.write(workshop / MADE, json.dumps(made))
     earlier = workshop / EARLIER
     earlier.mkdir()
     beside = [name for name in BESIDE if name not in foreign]
     for name in (MODEL_JSON, "web", *(variant.file for variant in VARIANTS.values()), *beside):
         if (out / name).exists():
             files.rename(out / name, earlier / name)
-    for name in (*passed, *(name for name in beside if (workshop / name).exists()), MODEL_JSON):
+    for name in (*made, MODEL_JSON):
         files.rename(workshop / name, out / name)
 
 
@@ -517,8 +520,7 @@ def put_back(workshop: Path, out: Path):
     Where this is stopped, too, the next one goes on."""
     if not (workshop / MODEL_JSON).exists() or not (workshop / EARLIER).exists():
         return  # it has ended, or not begun
-    new = json.loads((workshop / MODEL_JSON).read_text(encoding="utf-8"))
-    for name in (*new["files"], *new["beside"]):
+    for name in json.loads((workshop / MADE).read_text(encoding="utf-8")):
         if (out / name).exists() and not (workshop / name).exists():
             files.rename(out / name, workshop / name)
     for name in sorted(os.listdir(workshop / EARLIER), key=lambda name: name == MODEL_JSON):

@@ -217,7 +217,10 @@ def test_the_shards_of_something_else_are_left_alone(packed, tmp_path):
             {"size": (8, 8)},
             "^size, channels: the shards are of 16x16x3, and 8x8",
         ),
-        ({"crop": "none"}, r"^crop, background: the shards are packed with \('center', \(255, 255, 255\)\), and"),
+        (
+            {"crop": "none"},
+            r"^crop, background: the shards are packed with \('center', \(255, 255, 255\)\), and",
+        ),
         ({"conditional": True}, "^conditional: expected shards packed with conditional"),
     ],
 )

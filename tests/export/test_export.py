@@ -339,14 +339,16 @@ def test_an_export_that_is_stopped_while_it_is_put_in_place_leaves_the_earlier_o
     again, tmp_path, monkeypatch
 ):
     """After any number of moves; putting it back is itself stopped after `again` more."""
-    new = ("saved_model/weights", *TFLITE[:2], "README.md", "samples.png")
+    new = ("saved_model/weights", *TFLITE[:2], "web/index.html", "README.md", "samples.png", "model.json")
     old = ("model.json", "web/index.html", TFLITE[0], TFLITE[3], "README.md")
-    rename, left = convert.files.rename, []
+    rename, left = convert.files.rename, 0
 
     def move(here, there):
-        if not left:
+        nonlocal left
+        left -= 1
+        if left < 0:
             raise KeyboardInterrupt
-        rename(*left.pop(), here, there)
+        rename(here, there)
 
     def write(folder, names, text):
         for name in names:
@@ -354,22 +356,18 @@ def test_an_export_that_is_stopped_while_it_is_put_in_place_leaves_the_earlier_o
             (folder / name).write_text(text)
 
     monkeypatch.setattr(convert.files, "rename", move)
-    for moves in range(10):
+    for moves in range(11):  # five out, and of six in all but the last
         out = tmp_path / str(moves)
         workshop = out / convert.WORKSHOP
         write(out, old, "old")
         write(out, ["samples.png"], "my own")
         write(workshop, new, "new")
-        made = {
-            "files": {"saved_model": {}, TFLITE[0]: {}, TFLITE[1]: {}},
-            "beside": {"README.md": "", "samples.png": ""},
-        }
-        write(workshop, ["model.json"], json.dumps(made))
-        left[:] = [()] * moves
+        left = moves
         with pytest.raises(KeyboardInterrupt):
-            convert.put_in_place(workshop, out, [*made["files"]], foreign=["samples.png"])
+            made = ["saved_model", *TFLITE[:2], "web", "README.md"]
+            convert.put_in_place(workshop, out, made, foreign=["samples.png"])
         for moves_back in (again, 99):
-            left[:] = [()] * moves_back
+            left = moves_back
             with contextlib.suppress(KeyboardInterrupt):
                 convert.put_back(workshop, out)
         (workshop / "README.md").unlink()  # a kill while the workshop is removed
