@@ -361,7 +361,8 @@ class DCGAN(gan.DCGAN):
         """keras.Model.fit -> its History: d_loss, g_loss, real_acc, fake_acc, means over each epoch. `x`: what
         `prepare` returns, of which an epoch is `steps_per_epoch` batches of `batch_size` [all images; 32]; or what
         keras.Model.fit takes, such as `batches`. A second call goes on from there, with the next of prepared images;
-        so does `load_weights` of what `save_weights` has kept, after `of` and `compile`. `steps_taken` counts on.
+        so does `load_weights` of what `save_weights` has kept, after `of` and `compile`. `steps_taken` counts on. (With
+        BackupAndRestore the weights go on, and the images begin anew.)
 
         Raises Refused where there are no steps to count an epoch by, or `steps_per_epoch` is no multiple of
         steps_per_execution, for validation data, and for callbacks that would not do what they say; ValueError where images
