@@ -41,7 +41,6 @@ HUB_LICENCES = set(
     postgresql unknown unlicense wtfpl zlib""".split()
 )
 # Settings outside the groups Model and Optimisation that can be seen in the images.
-OTHERS = re.compile(r"-last$|-\d+$")  # evaluations that another one, without that name, has not replaced
 SEEN = ("crop", "background", "init_from", "precision")
 MEANINGS = {
     "swd": "sliced Wasserstein distance of the pixels: lower is better",
@@ -92,8 +91,15 @@ def of_run(run: Run, sha256: str) -> History:
         data_of(manifest) if manifest else [],
         training_of(run, manifest.count if manifest else 0) if run.settings else [],
         list({str(figures): figures for figures in evaluations.values() if figures}.values()),
-        [file for file, figures in evaluations.items() if not figures and not OTHERS.search(file.stem)],
+        [file for file, figures in evaluations.items() if not figures and not _is_other(file)],
     )
+
+
+def _is_other(file: Path) -> bool:
+    """Whether `evaluate` has put it beside another one, which the same command would replace."""
+    numbered = re.fullmatch(r"(.+)-\d+", file.stem)
+    name = numbered[1] if numbered and file.with_stem(numbered[1]).exists() else file.stem
+    return name != file.stem or name.endswith("-last")
 
 
 def of_student(history: History, student: dict) -> History:

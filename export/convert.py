@@ -255,7 +255,8 @@ def export(
     """
     workshop = out / WORKSHOP
     put_back(workshop, out)  # of an export that was killed
-    shutil.rmtree(workshop, ignore_errors=True)
+    for left in (workshop, *out.glob(".web*.part")):
+        shutil.rmtree(left, ignore_errors=True)
     foreign = not_ours(out)
     workshop.mkdir(parents=True)
     try:

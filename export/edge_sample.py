@@ -374,10 +374,12 @@ def main(argv: list[str] | None = None):
             raise ValueError(
                 f"--class: expected a generator that was trained with --conditional, received {file}"
             )
-        sizes = [about.get(name, 64) for name in ("height", "width", "channels")]
-        if is_grid and len(numbers) * sizes[0] * sizes[1] * sizes[2] > MOST_BYTES:
+        sizes = [about.get(name) for name in ("height", "width", "channels")]
+        is_known = all(isinstance(size, int) for size in sizes)
+        if is_grid and is_known and len(numbers) * sizes[0] * sizes[1] * sizes[2] > MOST_BYTES:
+            which = "--latent" if flags.latent else "--seeds"
             raise ValueError(
-                "--seeds: expected fewer in one grid, or a folder as --out, received " + str(len(numbers))
+                f"{which}: expected fewer in one grid, or a folder as --out, received {len(numbers)}"
             )
         runner = compiled(file, "GPU") if flags.gpu else runner
         if is_grid:

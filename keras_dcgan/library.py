@@ -97,10 +97,8 @@ def _check_callback(callback: keras.callbacks.Callback):
     if isinstance(callback, keras.callbacks.TerminateOnNaN):
         raise Refused("callbacks", "one that reads d_loss or g_loss, since there is no loss", kind)
     is_checkpoint = isinstance(callback, keras.callbacks.ModelCheckpoint)
-    if (
-        is_checkpoint and not callback.save_best_only and callback.monitor == "val_loss"
-    ):  # which it does not look at
-        return
+    if is_checkpoint and not callback.save_best_only and callback.monitor in ("val_loss", "loss"):
+        return  # at which it does not look then
     if is_checkpoint or isinstance(callback, keras.callbacks.EarlyStopping):
         mode = getattr(callback, "mode", "auto")
         if callback.monitor not in gan.MEANS or mode not in ("min", "max"):
@@ -108,23 +106,29 @@ def _check_callback(callback: keras.callbacks.Callback):
             raise Refused("callbacks", expected, f"{kind} of {callback.monitor}, {mode}")
 
 
+def _inner(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """Within a LossScaleOptimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _check_network(argument: str, network: keras.Model, end: str):
-    """Raises Refused for a network of one's own whose form would train without a word, and wrongly."""
-    if not getattr(network, "inputs", None):
-        raise Refused(
-            argument, "a functional model, or a Sequential one with an Input", type(network).__name__
-        )
-    if getattr(network.layers[-1], "activation", None) is keras.activations.sigmoid:
-        raise Refused(argument, f"one that ends in {end}", "a sigmoid")
+    """Raises Refused for a network of one's own that ends so that it would train without a word, and wrongly."""
+    for output in (getattr(network, "outputs", None) or ())[:1]:
+        last = output._keras_history.operation
+        of_layer = getattr(last, "activation", None) is keras.activations.sigmoid
+        if of_layer or type(last).__name__ == "Sigmoid":  # keras.ops
+            raise Refused(argument, f"one that ends in {end}", "a sigmoid")
 
 
 def _average_of(generator: keras.Model) -> keras.Model:
     """A generator of the same layers, in float32."""
 
-    def clone(layer):
-        return layer.__class__.from_config(layer.get_config() | {"dtype": "float32"})
+    def clone(part):  # a layer, or what an operator has made
+        precision = {"dtype": "float32"} if isinstance(part, keras.Layer) else {}
+        return part.__class__.from_config(part.get_config() | precision)
 
-    return keras.models.clone_model(generator, clone_function=clone)
+    with devices.keras_defaults():
+        return keras.models.clone_model(generator, clone_function=clone, recursive=True)
 
 
 class Epochs(keras.callbacks.Callback):
@@ -158,6 +162,9 @@ class DCGAN(gan.DCGAN):
         ema_generator: keras.Model | None = None,
         seed: int = 0,
     ):
+        if not getattr(generator, "inputs", None):
+            expected = "a functional model, or a Sequential one with an Input"
+            raise Refused("generator", expected, type(generator).__name__)
         _check_network("generator", generator, "images in [-1, 1], such as tanh's")
         _check_network("discriminator", discriminator, "logits: the loss has the sigmoid")
         if ema_generator is generator:
@@ -177,6 +184,9 @@ class DCGAN(gan.DCGAN):
         )
         self.ema_kimg = AUTO["ema_kimg"]  # until compile says otherwise
         self.statistics_step: int | None = None  # the step whose weights they were computed for
+        self.begun: tuple[int, int, int] | None = (
+            None  # where the last `fit` of prepared images began: see `seen`
+        )
 
     @classmethod
     def of(
@@ -200,8 +210,6 @@ class DCGAN(gan.DCGAN):
         Keras' global one from here on. Raises Refused."""
         if not hasattr(images, "manifest"):
             raise Refused("images", "what prepare returns", type(images).__name__)
-        if unused := devices.unused_gpu():
-            warnings.warn(unused, stacklevel=2)
         height, width, channels = images.manifest.shape
         by_size = {"filters": filters, "max_width": max_width}
         typed = {
@@ -220,6 +228,9 @@ class DCGAN(gan.DCGAN):
         config = resolve(typed | {name: value for name, value in by_size.items() if value is not None})
         with process.quiet():  # TensorFlow's first look at the devices
             devices.settle()
+            unused = devices.unused_gpu()
+        if unused:
+            warnings.warn(unused, stacklevel=2)
         with devices.seeds_kept():
             return cls(*networks(config, channels, len(images.classes)), seed=config.seed)
 
@@ -261,7 +272,7 @@ class DCGAN(gan.DCGAN):
         usual = _usual_rate(self.generator)
         of_g = self._optimizer("g_optimizer", g_optimizer, usual)
         of_d = self._optimizer("d_optimizer", d_optimizer, usual)
-        if of_d is of_g:
+        if _inner(of_d) is _inner(of_g):
             raise Refused("d_optimizer", "an optimizer of its own", "the generator's")
         objective = _named("loss", loss, LOSSES, Loss)
         changes = _named("augment", augment, augmentation.POLICIES, tuple)
@@ -288,7 +299,7 @@ class DCGAN(gan.DCGAN):
         self, argument: str, wanted: str | keras.Optimizer | None, usual: float
     ) -> keras.Optimizer:
         if isinstance(wanted, keras.Optimizer):
-            if getattr(getattr(wanted, "inner_optimizer", wanted), "use_ema", False):
+            if getattr(_inner(wanted), "use_ema", False):
                 raise Refused(
                     argument, "an optimizer without use_ema: ema_kimg is the average here", wanted.name
                 )
@@ -337,6 +348,11 @@ class DCGAN(gan.DCGAN):
         self.settle()
         return np.stack(list(draw(self.ema_generator, z, of_class)))
 
+    def seen(self, batch: int) -> int:
+        """How many prepared images `fit` has shown; after `load_weights` as if all were in batches of `batch`."""
+        before, steps, batch = self.begun or (0, 0, batch)
+        return before + (self.steps_taken - steps) * batch
+
     def call(self, inputs, training=False):
         """z (N, latent_dim), or [z, labels] -> what the averaged generator draws, float32 in [-1, 1]; the
         same while training."""
@@ -372,6 +388,9 @@ class DCGAN(gan.DCGAN):
             _check_callback(callback)
         if kwargs.get("validation_data") is not None or kwargs.get("validation_split"):
             raise Refused("validation_data", f"expected none: {NO_VALIDATION}; see measure")
+        for name in ("sample_weight", "class_weight"):
+            if kwargs.get(name) is not None:
+                raise Refused(name, "none: every image counts the same", type(kwargs[name]).__name__)
         if hasattr(x, "manifest"):
             batch = kwargs.pop("batch_size", None) or USUAL_BATCH
             if not kwargs.get("steps_per_epoch"):
@@ -379,7 +398,11 @@ class DCGAN(gan.DCGAN):
                 kwargs["steps_per_epoch"] = (
                     max(1, whole // self.steps_per_execution) * self.steps_per_execution
                 )
-            x = batches(x, batch, seed=self.seed, start_step=self.steps_taken)
+            if args:
+                raise Refused("batch_size", "it by name, as all but the images", repr(args))
+            seen = self.seen(batch)
+            self.begun = (seen, self.steps_taken, batch)
+            x = batches(x, batch, seed=self.seed, start_step=-(-seen // batch))
         steps = kwargs.get("steps_per_epoch") or 0
         if steps % self.steps_per_execution:
             at_once = self.steps_per_execution
@@ -432,7 +455,7 @@ def _check_alike(begun: Run, manifest: Manifest):
     if not (begun.path / directory.MANIFEST).is_file():
         return
     there, here = _prepared(begun.manifest), _prepared(manifest)
-    for name in ("size", "channels", "conditional", "crop", "background"):
+    for name in ("size", "channels", "conditional"):
         if there[name] != here[name]:
             expected = f"{name} {as_text(there[name])}, as the run has it"
             raise Refused("images", expected, as_text(here[name]))

@@ -135,7 +135,7 @@ def check_count(flags: argparse.Namespace, kind: str, count: int, image_bytes: i
     if kind == "walk" and count < 2:
         raise Refused(name, "at least 2 to walk between", count)
     if kind == "walk" and most < 2:
-        raise Refused("seconds", "less, for walks of images of this size", f"{flags.seconds:g}")
+        raise Refused("seconds", "less, for walks of images of this size", f"{flags.seconds or 1:g}")
     if count > most:
         raise Refused(name, f"at most {most:,} in one file of this size", f"{count:,}")
 

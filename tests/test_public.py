@@ -146,7 +146,9 @@ def test_prepared_images_go_on_where_the_last_fit_ended(pets, monkeypatch):
     assert len(gan.fit(pets, batch_size=8, steps_per_epoch=2, epochs=2, verbose=0).history["d_loss"]) == 2
     gan.fit(pets, batch_size=16, verbose=0)  # 40 images: two batches an epoch
     assert gan.steps_taken == 6
-    assert asked == [{"seed": 3, "start_step": 0}, {"seed": 3, "start_step": 4}]
+    gan.fit(pets, batch_size=8, steps_per_epoch=1, verbose=0)
+    # After 0, 4 * 8 and 4 * 8 + 2 * 16 images.
+    assert asked == [{"seed": 3, "start_step": step} for step in (0, 2, 8)]
 
 
 def test_weights_can_be_loaded_without_compile_and_hold_each_variable_once(gan, pets, tmp_path):
@@ -166,21 +168,25 @@ def test_whatever_keras_policy_is_latents_stay_exact(pets):
     np.testing.assert_allclose(gan.predict(z, verbose=0), gan.ema_generator(z), atol=1e-5)
 
 
+@pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_two_networks_of_ones_own_are_enough(policy):
+def test_two_networks_of_ones_own_are_enough(policy, merged):
     """In the arithmetic that Keras is told to use; the average is in float32 all the same."""
     layers = keras.layers
     keras.config.set_dtype_policy(policy)
     try:
-        G = keras.Sequential([keras.Input((6,)), layers.Dense(48, "tanh"), layers.Reshape((4, 4, 3))])
+        z = keras.Input((6,))
+        inner = keras.Sequential([layers.Dense(48), layers.Reshape((4, 4, 3))])
+        G = keras.Model(z, keras.ops.tanh(2 * inner(z)))
         D = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(1)])
         gan = kd.DCGAN(G, D)
     finally:
         keras.config.set_dtype_policy("float32")
-    gan.compile(r1=0, r2=0)
+    gan.compile(r1=0, r2=0, merged=merged)
     before = G.get_weights()[0].copy()
     gan.fit(discs(16, 4), batch_size=8, verbose=0)
-    assert {layer.compute_dtype for layer in gan.ema_generator.layers} == {"float32"}
+    parts = gan.ema_generator._flatten_layers(include_self=False)
+    assert {part.compute_dtype for part in [gan.ema_generator, *parts]} == {"float32"}
     assert (G.get_weights()[0] != before).any() and gan.draw([1]).shape == (1, 4, 4, 3)
 
 
@@ -191,7 +197,8 @@ def test_batches_of_ones_own_are_taken_or_refused_by_name(pets):
     assert gan.steps_taken == 1
     labelled = kd.DCGAN.of(kd.prepare(discs(32), size=16, labels=np.arange(32) % 2), filters=4, latent_dim=6)
     labelled.compile()
-    labelled.fit(discs(16), np.arange(16)[:, None] % 2, batch_size=8, verbose=0)  # as keras.datasets has them
+    of_cifar10 = np.arange(16, dtype=np.uint8)[:, None] % 2  # as keras.datasets has them
+    labelled.fit(discs(16), of_cifar10, batch_size=8, verbose=0)
     assert labelled.steps_taken == 2
     floats = discs(8) / np.float32(255)
     for each, data, message in (
@@ -209,6 +216,10 @@ def test_batches_of_ones_own_are_taken_or_refused_by_name(pets):
         x, y = data if isinstance(data, list) else (data, None)
         with pytest.raises(ValueError, match=message):
             each.fit(x, y, steps_per_epoch=1, verbose=0)
+    with pytest.raises(kd.Refused, match="^sample_weight: expected none"):
+        gan.fit(discs(8), sample_weight=np.ones(8), verbose=0)
+    with pytest.raises(ValueError, match="sample_weight, class_weight: expected none"):
+        labelled.train_on_batch(discs(8), np.zeros(8, int), sample_weight=np.ones(8))
 
 
 class Floats(keras.utils.PyDataset):
@@ -329,6 +340,19 @@ def test_what_it_cannot_do_it_says(gan, pets):
             lambda: kd.DCGAN(G, with_sigmoid),
             "^discriminator: expected one that ends in logits.*, received a sigmoid",
         ),
+        (
+            lambda: kd.DCGAN(keras.Model(G.input, keras.ops.sigmoid(G.output)), D),
+            "^generator: expected one that ends in images in .-1, 1., such as tanh's, received a sigmoid",
+        ),
+        (
+            lambda: kd.prepare(discs(4), size=16, labels=[0, 1, 2, 3]),
+            "^labels: expected two or more images in each",
+        ),
+        (
+            lambda: kd.prepare(discs(4), size=16, labels=np.zeros(4)),
+            "^labels: expected two classes or more, received only 0",
+        ),
+        (lambda: kd.prepare(discs(4), conditional=True), "^conditional: expected labels beside an array"),
         (
             lambda: kd.DCGAN(G, D, G),
             "^ema_generator: expected another model .*, received the generator itself",

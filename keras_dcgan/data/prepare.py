@@ -50,7 +50,7 @@ from keras_dcgan.data.sources import (
     from_memory,
     with_classes,
 )
-from keras_dcgan.errors import Refused, Unavailable, counted
+from keras_dcgan.errors import Refused, Unavailable, argument, counted, renamed
 from keras_dcgan.progress import Progress
 from keras_dcgan.threads import Threads
 
@@ -94,6 +94,8 @@ def prepare(
         raise Refused("labels", "an array of images beside them", source)
     if not isinstance(source, np.ndarray) and is_shards(os.fspath(source)):
         return _shards(os.fspath(source), settings)
+    if isinstance(source, np.ndarray) and conditional and labels is None:
+        raise Refused("conditional", f"{argument('labels')} beside an array", "none")
     found = listed(source, settings, labels=labels)
     source = f"an array of {len(source):,}" if isinstance(source, np.ndarray) else os.fspath(source)
     entry = entries.folder(cache) / entries.key(VERSION, found.kind, found.state, settings)
@@ -106,7 +108,8 @@ def prepare(
             del prepared  # Windows renames no folder with a file that is open
         entries.discard(entry)
     with entries.making(entry) as unfinished:
-        manifest = _prepare(unfinished, entry.parent, source, found, settings, show)
+        with renamed(**({} if labels is None else {"conditional": "labels"})):
+            manifest = _prepare(unfinished, entry.parent, source, found, settings, show)
         entries.describe(unfinished, manifest.to_json())
     return _read(entry, source, found)
 

@@ -149,9 +149,7 @@ def with_classes(source: str, found: Source) -> Source:
     left out."""
     if found.kind in ("array", "demo"):
         if found.classes is None:
-            raise Refused(
-                "conditional", "folders of classes, a .npz with images and labels, or labels", source
-            )
+            raise Refused("conditional", "folders of classes, or a .npz with images and labels", source)
         return found
     classes, state, reason = found.classes, found.state, UNLABELLED
     if found.columns and classes is None:
@@ -495,9 +493,14 @@ def from_memory(images: np.ndarray, labels: Sequence | np.ndarray | None = None)
     names = [f"#{i}" for i in range(len(images))]
     state, classes = digest([images.shape, *(image.tobytes() for image in images)]), None
     if labels is not None:
-        classes = [str(label) for label in np.asarray(labels).ravel().tolist()]
+        given = np.asarray(labels).ravel()
+        if given.dtype.kind == "f" and (given == given.astype(np.int64)).all():
+            given = given.astype(np.int64)
+        classes = [str(label) for label in given.tolist()]
         if len(classes) != len(images):
             raise Refused("labels", f"one for each of {len(images)} images", len(classes))
+        if len(set(classes)) < 2:
+            raise Refused("labels", "two classes or more", f"only {classes[0]}")
         state = digest([state, classes])
     return Source("array", names, images.__getitem__, state, classes=classes)
 

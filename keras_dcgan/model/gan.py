@@ -203,9 +203,9 @@ class DCGAN(keras.Model):
         elif isinstance(x, keras.utils.PyDataset):
             check_range(x[0])
         elif isinstance(x, types.GeneratorType):
-            first = next(x, None)
-            check_range(first)
-            x = (batch for batch in itertools.chain([first], x))
+            first = [*itertools.islice(x, 1)]
+            check_range(first[0] if first else None)
+            x = (batch for batch in itertools.chain(first, x))
         elif x is not None:
             check_range(x)
         return super().fit(x, *args, **kwargs)
@@ -305,7 +305,9 @@ class DCGAN(keras.Model):
 
     def _taken(self, data) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """What Keras gives a step -> the images, and [labels (n,)], or []. Raises ValueError while the step is traced."""
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if weights is not None:
+            raise ValueError("sample_weight, class_weight: expected none: every image counts the same")
         if not hasattr(images, "shape"):
             raise ValueError(f"images: expected images or (images, labels), received {type(images).__name__}")
         drawn = self.generator.output_shape[1:]
@@ -326,7 +328,7 @@ class DCGAN(keras.Model):
             raise ValueError(
                 f"labels: expected the number of each image's class, (N,), received {tuple(labels.shape)}"
             )
-        return images, [tf.reshape(labels, [-1])]
+        return images, [tf.cast(tf.reshape(labels, [-1]), tf.int32)]
 
     def _means_so_far(self) -> dict[str, tf.Tensor]:
         """What a step returns."""
@@ -338,7 +340,7 @@ class DCGAN(keras.Model):
         images = tf.concat([real, fakes], axis=0)
         outputs = self.halves([images, tf.tile(*labels, [2])] if labels else images)
         logits, *guesses = outputs if labels else (outputs,)
-        real_logits, fake_logits = tf.split(logits, 2)
+        real_logits, fake_logits = tf.split(tf.cast(logits, tf.float32), 2)
         count = tf.shape(real)[0]
         return real_logits, fake_logits, classification(labels[0], guesses[0][:count]) if labels else 0.0
 
