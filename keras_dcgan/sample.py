@@ -133,7 +133,7 @@ def check_count(flags: argparse.Namespace, kind: str, count: int, image_bytes: i
     """Raises Refused where there are too few to walk between, or too many for one file, each of so many bytes."""
     name, most = "latent" if flags.latent else "seeds", MOST_BYTES // image_bytes
     if kind == "walk" and count < 2:
-        raise Refused(name, "at least 2 to walk between", count)
+        raise Refused(name, f"at least 2 {'latents' if flags.latent else 'seeds'} to walk between", count)
     if kind == "walk" and most < 2:
         raise Refused("seconds", "less, for walks of images of this size", f"{flags.seconds or 1:g}")
     if count > most:

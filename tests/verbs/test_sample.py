@@ -140,7 +140,10 @@ def test_a_picture_is_the_same_in_whatever_block_it_is_drawn(model, monkeypatch)
         (["--per-class", "2", "--seeds", "1"], "--seeds: not allowed with argument --per-class"),
         (["--cols", "3"], "--cols: expected a grid, such as --out NAME.png, received it with out"),
         (["--seconds", "2"], "--seconds: expected a walk, such as --out NAME.webp, received it with out"),
-        (["--seeds", "3", "--out", "a.gif"], "--seeds: expected at least 2 to walk between, received 1"),
+        (
+            ["--seeds", "3", "--out", "a.gif"],
+            "--seeds: expected at least 2 seeds to walk between, received 1",
+        ),
         (
             ["--seeds", "0-999999,0-999999,0-999999", "--out", "a.png"],
             "--seeds: expected at most 2,796,202 in one file of this size, received 3,000,000",
@@ -159,7 +162,7 @@ def test_the_latent_of_one_image_is_no_walk(run, tmp_path, command):
     np.save(tmp_path / "one.npy", latents([1], LATENT_DIM))
     typed = ["--latent", tmp_path / "one.npy", "--class", "blue", "--out", tmp_path / "a.gif"]
     done = command("keras_dcgan.sample", "--run", run, *typed)
-    assert done.stderr == "sample: --latent: expected at least 2 to walk between, received 1\n"
+    assert done.stderr == "sample: --latent: expected at least 2 latents to walk between, received 1\n"
 
 
 def test_a_data_set_needs_classes_that_folders_can_be_named_after(run, tmp_path, command):
