@@ -184,9 +184,8 @@ class DCGAN(gan.DCGAN):
         )
         self.ema_kimg = AUTO["ema_kimg"]  # until compile says otherwise
         self.statistics_step: int | None = None  # the step whose weights they were computed for
-        self.begun: tuple[int, int, int] | None = (
-            None  # where the last `fit` of prepared images began: see `seen`
-        )
+        # Where the last `fit` of prepared images began: images, steps, and its batch.
+        self.begun: tuple[int, int, int] | None = None
 
     @classmethod
     def of(
