@@ -44,7 +44,7 @@ async function paint(canvas, latents, label) {
   Object.assign(canvas, {width, height}).getContext('2d').putImageData(new ImageData(rgba, width, height), 0, 0);
 }
 
-/** Draws what the state says; asked for several times while it waits its turn, it draws once. */
+/** Draws what the state says; asked again while it waits its turn, it draws once. */
 function show() {
   const drawn = shown ??= inTurn(async () => {
     shown = null;
@@ -69,7 +69,7 @@ function display() {
   canvas.hidden = false;
 }
 
-/** Of the tiles: the eight among which the one that is shown is. */
+/** Of the tiles: eight, among them what is shown. */
 const seeds = () => tiles.map((_, i) => state.seed - state.seed % tiles.length + i);
 
 /** Draws the tiles if anything has changed for them; what an older call has not drawn yet is left out. */
@@ -122,8 +122,8 @@ function address() {
   return `#${new URLSearchParams(entries)}`;
 }
 
-function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
+function readAddress({hash} = location) {
+  const given = new URLSearchParams(hash.slice(1));
   const number = (name, least, most, otherwise = 0) => (isFinite(given.get(name) || NaN) ? Math.min(most, Math.max(least, given.get(name))) : otherwise);
   const seed = (name) => Math.floor(number(name, 0, SEEDS - 1)), to = given.get('to') ? seed('to') : null, named = about.classes.indexOf(given.get('class'));
   Object.assign(state, {
@@ -162,7 +162,6 @@ function stop() {
   tell();
 }
 
-/** From tile to tile, and round again. */
 $('walk').onclick = async () => {
   if (walking) return stop();
   const mine = walking = {}, stops = round(), calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -202,17 +201,17 @@ $('class').onchange = ({target}) => {
 };
 $('file').onchange = $('accelerator').onchange = start;
 $('edges').onchange = () => drawnBy && show();
-addEventListener('hashchange', () => {
-  if (!drawnBy) return;
+addEventListener('hashchange', ({newURL}) => {
+  if (!about) return;
   stop();
-  readAddress();
-  if ($('file').value === drawnBy.file) show(); else start();
+  readAddress(new URL(newURL));  // tell() may just have put the old one back
+  if (drawnBy?.file === $('file').value) show(); else if (!$('options').disabled) start();
 });
 new ResizeObserver(() => image.width > 1 && display()).observe($('stage'));
 
 // Saving and sharing.
 
-/** As keras_dcgan.sample names a seed's image, where it is the seed's own. */
+/** As keras_dcgan.sample names a seed's own image. */
 function name() {
   const padded = (seed) => String(seed).padStart(4, '0');
   return `seed-${padded(state.seed)}${state.to !== null ? `-to-${padded(state.to)}` : $('reset').disabled ? '' : '-changed'}.png`;

@@ -175,8 +175,14 @@ def test_the_address_holds_what_is_shown(browser, address, model):
         page.reload()
         wait_until_drawn(page, "13")
         np.testing.assert_array_equal(drawn(page), shown)
-        page.evaluate("location.hash = '#seed=1&to=3&at=0.400'")  # where a walk was stopped
+        walked = "#seed=1&to=3&at=0.400"  # where a walk was stopped
+        # as when what was changed last is told between the new address and its event
+        page.evaluate(
+            "(walked) => { const {hash} = location; location.hash = walked; history.replaceState(0, '', hash); }",
+            walked,
+        )
         wait_until_drawn(page, "1")
+        eventually(lambda: page.evaluate("location.hash") == walked)
         (expected,) = draw(model, slerp(*latents([1, 3], 12), 0.4)[None], np.array([1], np.int32))
         assert parity.psnr(images.from_uint8(expected), images.from_uint8(drawn(page)[..., :3])) >= 40
         assert page.text_content("#edited") == "1 to 3"
@@ -522,6 +528,19 @@ def test_a_file_that_is_chosen_while_another_loads_is_the_next_to_draw(browser, 
         eventually(lambda: page.evaluate("1") and any("third.tflite" in url for url in asked))
         assert page.input_value("#file") == "third.tflite"
         page.close()
+
+
+def test_an_address_that_is_given_while_the_page_loads_is_what_it_draws(browser, address):
+    page, held = browser.new_page(), []
+    page.route(f"**/{FILE}?*", lambda route: held.append(route))
+    page.goto(f"{address}/web/")
+    eventually(lambda: page.evaluate("1") and held)
+    page.evaluate("location.hash = '#seed=5&d1=2'")
+    held[0].continue_()
+    page.unroute(f"**/{FILE}?*")
+    wait_until_drawn(page, "5")
+    eventually(lambda: page.evaluate("location.hash") == "#seed=5&d1=2")
+    page.close()
 
 
 def test_another_export_at_the_same_address_is_what_is_shown_also_offline(browser, out, tmp_path):
