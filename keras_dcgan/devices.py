@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dcgan import process
+from keras_dcgan import IS_LATE, ONEDNN, process
 from keras_dcgan.errors import Refused, argument
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # Keras' names
@@ -218,6 +218,23 @@ def _cpu_name() -> str:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):  # not Linux, or ARM
         return platform.processor() or platform.machine() or "a CPU"
+
+
+def slowed() -> list[str]:
+    """Why the training will be slower than this machine could be."""
+    return [why for why in (unused_gpu(), imported_late()) if why]
+
+
+def imported_late() -> str | None:
+    """That TensorFlow was imported before keras_dcgan, on a CPU for which that decides how it computes."""
+    flags = _cpu_flags()
+    has_onednn = not flags or flags & {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile"}  # by default
+    if not IS_LATE or has_onednn or has_gpu():
+        return None
+    return (
+        "TensorFlow was imported before keras_dcgan, and so takes 1.5 times as long on this CPU: import keras_dcgan "
+        f"first, or set {ONEDNN}=1"
+    )
 
 
 def unused_gpu() -> str | None:

@@ -227,9 +227,9 @@ class DCGAN(gan.DCGAN):
         config = resolve(typed | {name: value for name, value in by_size.items() if value is not None})
         with process.quiet():  # TensorFlow's first look at the devices
             devices.settle()
-            unused = devices.unused_gpu()
-        if unused:
-            warnings.warn(unused, stacklevel=2)
+            slowed = devices.slowed()
+        for why in slowed:
+            warnings.warn(why, stacklevel=2)
         with devices.seeds_kept():
             return cls(*networks(config, channels, len(images.classes)), seed=config.seed)
 

@@ -1,5 +1,6 @@
 """What this machine offers: devices by name, and what cannot be done on them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import from_flags, small_gan
 
-from keras_dcgan import devices, library
+from keras_dcgan import ONEDNN, devices, library
 from keras_dcgan.training.build import build
 
 
@@ -76,6 +77,39 @@ def test_a_gpu_that_tensorflow_cannot_use_is_told(program, file, found, nvidia, 
     assert why is None if found is None else why.startswith(found) and "cuda" in why.lower()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # the user's own wish
     assert devices.unused_gpu() is None
+
+
+@pytest.mark.parametrize(
+    "before, environment, is_late",
+    [
+        ("sys.modules['tensorflow'] = sys", {}, True),
+        ("sys.modules['tensorflow'] = sys", {ONEDNN: "0"}, False),  # the user's own wish
+        ("pass", {}, False),
+    ],
+)
+def test_a_tensorflow_that_was_imported_before_is_noticed(before, environment, is_late):
+    code = f"import sys; {before}; import keras_dcgan; print(keras_dcgan.IS_LATE)"
+    others = {name: value for name, value in os.environ.items() if name != ONEDNN}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=others | environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"{is_late}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, is_late, is_told",
+    [
+        ({"avx2"}, True, True),
+        ({"avx2"}, False, False),
+        ({"avx2", "avx_vnni"}, True, False),
+        (set(), True, False),
+    ],
+)
+def test_it_is_told_where_it_costs_time(flags, is_late, is_told, monkeypatch):
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(devices, "IS_LATE", is_late)
+    told = [why for why in devices.slowed() if "import keras_dcgan first" in why]
+    assert len(told) == is_told
 
 
 def test_devices_are_called_by_their_names(monkeypatch):

@@ -31,7 +31,7 @@ def plan(config: TrainConfig, gan: DCGAN, strategy: tf.distribute.Strategy) -> s
     steps = f"{config.total_steps} step{'s' if config.total_steps > 1 else ''}"
     watch = f"\nWatch: {config.run}/report.html, or tensorboard --logdir {shlex.quote(config.run)}"
     replicas = strategy.num_replicas_in_sync
-    found = [devices.unused_gpu(), no_groups(config.batch // replicas, config.minibatch_std)]
+    found = [*devices.slowed(), no_groups(config.batch // replicas, config.minibatch_std)]
     warnings = "".join(f"warning: {why}\n" for why in found if why)
     return (
         f"{warnings}{height}x{width}x{channels}; parameters: generator {parameters[0]}, "
