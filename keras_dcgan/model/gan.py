@@ -21,6 +21,7 @@ import types
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_dcgan.model import augment, program
@@ -58,7 +59,7 @@ def check_range(batch):
     images = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
     if not hasattr(images, "dtype") or tf.as_dtype(images.dtype) == tf.uint8 or 0 in images.shape:
         return
-    low, high = (float(reduce(tf.cast(images, tf.float64))) for reduce in (tf.reduce_min, tf.reduce_max))
+    low, high = (float(reduce(np.asarray(images))) for reduce in (np.min, np.max))
     if not (0 <= low and high <= 255) or 0 < high <= 1:
         kind = tf.as_dtype(images.dtype).name
         raise ValueError(
