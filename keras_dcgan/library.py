@@ -26,13 +26,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dcgan import devices, process
-from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, as_text, choices, penalty, rate, resolve
+from keras_dcgan.config import ADAPTIVE, PRESETS, TrainConfig, as_text, beta2, choices, penalty, rate, resolve
 from keras_dcgan.data.feed import batches
 from keras_dcgan.errors import Refused, renamed, spelled
 from keras_dcgan.model import augment as augmentation
 from keras_dcgan.model import gan
 from keras_dcgan.model.losses import LOSSES, Loss
-from keras_dcgan.model.networks import class_count
+from keras_dcgan.model.networks import class_count, has_blocks
 from keras_dcgan.model.optimizers import Adam
 from keras_dcgan.pictures.draw import draw
 from keras_dcgan.pictures.latents import latents
@@ -74,10 +74,10 @@ def _named(argument: str, wanted, table: dict, kind: type):
 def _usual_rate(generator: keras.Model) -> float:
     """auto's, by the widest layers."""
     made = {layer.name: layer for layer in generator.layers}
-    if not made.keys() >= {"reshape", "to_image"}:  # another's
+    if not made.keys() >= {"project", "reshape", "to_image"}:  # another's
         return rate(TrainConfig.filters, TrainConfig.max_width, TrainConfig.size)
     filters, base = made["to_image"].input.shape[-1], made["reshape"].output.shape[-1]
-    return rate(filters, base // filters, generator.output_shape[1:3])
+    return rate(filters, max(1, base // filters), generator.output_shape[1:3])
 
 
 def _check_number(argument: str, value: float, least: int, kind: type):
@@ -251,9 +251,10 @@ class DCGAN(gan.DCGAN):
         training: neither learning rates nor penalties fall, and nothing is augmented.
 
         `g_optimizer`, `d_optimizer`: a name or an object of keras.optimizers, one for each network; by default Adam of
-        auto's rate (4e-4 for a generator that `generator` has not made). In float16 Keras' LossScaleOptimizer is put
-        around it. Between two calls of `fit` gan.g_optimizer.learning_rate and gan.d_optimizer.learning_rate may be changed.
-        A schedule of keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
+        auto's rate (4e-4 for a generator that `generator` has not made), with a beta_2 of 0.99 where there are residual
+        blocks. In float16 Keras' LossScaleOptimizer is put around it. Between two calls of `fit`
+        gan.g_optimizer.learning_rate and gan.d_optimizer.learning_rate may be changed. A schedule of
+        keras.optimizers.schedules may be their learning rate. `loss`: a name as `fit --loss` takes, or a
         Loss. `ema_kimg`: half-life of the generator's average, in thousands of real images; 0 follows the
         generator at once. `r1`, `r2`: weights of the gradient penalty on real and on generated images, or
         functions of the step; by default by the images' size; it is taken on every `penalty_every`-th step, and is
@@ -268,9 +269,8 @@ class DCGAN(gan.DCGAN):
         for name, weight in (("r1", r1), ("r2", r2)):
             if weight is not None and not callable(weight):
                 _check_number(name, weight, 0, numbers.Real)
-        usual = _usual_rate(self.generator)
-        of_g = self._optimizer("g_optimizer", g_optimizer, usual)
-        of_d = self._optimizer("d_optimizer", d_optimizer, usual)
+        of_g = self._optimizer("g_optimizer", g_optimizer)
+        of_d = self._optimizer("d_optimizer", d_optimizer)
         if _inner(of_d) is _inner(of_g):
             raise Refused("d_optimizer", "an optimizer of its own", "the generator's")
         objective = _named("loss", loss, LOSSES, Loss)
@@ -294,16 +294,18 @@ class DCGAN(gan.DCGAN):
             merged=devices.has_gpu() if merged is None else merged,
         )
 
-    def _optimizer(
-        self, argument: str, wanted: str | keras.Optimizer | None, usual: float
-    ) -> keras.Optimizer:
+    def _usual_adam(self) -> Adam:
+        is_residual = has_blocks(self.generator) or has_blocks(self.discriminator)
+        return Adam(_usual_rate(self.generator), AUTO["beta1"], beta2(is_residual))
+
+    def _optimizer(self, argument: str, wanted: str | keras.Optimizer | None) -> keras.Optimizer:
         if isinstance(wanted, keras.Optimizer):
             if getattr(_inner(wanted), "use_ema", False):
                 raise Refused(
                     argument, "an optimizer without use_ema: ema_kimg is the average here", wanted.name
                 )
         try:
-            found = Adam(usual, AUTO["beta1"]) if wanted is None else keras.optimizers.get(wanted)
+            found = self._usual_adam() if wanted is None else keras.optimizers.get(wanted)
         except ValueError as error:
             raise Refused(argument, "a name or an object of keras.optimizers", repr(wanted)) from error
         is_scaled = isinstance(found, keras.optimizers.LossScaleOptimizer)

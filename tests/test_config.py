@@ -200,10 +200,25 @@ def test_modern_is_auto_with_residual_blocks(capsys):
     auto, modern = (
         from_flags(["--data", "x", "--size", "128", "--preset", name], 500) for name in ("auto", "modern")
     )
-    assert dataclasses.replace(modern, preset="auto", blocks=0) == auto and modern.blocks == 1
+    assert dataclasses.replace(modern, preset="auto", blocks=0, beta2=0.999) == auto and modern.blocks == 1
     told = choices(modern, 500)
     assert told.startswith("--preset modern: ") and "--blocks 1 " in told and "--max-width 16 " in told
     assert config.unasked(modern, "modern", 500).filters == auto.filters == 32
+
+
+def test_residual_networks_have_a_shorter_mean_of_squares(tmp_path):
+    def of(**typed):
+        return resolve({"data": "x", "run": str(tmp_path), **typed}).beta2
+
+    assert of(preset="modern") == of(blocks=1) == of(preset="demo", blocks=2) == 0.99
+    assert of() == of(preset="demo") == of(preset="modern", blocks=0) == of(preset="paper", blocks=1) == 0.999
+    assert of(preset="modern", beta2=0.9) == 0.9
+    begun = resolve({"data": "x", "preset": "modern", "beta2": 0.999}).to_json()  # before there was a choice
+    assert resolve({"data": "x"}, begun=begun).beta2 == 0.999
+    residual = resolve({"data": "x", "blocks": 1}, 500)
+    assert "--beta2 0.99 " in choices(residual, 500) and "--beta2" not in choices(resolve({"data": "x"}), 500)
+    usual = config.unasked(residual, "auto", 500)  # of its own accord
+    assert (usual.beta2, usual.blocks) == (0.99, 0)
 
 
 def test_auto_takes_small_batches_for_short_trainings():

@@ -383,7 +383,7 @@ def test_optimizers_and_losses_by_name_or_object_and_the_defaults_of_auto(pets):
     assert gan.critic is None and len(gan.augment) == 3
     gan.compile()
     assert [float(o.learning_rate) for o in (gan.g_optimizer, gan.d_optimizer)] == pytest.approx([8e-4] * 2)
-    assert gan.g_optimizer.beta_1 == 0 and gan.objective.is_relative
+    assert (gan.g_optimizer.beta_1, gan.g_optimizer.beta_2) == (0, 0.999) and gan.objective.is_relative
     assert gan.r1 == gan.r2 == 0.15 and gan.critic and gan.ema_kimg == 10
 
 
@@ -407,6 +407,16 @@ def test_a_generator_of_ones_own_trains_as_well(pets):
     gan = kd.DCGAN(own, kd.DCGAN.of(pets, filters=4, latent_dim=6).discriminator, average)
     gan.compile()
     assert float(gan.g_optimizer.learning_rate) == pytest.approx(4e-4)
+    wider = [
+        keras.layers.Reshape((8, 8, 4), name="reshape"),
+        keras.layers.Conv2DTranspose(8, 4, 2, "same"),
+        keras.layers.Conv2D(3, 3, padding="same", name="to_image"),
+    ]
+    another = kd.DCGAN(
+        keras.Sequential([keras.Input((6,)), keras.layers.Dense(256), *wider]), gan.discriminator
+    )
+    another.compile()
+    assert float(another.g_optimizer.learning_rate) == pytest.approx(4e-4)
     gan.fit(kd.batches(pets, 8), steps_per_epoch=1, verbose=0)
     assert gan.draw([0]).shape == (1, 16, 16, 3)
 
@@ -415,6 +425,11 @@ def test_residual_networks_are_asked_for_as_in_fit(pets):
     gan = kd.DCGAN.of(pets, filters=4, latent_dim=6, blocks=1)
     for network in (gan.generator, gan.discriminator, gan.ema_generator):
         assert any("_block_0" in layer.name for layer in network.layers)
+    gan.compile()
+    assert gan.g_optimizer.beta_2 == gan.d_optimizer.beta_2 == 0.99
+    gan = kd.DCGAN(kd.generator(16, 3, filters=2), kd.discriminator(16, 3, filters=2, norm="none", blocks=1))
+    gan.compile()
+    assert gan.d_optimizer.beta_2 == 0.99
 
 
 def test_batches_of_shards_are_known_to_be_endless(pets, tmp_path):

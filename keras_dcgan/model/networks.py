@@ -231,6 +231,11 @@ def class_count(generator: keras.Model) -> int:
     return generator.get_layer("meaning").input_dim if len(generator.inputs) > 1 else 0
 
 
+def has_blocks(network: keras.Model) -> bool:
+    """Whether there are residual ones in it."""
+    return any("_block_" in layer.name for layer in network.layers)
+
+
 def discriminator(
     size: int | tuple[int, int],
     channels: int,

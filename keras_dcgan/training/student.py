@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_dcgan import devices
-from keras_dcgan.config import TrainConfig, penalty
+from keras_dcgan.config import TrainConfig, beta2, penalty
 from keras_dcgan.model.gan import statistics_latents
 from keras_dcgan.model.student import Student, take_channels
 from keras_dcgan.progress import Progress
@@ -48,6 +48,7 @@ def begin(run: Run, teacher: keras.Model, filters: int, kimg: float) -> tuple[St
         r1=own.r1 or penalty(own.size),
         r2=own.r2 or penalty(own.size),
         beta1=0.0,
+        beta2=min(own.beta2, beta2(own.blocks > 0)),  # a run that began before has another
     )
     channels, classes = teacher.output_shape[-1], len(run.classes)
     fast_teacher, discriminator, _ = networks(config, channels, classes)
