@@ -77,7 +77,7 @@ def _usual_rate(generator: keras.Model) -> float:
     if not made.keys() >= {"project", "reshape", "to_image"}:  # another's
         return rate(TrainConfig.filters, TrainConfig.max_width, TrainConfig.size)
     filters, base = made["to_image"].input.shape[-1], made["reshape"].output.shape[-1]
-    return rate(filters, max(1, base // filters), generator.output_shape[1:3])
+    return rate(filters, base // filters, generator.output_shape[1:3])
 
 
 def _check_number(argument: str, value: float, least: int, kind: type):
