@@ -46,13 +46,13 @@ async function paint(canvas, latents, label) {
 
 /** Draws what the state says; asked again while it waits its turn, it draws once. */
 function show() {
+  problem('');  // later it would hide what is said meanwhile
   const drawn = shown ??= inTurn(async () => {
     shown = null;
     const {seed, to, at} = state;  // they may change meanwhile
     await paint(image, edited(to === null ? z(seed) : slerp(z(seed), z(to), at)), label(seed));
     display();
     $('loading').hidden = true;
-    problem('');
     document.body.dataset.ready = seed;  // for tests
   });
   tile();
@@ -60,7 +60,7 @@ function show() {
   return drawn;
 }
 
-/** The image as large as its place, smooth or in whole multiples of its pixels. */
+/** The image as large as its place, smooth or in multiples of its pixels. */
 function display() {
   const canvas = $('image'), scale = $('stage').clientWidth / image.width * devicePixelRatio;
   const isSmooth = $('edges').value === 'smooth' || scale < 1;
@@ -107,7 +107,7 @@ function fill(row, value, words) {
   input.value = value;
   input.style.setProperty('--low', place(Math.min(0, value)));
   input.style.setProperty('--high', place(Math.max(0, value)));
-  input.ariaValueText = row.querySelector('output').textContent = words;
+  input.ariaValueText = row.querySelector('bdi').textContent = words;
 }
 
 // The address: after the #, which no browser sends to a host.
@@ -131,9 +131,9 @@ function readAddress({hash} = location) {
     truncation: number('truncation', 0, 1.5, 1), amounts: about.directions.map((_, i) => number(`d${i + 1}`, -4, 4)),
   });
   $('class').selectedIndex = named + 1;
-  $('edges').selectedIndex = Number(given.get('edges') === 'pixels');
-  const file = given.get('file') ?? new URLSearchParams(location.search).get('file');
-  if (about.files[file] && file !== 'saved_model') $('file').value = file;
+  $('edges').selectedIndex = given.get('edges') === 'pixels';
+  $('file').value = given.get('file') ?? new URLSearchParams(location.search).get('file');
+  $('file').value ||= $('file')[0].value;
 }
 
 // What a person does.
@@ -205,7 +205,8 @@ addEventListener('hashchange', ({newURL}) => {
   if (!about) return;
   stop();
   readAddress(new URL(newURL));  // tell() may just have put the old one back
-  if (drawnBy?.file === $('file').value) show(); else if (!$('options').disabled) start();
+  if (drawnBy) show();
+  if (start.file !== $('file').value && !$('options').disabled) start();
 });
 new ResizeObserver(() => image.width > 1 && display()).observe($('stage'));
 
@@ -225,6 +226,7 @@ async function* frames(scale, isSmooth) {
     await inTurn(() => paint(canvas, edited(slerp(z(from), z(to), i % FRAMES / FRAMES)), label(from)));
     yield enlarge(canvas, scale, isSmooth);
     if (!$('saving').open) throw new DOMException('', 'AbortError');
+    if (document.hidden) throw Error('keep this page in front');  // timers are slow behind
   }
 }
 
@@ -234,7 +236,7 @@ async function make() {
     const blob = await video(frames(scale, isSmooth), 40);
     return new File([blob], `walk.${blob.type.slice(6)}`, {type: blob.type});
   }
-  await queue;
+  await queue, await queue;  // a file that was loading draws after it
   const isOne = what === 'image', canvases = isOne ? [image] : tiles.map((button) => button.firstChild);
   const texts = {Title: about.name, Seed: isOne ? state.seed : seeds().join(' '), Address: address(), Copyright: about.licence ?? '', Source: about.data_note ?? ''};
   const blob = await png(grid(canvases.map((canvas) => enlarge(canvas, scale, isSmooth)), isOne ? 1 : 4), texts);
@@ -242,6 +244,7 @@ async function make() {
 }
 
 async function attempt(work) {
+  $('close').focus();
   $('download').disabled = $('share').disabled = true;
   $('saved').textContent = await work().catch((error) => (error.name === 'AbortError' ? '' : `That did not work: ${error.message}`)) ?? '';
   $('download').disabled = $('share').disabled = false;
@@ -262,9 +265,9 @@ $('download').onclick = () => attempt(async () => {
 });
 $('share').hidden = !navigator.canShare?.({files: [new File([], 'a.png', {type: 'image/png'})]});
 $('share').onclick = () => attempt(async () => {
-  made ||= await make();
+  const file = await (made ||= make());
   if (navigator.userActivation?.isActive === false) return 'Ready: press Share once more.';
-  await navigator.share({files: [made], title: about.name});
+  await navigator.share({files: [file], title: about.name});
 });
 
 // The start.
@@ -313,9 +316,9 @@ async function loadModel(file, accelerator) {
   }
 }
 
-/** With the lists' file and processor; where that fails, what drew before goes on. */
+/** With the lists' file and processor; if that fails, what drew before goes on. */
 async function start() {
-  const file = $('file').value, accelerator = $('accelerator').value;
+  const file = start.file = $('file').value, accelerator = $('accelerator').value;
   if (!await inTurn(() => loadModel(file, accelerator))) return;
   await show();
   $('tiles').disabled = $('controls').disabled = false;
@@ -332,7 +335,7 @@ async function open() {
   if (!hasGpu) $('accelerator').options[1].remove();
   $('options').disabled = false;
   await start();
-  await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, wasmBinary, needed)).catch(() => {});
+  if (drawnBy) await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, wasmBinary, needed)).catch(() => {});
 }
 
 open().catch(complain);

@@ -44,9 +44,11 @@ export async function get(url, {bytes, sha256, isLasting, progress} = {}) {
   return data;
 }
 
+let text;
+
 /** What model.json tells. */
 export async function describe() {
-  const text = new TextDecoder().decode(await get('../model.json'));
+  text = new TextDecoder().decode(await get('../model.json'));
   let about;
   try {
     about = JSON.parse(text);
@@ -57,13 +59,14 @@ export async function describe() {
   return about;
 }
 
-/** Keeps a file for later visits, and drops what an earlier export or runtime has left beside those that are `needed`. */
+/** Keeps a file for later visits, then model.json, and drops what an earlier export or runtime left beside those `needed`. */
 export async function keep(url, data, needed) {
   const cache = await storage(), whole = needed.map((url) => new URL(url, location).href), folder = (url) => new URL('.', url).href;
+  await cache?.put(url, new Response(data));
+  await cache?.put('../model.json', new Response(text));
   for (const {url: old} of await cache?.keys() ?? []) {
     if (/\.(tflite|wasm)\b/.test(old) && whole.map(folder).includes(folder(old)) && !whole.includes(old)) await cache.delete(old);
   }
-  await cache?.put(url, new Response(data));
 }
 
 /** Keeps the page, and all else that it has fetched. */

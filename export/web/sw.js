@@ -15,7 +15,8 @@ self.addEventListener('fetch', (event) => {
       const answer = await fetch(request, {cache: 'no-cache', signal: control.signal});
       const isHtml = answer.headers.get('Content-Type')?.startsWith('text/html') ?? false;  // a hotel's log-in is no script
       if (!answer.ok || isPage !== isHtml) return answer.status && kept || answer;  // a page that has moved has none
-      event.waitUntil(cache.put(key, answer.clone()).catch(() => {}));
+      // model.json is left to files.js too: it goes with the model that it names
+      if (!key.endsWith('/model.json')) event.waitUntil(cache.put(key, answer.clone()).catch(() => {}));
       return answer;
     } catch {
       return kept ?? Response.error();

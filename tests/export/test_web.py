@@ -202,6 +202,9 @@ def test_what_is_shown_is_what_is_marked(browser, address):
             seen.append(drawn(page))
             assert (page.text_content("#edited"), page.is_enabled("#reset")) == (words, words != "")
 
+        assert page.evaluate(
+            "[...document.querySelectorAll('[type=range]')].every(({labels}) => labels.length)"
+        )
         direction = page.locator("#sliders input").first
         changes_to("changed", lambda: direction.fill("3"))
         changes_to("", lambda: page.click("#tiles button:nth-child(4)"))  # a tile is the seed's own image
@@ -279,7 +282,21 @@ def test_what_is_saved_is_what_is_shown_and_tells_its_seed(browser, address):
         page.evaluate("Object.defineProperty(navigator, 'userActivation', {value: undefined})")  # Safari 15
         page.click("#share")
         eventually(lambda: page.evaluate("window.shared") == [name, "image/png", path.stat().st_size])
+        assert page.evaluate("document.activeElement.id") == "close"  # and not nowhere, while the others rest
+        page.evaluate("""() => { const of = HTMLCanvasElement.prototype, own = of.toBlob;
+            of.toBlob = function (done) { of.toBlob = own; window.goOn = () => own.call(this, done); }; }""")
+        page.select_option("#size", "8 0")
+        page.click("#share")
+        eventually(lambda: page.evaluate("'goOn' in window"))
+        page.select_option("#size", "1 0")  # while it is still made
+        page.evaluate("goOn()")
+        page.click("#share:enabled")
+        eventually(lambda: page.evaluate("window.shared") == [name, "image/png", path.stat().st_size])
         page.select_option("#what", "walk")
+        page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+        page.click("#download")
+        eventually(lambda: "keep this page in front" in page.text_content("#saved"))
+        page.evaluate("delete document.hidden")
         page.click("#download")
         eventually(lambda: page.evaluate("window.recorder?.state") == "recording")
         page.click("#close")
@@ -505,29 +522,104 @@ def test_while_a_host_answers_wrongly_the_page_is_the_one_from_before(browser, o
         page.context.close()
 
 
-def test_a_file_that_is_chosen_while_another_loads_is_the_next_to_draw(browser, out, tmp_path):
-    export, more = shutil.copytree(out, tmp_path / "export"), ("second.tflite", "third.tflite")
-    about = json.loads((export / "model.json").read_text())
-    about["files"] |= dict.fromkeys(more, about["files"][FILE])
+CHOOSE = "(name) => { const list = document.querySelector('#file'); list.value = name; list.onchange(); }"
+
+
+@contextmanager
+def loading(page, name):
+    """While that file is on its way."""
+    held = []
+    page.route(f"**/{name}?*", lambda route: held.append(route))
+    page.evaluate(CHOOSE, name)
+    eventually(lambda: page.evaluate("1") and held)
+    yield held[0]
+    page.unroute(f"**/{name}?*")
+
+
+@pytest.fixture(scope="module")
+def three_files(out, tmp_path_factory):
+    """An export whose second and third file are of another generator."""
+    folder = tmp_path_factory.mktemp("three")
+    export, other = shutil.copytree(out, folder / "export"), folder / "other"
+    other_export(out, other)
+    about, of_other = (json.loads((each / "model.json").read_text()) for each in (export, other))
+    for name in ("second.tflite", "third.tflite"):
+        about["files"][name] = of_other["files"][FILE]
+        shutil.copy(other / FILE, export / name)
+    about["files"][FILE]["bytes"] = 1  # and so the first of the list
     (export / "model.json").write_text(json.dumps(about))
-    for name in more:
-        shutil.copy(export / FILE, export / name)
     with serving(export) as address:
-        page, held, asked = browser.new_page(), [], []
-        page.route("**/second.tflite?*", lambda route: held.append(route))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{address}/web/")
-        wait_until_drawn(page)
-        choose = (
-            "(name) => { const list = document.querySelector('#file'); list.value = name; list.onchange(); }"
-        )
-        page.evaluate(choose, "second.tflite")
-        eventually(lambda: page.evaluate("1") and held)
-        page.evaluate(choose, "third.tflite")
-        held[0].continue_()
+        yield address
+
+
+def test_a_file_that_is_chosen_while_another_loads_is_the_next_to_draw(browser, three_files):
+    page, asked = browser.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{three_files}/web/")
+    wait_until_drawn(page)
+    with loading(page, "second.tflite") as second:
+        page.evaluate(CHOOSE, "third.tflite")
+        second.continue_()
         eventually(lambda: page.evaluate("1") and any("third.tflite" in url for url in asked))
         assert page.input_value("#file") == "third.tflite"
-        page.close()
+    page.close()
+
+
+def test_what_is_asked_for_while_a_file_loads_is_what_comes_of_it(browser, three_files):
+    page = browser.new_context().new_page()
+    page.goto(f"{three_files}/web/")
+    wait_until_drawn(page)
+    of_first = drawn(page)
+    with loading(page, "second.tflite") as second:
+        page.click("#save")
+        page.select_option("#size", "1 0")
+        with page.expect_download() as download:
+            page.click("#download")
+            page.click("#close")
+            second.continue_()
+        with Image.open(download.value.path()) as image:  # of the file that its address names
+            assert "file=second.tflite" in image.text["Address"]
+            saved = np.asarray(image.convert("RGBA"))
+    eventually(lambda: (drawn(page) != of_first).any())
+    np.testing.assert_array_equal(saved, drawn(page))
+    of_second = drawn(page)
+    page.evaluate("location.hash = '#seed=0'")  # of the first again
+    eventually(lambda: (drawn(page) == of_first).all())
+    assert page.input_value("#file") == FILE
+    page.evaluate("caches.delete('keras-dcgan')")
+    with loading(page, "second.tflite") as second:
+        page.evaluate("location.hash = '#seed=5&file=second.tflite'")
+        page.locator("#sliders input").first.fill("1")
+        second.abort()
+        assert "second.tflite could not be fetched" in problem(page)
+        wait_until_drawn(page, "5")
+        eventually(lambda: page.evaluate("location.hash") == "#seed=5&d1=1")
+        assert page.is_visible("#problem")  # though something was drawn after it
+    assert (page.input_value("#seed"), page.input_value("#file")) == ("5", FILE)
+    page.goto(f"{three_files}/web/#file=constructor")
+    page.reload()
+    wait_until_drawn(page)
+    assert (drawn(page) == of_first).all() and (drawn(page) != of_second).any()
+    page.context.close()
+
+
+def test_an_export_that_cannot_be_fetched_leaves_the_one_that_is_kept(browser, out, tmp_path):
+    export = shutil.copytree(out, tmp_path / "export")
+    with serving(export) as address:
+        page = browser.new_context().new_page()
+        page.goto(f"{address}/web/index.html")
+        wait_until_drawn(page)
+        wait_until_kept(page)
+        about = json.loads((export / "model.json").read_text())
+        about["files"][FILE]["sha256"] = "0" * 64
+        (export / "model.json").write_text(json.dumps(about))
+        (export / FILE).rename(export / "not_yet_here")
+        page.reload()
+        assert "is not on this host (404)" in problem(page)
+        page.context.set_offline(True)
+        page.reload()
+        wait_until_drawn(page)
+        page.context.close()
 
 
 def test_an_address_that_is_given_while_the_page_loads_is_what_it_draws(browser, address):
@@ -624,7 +716,7 @@ def test_the_page_is_small():
     page = Path(web.__file__).parent
     assert (
         sum(len((page / name).read_bytes()) for name in web.PAGE if name.endswith((".html", ".css", ".js")))
-        < 40_600
+        < 41_000
     )
 
 
