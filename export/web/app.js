@@ -312,7 +312,7 @@ async function loadModel(file, accelerator) {
     $('advanced').open = true;  // for another file or processor
     throw error;
   } finally {  // the lists say what draws, also where that has failed, or what is to draw next
-    if (drawnBy && wanted() === file + accelerator) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator];
+    if (drawnBy && wanted() === file + accelerator) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator], tell();
   }
 }
 

@@ -72,7 +72,7 @@ export async function keep(url, data, needed) {
 /** Keeps the page, and all else that it has fetched. */
 export async function keepPage() {
   const cache = await storage(), fetched = performance.getEntriesByType('resource').map(({name}) => name);
-  const ours = fetched.filter((name) => name.startsWith('http') && !/\.(tflite|wasm)\b/.test(name));
+  const ours = fetched.filter((name) => name.startsWith('http') && !/\.(tflite|wasm|json)\b/.test(name));
   await Promise.allSettled([...new Set(['.', location.pathname, ...ours])].map((name) => cache?.add(name)));  // an extension's may fail
 }
 

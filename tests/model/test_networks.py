@@ -191,6 +191,7 @@ def test_spread_within_groups_is_a_channel_of_its_own():
 
 
 def test_spread_of_a_batch_reaches_each_logit():
+    keras.utils.set_random_seed(0)
     D = discriminator((16, 16), 3, filters=4, norm="none", minibatch_std=4)
     pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
     assert np.abs(D(pictures[:1]) - D(pictures)[:1]).max() > 1e-3
@@ -253,6 +254,7 @@ def test_blocks_of_the_generator_have_norms_and_change_nothing_at_first():
 
 
 def test_bounded_blocks_are_bounded_and_loaded_without_this_package():
+    keras.utils.set_random_seed(0)
     D = discriminator((16, 16), 3, filters=2, norm="spectral", blocks=1)
     pictures = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
     for _ in range(60):  # of the power iteration

@@ -6,6 +6,7 @@ import pytest
 from conftest import lively_generator
 from PIL import Image
 
+from keras_dcgan import devices
 from keras_dcgan.pictures import inversion
 from keras_dcgan.pictures.blend import resized, seamless, sharpened
 from keras_dcgan.pictures.latents import latents
@@ -78,6 +79,7 @@ def test_the_best_of_the_starts_is_kept_and_its_class(generator):
 
 
 def test_it_gives_the_same_again_and_pictures_do_not_disturb_each_other(generator, pictures):
+    devices.settle()  # as the verb does
     both, again = (inversion.invert(generator, pictures, whole, restarts=2, steps=10)[0] for _ in range(2))
     np.testing.assert_array_equal(both, again)
     alone = inversion.invert(generator, pictures[1:], whole, restarts=2, steps=10)[0]

@@ -23,7 +23,9 @@ def die(*_):
 def interrupt_twice(*_):
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1)  # for the first one's handler; the second one does not come back
+        while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # by the first one's handler
+            time.sleep(0.01)
+    time.sleep(60)  # the second one does not come back
 
 
 def train(arguments: list[str], moment: str | None = None, occasion: int = 0, aside: bool = False):

@@ -247,15 +247,22 @@ def test_ticks_completed_aside_leave_the_same_run(fit, trained, aside, tmp_path)
 
 
 def test_a_signal_finds_the_tick_that_is_completed_aside(fit, trained, aside, tmp_path, monkeypatch):
-    complete = Ticks.complete
+    complete, end_tick, is_next = Ticks.complete, Ticks.end_tick, threading.Event()
 
     def with_a_signal(self, model, row):
         complete(self, model, row)
         if row["step"] == 5:
+            assert is_next.wait(60)  # then training has looked for signals, and goes on
             signal.raise_signal(signal.SIGTERM)
+
+    def and_waits(self):
+        if self.step == 10:
+            is_next.set()
+        end_tick(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ticks, "complete", with_a_signal)
+        patch.setattr(Ticks, "end_tick", and_waits)
         assert fit(0.12).returncode == 128 + signal.SIGTERM
     assert rows(tmp_path)[0]["step"] == 5
     assert fit(0.12).returncode == 0
