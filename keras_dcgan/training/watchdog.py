@@ -26,6 +26,7 @@ LOST = 2.0  # times the best distance so far
 # up and down by a third while a classifier's fid falls from tick to tick: see tools/experiments/RECIPE.md
 ALIKE_FAR = 1.5
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
+TORN = 50  # the mean of a tick in which a run was torn apart: 72 and more
 # times the real detail at the finest level; runs of demo are at 1.4 after their first tick, at 1.1 at their
 # end
 GRAINY = 2.0
@@ -71,14 +72,16 @@ def alarms(rows: list[dict]) -> dict[str, str]:
     before, recent = rows[:-PATIENCE], rows[-PATIENCE:]
     if not before:
         return {}
-    return _alarms(min((row["swd"] for row in before if "swd" in row), default=None), recent)
+    best = min((row["swd"] for row in before if "swd" in row), default=None)
+    return _alarms(best, max(map(_loss, rows)), recent)
 
 
 def began(rows: list[dict]) -> list[tuple[float, str]]:
     """(kimg, what) of all that went wrong in a run, each at the tick at which it began: alarms, as they were
     told then, and rollbacks."""
-    found, ringing, rollbacks, best = [], {}, 0, None
+    found, ringing, rollbacks, best, worst = [], {}, 0, None, 0.0
     for end, row in enumerate(rows, 1):
+        worst = max(worst, _loss(row))
         if row.get("rollbacks", 0) > rollbacks:
             rollbacks = row["rollbacks"]
             found.append((row["kimg"], f"rollback {rollbacks}: a loss or a weight was not a number"))
@@ -87,14 +90,19 @@ def began(rows: list[dict]) -> list[tuple[float, str]]:
         before = rows[end - PATIENCE - 1]
         if "swd" in before:
             best = before["swd"] if best is None else min(best, before["swd"])
-        now = _alarms(best, rows[end - PATIENCE : end])
+        now = _alarms(best, worst, rows[end - PATIENCE : end])
         found += [(row["kimg"], f"{name}: {now[name]}") for name in now if name not in ringing]
         ringing = now
     return found
 
 
-def _alarms(best: float | None, recent: list[dict]) -> dict[str, str]:
-    """`best`: the lowest swd before the recent rows; None where nothing was measured."""
+def _loss(row: dict) -> float:
+    return max(abs(row["d_loss"]), abs(row["g_loss"]))
+
+
+def _alarms(best: float | None, worst: float, recent: list[dict]) -> dict[str, str]:
+    """`best`: the lowest swd before the recent rows; None where nothing was measured. `worst`: the largest loss of all
+    rows."""
     if best is not None and any(row["swd"] < IMPROVED * best for row in recent):
         return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
     found = {}
@@ -106,10 +114,12 @@ def _alarms(best: float | None, recent: list[dict]) -> dict[str, str]:
         found["grain"] = (
             f"the samples have {recent[-1]['sharpness']:.1f} times the fine detail of the real images"
         )
-    if all(max(abs(row["d_loss"]), abs(row["g_loss"])) > EXPLODED for row in recent):
+    remedy = f"lower {argument('d_lr')} and {argument('g_lr')}"
+    if all(_loss(row) > EXPLODED for row in recent):
+        found["losses exploded"] = f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; {remedy}"
+    elif found and worst > TORN:
         found["losses exploded"] = (
-            f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; lower {argument('d_lr')} "
-            f"and {argument('g_lr')}"
+            f"one was {worst:.0f} over a tick, and it has not recovered; begin anew, and {remedy}"
         )
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
         found["discriminator won"] = (

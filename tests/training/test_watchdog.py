@@ -45,6 +45,11 @@ def rows(**columns):
         (rows(swd=[50, 60], spread=[0, 0]), set()),
         (rows(swd=[50, 60, 60, 60], g_loss=[9, 101, -101, 999]), {"losses exploded"}),
         (rows(swd=[50, 60, 60, 60], d_loss=[9, 101, 99, 999]), set()),
+        (rows(swd=[260, 310, 290, 310], g_loss=[72, 2, 1, 1]), set()),
+        (  # torn in its first tick, as it was measured
+            rows(swd=[260, 310, 290, 310], g_loss=[72, 2, 1, 1], sharpness=[3.4, 3.0, 3.2, 3.3]),
+            {"grain", "losses exploded"},
+        ),
         (rows(swd=[50, 50, 50, 50], spread=[0, 0, 0, 0]), {"collapse"}),  # as bad as ever is no improvement
         (rows(swd=[50, 49.99, 49.98, 49.97], spread=[0, 0, 0, 0]), {"collapse"}),  # nor is a drift
         (rows(swd=[50, 49.9, 50, 50], spread=[0, 0, 0, 0]), set()),
@@ -59,6 +64,7 @@ def test_the_past_has_what_was_told_at_each_tick():
     history = rows(
         swd=dice.choice([10, 30, 90], 300), spread=dice.choice([0.1, 0.2, 0.9], 300, p=[0.4, 0.4, 0.2])
     )
+    history[150]["d_loss"] = 60.0
     for row in history:
         row |= {"kimg": 8.0 * row["step"]} | ({"rollbacks": 1} if row["step"] > 150 else {})
     for end in range(1, 301):
