@@ -59,8 +59,8 @@ os.environ["KERAS_BACKEND"] = (
     "tensorflow"  # whatever ~/.keras/keras.json or the environment name: nothing here runs on another
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the C++ side's start-up notices; errors still show
-# On by default only where there is AVX512-VNNI or AMX; without them a step takes 1.4 to 1.7 times as long (TensorFlow
-# 2.21), which reads it while it is imported.
+# TensorFlow (2.21) reads it while it is imported, and by default has oneDNN only where there is VNNI, AVX512-BF16 or AMX;
+# elsewhere a step without oneDNN takes 1.4 to 1.7 times as long.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 IS_LATE = ONEDNN not in os.environ and "tensorflow" in sys.modules
 if platform.machine() in ("x86_64", "AMD64"):

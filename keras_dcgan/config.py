@@ -570,7 +570,7 @@ def choices(config: TrainConfig, images: int) -> str:
         why += f"; by itself it would take {argument('augment')} {augment}"
     if config.preset in CHOOSING and config.batch == batch(config.kimg):
         why += f"; {'up to' if config.kimg <= SOON else 'above'} {SOON} kimg batches of {config.batch} learn more"
-    of_blocks = ["beta2"] if config.blocks else []
+    of_blocks = ["beta2"] if config.blocks and config.preset in CHOOSING else []
     names = dict.fromkeys(
         [*PRESETS[config.preset], *of_blocks, *(CHOSEN if config.preset in CHOOSING else ["augment"])]
     )

@@ -217,6 +217,7 @@ def test_residual_networks_have_a_shorter_mean_of_squares(tmp_path):
     assert resolve({"data": "x"}, begun=begun).beta2 == 0.999
     residual = resolve({"data": "x", "blocks": 1}, 500)
     assert "--beta2 0.99 " in choices(residual, 500) and "--beta2" not in choices(resolve({"data": "x"}), 500)
+    assert "--beta2" not in choices(resolve({"data": "x", "preset": "classic", "blocks": 1}, 500), 500)
     usual = config.unasked(residual, "auto", 500)  # of its own accord
     assert (usual.beta2, usual.blocks) == (0.99, 0)
 

@@ -24,9 +24,9 @@ HEAD = """# Python
 
 Generated from the docstrings by `python -m tools.python_api`. What stands here is public and stays; the rest of the
 package may change with any version. All of it is imported as `import keras_dcgan as kd`, which is quick: each name
-brings TensorFlow along when it is first used, if it needs it. Import it before TensorFlow and Keras: on CPUs without
-AVX512-VNNI or AMX a step otherwise takes 1.5 times as long. [examples/notebook.ipynb](../examples/notebook.ipynb)
-shows it at work.
+brings TensorFlow along when it is first used, if it needs it. Import it before TensorFlow and Keras: on x86 CPUs
+without VNNI, AVX512-BF16 or AMX a step otherwise takes 1.5 times as long there.
+[examples/notebook.ipynb](../examples/notebook.ipynb) shows it at work.
 """
 
 

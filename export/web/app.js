@@ -12,7 +12,7 @@ const tiles = [...$('tiles').children], SEEDS = 2 ** 32, WASM_BYTES = 9.4e6;  //
 const state = {seed: 0, to: null, at: 0, amounts: [], truncation: 1, label: null};
 export const image = blank(1, 1);  // as the model draws it; the canvas on the page shows it enlarged
 
-let about, needed, drawnBy, walking, shown, tiled, made, queue = Promise.resolve();
+let about, runtime, needed, drawnBy, walking, shown, tiled, made, queue = Promise.resolve();
 
 function complain(error) {
   stop();
@@ -244,10 +244,12 @@ async function make() {
 }
 
 async function attempt(work) {
-  $('close').focus();
+  const pressed = document.activeElement;
+  $('close').focus();  // what is disabled loses it
   $('download').disabled = $('share').disabled = true;
   $('saved').textContent = await work().catch((error) => (error.name === 'AbortError' ? '' : `That did not work: ${error.message}`)) ?? '';
   $('download').disabled = $('share').disabled = false;
+  if (document.activeElement === $('close')) pressed.focus();
 }
 
 $('save').onclick = () => {
@@ -265,7 +267,7 @@ $('download').onclick = () => attempt(async () => {
 });
 $('share').hidden = !navigator.canShare?.({files: [new File([], 'a.png', {type: 'image/png'})]});
 $('share').onclick = () => attempt(async () => {
-  const file = await (made ||= make());
+  const file = await (made ||= make().catch((error) => (made = '', Promise.reject(error))));
   if (navigator.userActivation?.isActive === false) return 'Ready: press Share once more.';
   await navigator.share({files: [file], title: about.name});
 });
@@ -312,7 +314,7 @@ async function loadModel(file, accelerator) {
     $('advanced').open = true;  // for another file or processor
     throw error;
   } finally {  // the lists say what draws, also where that has failed, or what is to draw next
-    if (drawnBy && wanted() === file + accelerator) [$('file').value, $('accelerator').value] = [drawnBy.file, drawnBy.accelerator], tell();
+    if (drawnBy && wanted() === file + accelerator) [$('file').value, $('accelerator').value] = [start.file = drawnBy.file, drawnBy.accelerator], tell();
   }
 }
 
@@ -322,6 +324,7 @@ async function start() {
   if (!await inTurn(() => loadModel(file, accelerator))) return;
   await show();
   $('tiles').disabled = $('controls').disabled = false;
+  start.kept ||= navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(runtime.url, runtime.wasmBinary, needed)).catch(() => {});
 }
 
 async function open() {
@@ -330,12 +333,11 @@ async function open() {
   introduce();
   readAddress();
   tell();
-  const {url, wasmBinary, hasGpu} = await startRuntime(progress);
-  needed = [url, ...Object.keys(about.files).map(urlOf)];
-  if (!hasGpu) $('accelerator').options[1].remove();
+  runtime = await startRuntime(progress);
+  needed = [runtime.url, ...Object.keys(about.files).map(urlOf)];
+  if (!runtime.hasGpu) $('accelerator').options[1].remove();
   $('options').disabled = false;
   await start();
-  if (drawnBy) await navigator.serviceWorker?.register('sw.js', {updateViaCache: 'none'}).then(keepPage).then(() => keep(url, wasmBinary, needed)).catch(() => {});
 }
 
 open().catch(complain);

@@ -72,8 +72,9 @@ def alarms(rows: list[dict]) -> dict[str, str]:
     before, recent = rows[:-PATIENCE], rows[-PATIENCE:]
     if not before:
         return {}
-    best = min((row["swd"] for row in before if "swd" in row), default=None)
-    return _alarms(best, max(map(_loss, rows)), recent)
+    swds = ((row["swd"], place) for place, row in enumerate(before) if "swd" in row)
+    best, place = min(swds, default=(None, 0))
+    return _alarms(best, max(map(_loss, before[place:])), recent)
 
 
 def began(rows: list[dict]) -> list[tuple[float, str]]:
@@ -81,15 +82,15 @@ def began(rows: list[dict]) -> list[tuple[float, str]]:
     told then, and rollbacks."""
     found, ringing, rollbacks, best, worst = [], {}, 0, None, 0.0
     for end, row in enumerate(rows, 1):
-        worst = max(worst, _loss(row))
         if row.get("rollbacks", 0) > rollbacks:
             rollbacks = row["rollbacks"]
             found.append((row["kimg"], f"rollback {rollbacks}: a loss or a weight was not a number"))
         if end <= PATIENCE:
             continue
         before = rows[end - PATIENCE - 1]
-        if "swd" in before:
-            best = before["swd"] if best is None else min(best, before["swd"])
+        worst = max(worst, _loss(before))
+        if "swd" in before and (best is None or before["swd"] < best):
+            best, worst = before["swd"], _loss(before)
         now = _alarms(best, worst, rows[end - PATIENCE : end])
         found += [(row["kimg"], f"{name}: {now[name]}") for name in now if name not in ringing]
         ringing = now
@@ -101,8 +102,8 @@ def _loss(row: dict) -> float:
 
 
 def _alarms(best: float | None, worst: float, recent: list[dict]) -> dict[str, str]:
-    """`best`: the lowest swd before the recent rows; None where nothing was measured. `worst`: the largest loss of all
-    rows."""
+    """`best`: the lowest swd before the recent rows; None where nothing was measured. `worst`: the largest loss from
+    there up to the recent rows."""
     if best is not None and any(row["swd"] < IMPROVED * best for row in recent):
         return {}  # it is still getting better; the first ticks of a healthy run look like a collapse
     found = {}
@@ -117,9 +118,9 @@ def _alarms(best: float | None, worst: float, recent: list[dict]) -> dict[str, s
     remedy = f"lower {argument('d_lr')} and {argument('g_lr')}"
     if all(_loss(row) > EXPLODED for row in recent):
         found["losses exploded"] = f"{recent[-1]['d_loss']:.0f} and {recent[-1]['g_loss']:.0f}; {remedy}"
-    elif found and worst > TORN:
+    elif found and (worst := max(worst, *map(_loss, recent))) > TORN:
         found["losses exploded"] = (
-            f"one was {worst:.0f} over a tick, and it has not recovered; begin anew, and {remedy}"
+            f"one was {worst:.0f} over a tick, and it has not recovered; {remedy} in another run"
         )
     if all(min(row["real_acc"], row["fake_acc"]) > WON for row in recent):
         found["discriminator won"] = (

@@ -50,6 +50,11 @@ def rows(**columns):
             rows(swd=[260, 310, 290, 310], g_loss=[72, 2, 1, 1], sharpness=[3.4, 3.0, 3.2, 3.3]),
             {"grain", "losses exploded"},
         ),
+        (  # and it got better after that
+            rows(swd=[260, 50, 60, 60, 60], g_loss=[72, 2, 2, 1, 1], sharpness=[3, 1, 3, 3, 3]),
+            {"grain"},
+        ),
+        (rows(swd=[30, 61, 62, 99], d_loss=[1, 1, 60, 1]), {"quality lost", "losses exploded"}),
         (rows(swd=[50, 50, 50, 50], spread=[0, 0, 0, 0]), {"collapse"}),  # as bad as ever is no improvement
         (rows(swd=[50, 49.99, 49.98, 49.97], spread=[0, 0, 0, 0]), {"collapse"}),  # nor is a drift
         (rows(swd=[50, 49.9, 50, 50], spread=[0, 0, 0, 0]), set()),
@@ -64,7 +69,8 @@ def test_the_past_has_what_was_told_at_each_tick():
     history = rows(
         swd=dice.choice([10, 30, 90], 300), spread=dice.choice([0.1, 0.2, 0.9], 300, p=[0.4, 0.4, 0.2])
     )
-    history[150]["d_loss"] = 60.0
+    for place in (0, 70, 150, 151, 298):
+        history[place]["d_loss"] = 60.0
     for row in history:
         row |= {"kimg": 8.0 * row["step"]} | ({"rollbacks": 1} if row["step"] > 150 else {})
     for end in range(1, 301):
