@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
-from conftest import from_flags, small_gan
+from conftest import discs, from_flags, small_gan
 
 from keras_dcgan import ONEDNN, devices, library
+from keras_dcgan.data.prepare import prepare
+from keras_dcgan.training import forecast
 from keras_dcgan.training.build import build
 
 
@@ -110,6 +112,15 @@ def test_it_is_told_where_it_costs_time(flags, is_late, is_told, monkeypatch):
     monkeypatch.setattr(devices, "IS_LATE", is_late)
     told = [why for why in devices.slowed() if "import keras_dcgan first" in why]
     assert len(told) == is_told
+
+
+def test_the_plan_and_the_library_tell_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "slowed", lambda: ["this is slow"])
+    plan = forecast.plan(settings(tmp_path), small_gan(), tf.distribute.get_strategy())
+    assert plan.startswith("warning: this is slow\n")
+    images = prepare(discs(8), size=16, show=len)
+    with pytest.warns(UserWarning, match="^this is slow$"):
+        library.DCGAN.of(images, filters=4)
 
 
 def test_devices_are_called_by_their_names(monkeypatch):

@@ -26,7 +26,7 @@ LOST = 2.0  # times the best distance so far
 # up and down by a third while a classifier's fid falls from tick to tick: see tools/experiments/RECIPE.md
 ALIKE_FAR = 1.5
 EXPLODED = 100  # a loss in logits; healthy runs are below 15 from their first tick on
-TORN = 50  # the mean of a tick in which a run was torn apart: 72 and more
+TORN = 50  # a run that was torn apart had a mean of 143 over the 2 kimg in which that happened
 # times the real detail at the finest level; runs of demo are at 1.4 after their first tick, at 1.1 at their
 # end
 GRAINY = 2.0

@@ -25,12 +25,8 @@ SEEDS = range(48)
 def run_of(path, classes=(), preset="demo", rate="0.002", blocks=0):
     """A run whose generator draws more than one that has learned for seconds."""
     typed = ["--preset", preset, "--g-lr", rate, "--d-lr", rate, "--latent-dim", str(LATENT_DIM)]
-    typed += [
-        "--blocks",
-        str(blocks),
-        "--beta2",
-        "0.999",
-    ]  # as of one that began before residual ones had 0.99
+    # as of one that began before residual ones had 0.99
+    typed += ["--blocks", str(blocks), "--beta2", "0.999"]
     config = conftest.from_flags([*SETTINGS.split(), *typed, "--run", str(path)])
     devices.settle()
     gan = build(config, 3, len(classes))

@@ -595,6 +595,7 @@ def test_what_is_asked_for_while_a_file_loads_is_what_comes_of_it(browser, three
     with loading(page, "second.tflite") as second:
         page.evaluate("location.hash = '#seed=5&file=second.tflite'")
         page.locator("#sliders input").first.fill("1")
+        eventually(lambda: page.evaluate("location.hash") == "#seed=5&d1=1&file=second.tflite")
         second.abort()
         assert "second.tflite could not be fetched" in problem(page)
         wait_until_drawn(page, "5")

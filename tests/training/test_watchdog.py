@@ -46,9 +46,13 @@ def rows(**columns):
         (rows(swd=[50, 60, 60, 60], g_loss=[9, 101, -101, 999]), {"losses exploded"}),
         (rows(swd=[50, 60, 60, 60], d_loss=[9, 101, 99, 999]), set()),
         (rows(swd=[260, 310, 290, 310], g_loss=[72, 2, 1, 1]), set()),
-        (  # torn in its first tick, as it was measured
-            rows(swd=[260, 310, 290, 310], g_loss=[72, 2, 1, 1], sharpness=[3.4, 3.0, 3.2, 3.3]),
-            {"grain", "losses exploded"},
+        (  # of a run that was torn apart, ticks of 2 kimg
+            rows(
+                swd=[120, 259, 310, 286, 306],
+                g_loss=[2.69, 142.91, 1.61, 1.5, 1.29],
+                sharpness=[1.33, 3.37, 3.0, 3.23, 3.33],
+            ),
+            {"grain", "quality lost", "losses exploded"},
         ),
         (  # and it got better after that
             rows(swd=[260, 50, 60, 60, 60], g_loss=[72, 2, 2, 1, 1], sharpness=[3, 1, 3, 3, 3]),
